@@ -1,0 +1,1 @@
+"""ComfyUI-StillMoving: customized checkpoints that move. Nothing is imported at module scope."""

@@ -1,0 +1,74 @@
+"""Writing a file so that a reader, or a crash, sees the old one or the new one and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+REPLACE_PATIENCE_S = 2.0
+REPLACE_PAUSE_S = 0.05
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the name of `path` when the block succeeds.
+
+    On any exception the temporary file goes away and the old file stays as it was.
+    """
+    path = Path(path)
+    # Hidden, unique, and not ending as the real name does: no listing takes it for a finished file.
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        sync_file(temporary)
+        _replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def atomic_write_bytes(path: Path | str, data: bytes) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def atomic_write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 with the line endings of `text`, the same on every system."""
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def sync_file(path: Path) -> None:
+    # Opened for writing because Windows cannot fsync a descriptor that is read-only.
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _replace(source: Path, target: Path) -> None:
+    """os.replace with patience: Windows refuses to replace a file that somebody has open."""
+    deadline = time.monotonic() + REPLACE_PATIENCE_S
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(REPLACE_PAUSE_S)
+
+
+def sync_folder(folder: Path) -> None:
+    # Some systems, Windows among them, cannot open or fsync a folder; the rename then has no
+    # stronger guarantee than the system gives.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

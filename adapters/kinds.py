@@ -1,0 +1,106 @@
+"""Telling what a file of tensors is by its keys, so that a wrong one is refused by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Kind(NamedTuple):
+    """What a file is, in words that follow 'found', and what to do with it."""
+
+    name: str
+    next_move: str
+
+
+Test = Callable[[Mapping[str, Tensor]], bool]
+
+MOTION_LORA = Kind(
+    "a motion LoRA or Motion Adapter",
+    "Load it as a Motion Adapter; a motion module is the large file (0.8 to 1.8 GB) beside it.",
+)
+IMAGE_LORA = Kind("a LoRA for images", "Load it with ComfyUI's Load LoRA.")
+SPATIAL_ADAPTER = Kind("a Spatial Adapter", "Load it as a Spatial Adapter.")
+MOTION_MODULE = Kind("a motion module", "Load it as a motion module.")
+CHECKPOINT = Kind("a Stable Diffusion checkpoint", "Load it as a checkpoint.")
+UNET = Kind("an image UNet without motion layers", "Load it as a diffusion model.")
+ONLY_SD15 = "Only SD1.5 motion modules work here: use mm_sd_v15_v2, v3_sd15_mm or AnimateLCM."
+
+
+def kind_of(tensors: Mapping[str, Tensor]) -> Kind | None:
+    """The first kind whose test the names pass, most particular first; None when unknown."""
+    return next((kind for kind, test in KINDS if test(tensors)), None)
+
+
+def _inside(*parts: str) -> Test:
+    return lambda tensors: any(part in name for name in tensors for part in parts)
+
+
+def _starting(*prefixes: str) -> Test:
+    return lambda tensors: any(name.startswith(prefixes) for name in tensors)
+
+
+def _ending(*suffixes: str) -> Test:
+    return lambda tensors: any(name.endswith(suffixes) for name in tensors)
+
+
+def _all(*tests: Test) -> Test:
+    return lambda tensors: all(test(tensors) for test in tests)
+
+
+def _nine_channels_in(tensors: Mapping[str, Tensor]) -> bool:
+    weight = tensors.get("conv_in.weight")
+    return weight is not None and weight.ndim == 4 and weight.shape[1] == 9
+
+
+MOTION = _inside("motion_modules", "temporal_attentions")
+LORA = _inside("_lora.", ".lora_A", ".lora_B", ".lora_down", ".lora_up", ".lora.down", ".hada_")
+
+# Order matters: a file of an extension also holds what it extends.
+KINDS: tuple[tuple[Kind, Test], ...] = (
+    (MOTION_LORA, _all(LORA, MOTION)),
+    (IMAGE_LORA, LORA),
+    (
+        SPATIAL_ADAPTER,
+        _all(
+            _starting("input_blocks.", "output_blocks.", "middle_block."), _ending(".down", ".up")
+        ),
+    ),
+    (CHECKPOINT, _starting("model.diffusion_model.", "model_ema.")),
+    (
+        Kind("a ControlNet or SparseCtrl", "Load it with a ControlNet node."),
+        _inside("controlnet_", "control_model.", "input_hint_block", "zero_convs"),
+    ),
+    (
+        Kind("a FancyVideo model", f"It needs layers of its own. {ONLY_SD15}"),
+        _inside("FancyVideo", "fps_embedding.", "motion_embedding."),
+    ),
+    (
+        Kind("an AnimateLCM-I2V model (img_encoder)", f"It animates a given image. {ONLY_SD15}"),
+        _starting("img_encoder."),
+    ),
+    (
+        Kind("a HotShotXL motion module", f"It is for SDXL. {ONLY_SD15}"),
+        _inside("temporal_attentions", "pos_encoder.positional_encoding"),
+    ),
+    (
+        Kind("a PIA model (9 input channels)", f"It animates a given image. {ONLY_SD15}"),
+        _all(MOTION, _nine_channels_in),
+    ),
+    (
+        Kind("a whole UNet with motion layers", f"Only its motion layers are wanted. {ONLY_SD15}"),
+        _all(MOTION, _inside(".resnets.", ".attentions.")),
+    ),
+    (MOTION_MODULE, _inside("motion_modules")),
+    (UNET, _starting("input_blocks.", "output_blocks.", "down_blocks.0.resnets.")),
+    (
+        Kind("a VAE", "Load it with ComfyUI's Load VAE."),
+        _starting("first_stage_model.", "encoder.conv_in.", "decoder.conv_in.", "decoder.mid."),
+    ),
+    (
+        Kind("a text encoder", "Load it with ComfyUI's Load CLIP."),
+        _starting("text_model.", "cond_stage_model.", "conditioner.", "transformer.text_model."),
+    ),
+)

@@ -1,0 +1,97 @@
+"""The numbers of an adapter at one site: a low-rank pair, applied at run time or merged.
+
+        Motion Adapter                        Spatial Adapter
+    x ──┬── W ───────────┬── y          x ── W, b ── h ──┬───────────────┬── y
+        └─ down ─ up ·s ─┘                               └─ down ─ up ·s ─┘
+
+A Motion Adapter runs beside a layer and a Spatial Adapter after it (Still-Moving,
+arXiv:2407.08674, eq. 3 and 4), so both merge into W exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """down: (rank, in); up: (out, rank). In eq. 4 down is A_down^T and up is A_up^T."""
+
+    down: Tensor
+    up: Tensor
+
+    def __post_init__(self) -> None:
+        if self.down.ndim != 2 or self.up.ndim != 2 or self.down.shape[0] != self.up.shape[1]:
+            raise ValueError(
+                f"down {tuple(self.down.shape)} and up {tuple(self.up.shape)} are no low-rank pair:"
+                " down must be (rank, in) and up (out, rank)"
+            )
+
+    @property
+    def rank(self) -> int:
+        return self.down.shape[0]
+
+    def delta(self, scale: float = 1.0) -> Tensor:
+        """scale * up @ down, in fp32: (out, in)."""
+        return scale * (self.up.float() @ self.down.float())
+
+
+def merge_motion(weight: Tensor, pair: LowRank, scale: float) -> Tensor:
+    """W + scale * up @ down (eq. 3). weight: (out, in) or a convolution's (out, in, kh, kw)."""
+    if scale == 0:
+        return weight
+    wide = _wide(weight)
+    delta = pair.delta(scale).to(wide)
+    return (wide + delta.reshape(weight.shape)).to(weight.dtype)
+
+
+def apply_spatial(x: Tensor, pair: LowRank, scale: float, channel_dim: int = -1) -> Tensor:
+    """x + scale * (x down^T) up^T along `channel_dim` (eq. 4), in the dtype of x."""
+    if scale == 0:
+        return x
+    rows = x.movedim(channel_dim, -1)
+    change = (rows @ pair.down.to(x).T) @ pair.up.to(x).T
+    return x + scale * change.movedim(-1, channel_dim)
+
+
+def merge_spatial(
+    weight: Tensor, bias: Tensor | None, pair: LowRank, scale: float
+) -> tuple[Tensor, Tensor | None]:
+    """Fold a Spatial Adapter into the layer before it: W' = W + s U(D W), b' = b + s U(D b).
+
+    weight: (out, in), or a convolution's (out, in, kh, kw): exact for any kernel, stride, padding
+    and dilation, because the adapter is a 1x1 map of the layer's output. Not for a convolution in
+    groups, whose weight cannot mix them; SD has none.
+    """
+    if scale == 0:
+        return weight, bias
+    merged = _after(_wide(weight).flatten(1), pair, scale).reshape(weight.shape).to(weight.dtype)
+    if bias is None:
+        return merged, None
+    return merged, _after(_wide(bias)[:, None], pair, scale)[:, 0].to(bias.dtype)
+
+
+def spatial_as_lora(
+    weight: Tensor, bias: Tensor | None, pair: LowRank
+) -> tuple[LowRank, Tensor | None]:
+    """A Spatial Adapter as a LoRA of one layer: up = U, down = D W, and what the bias gains.
+
+    weight: (out, ...); the pair's down is (rank, in * kh * kw), to be reshaped for a convolution.
+    """
+    down = _wide(pair.down) @ _wide(weight).flatten(1).to(pair.down.device)
+    lora = LowRank(down=down, up=_wide(pair.up))
+    if bias is None:
+        return lora, None
+    return lora, lora.up @ (_wide(pair.down) @ _wide(bias).to(pair.down.device))
+
+
+def _after(columns: Tensor, pair: LowRank, scale: float) -> Tensor:
+    return columns + scale * (pair.up.to(columns) @ (pair.down.to(columns) @ columns))
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """At least fp32: a product of half-precision factors loses the small change that matters."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

@@ -1,0 +1,1 @@
+"""AnimateDiff's temporal layers: recognising their files, and running them in ComfyUI."""

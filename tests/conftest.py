@@ -1,0 +1,34 @@
+"""Loads the pack by path under one name, as ComfyUI does, and finds what tests may use."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def _load_pack() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "still_moving", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["still_moving"] = module
+    spec.loader.exec_module(module)
+
+
+_load_pack()
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """Real photos and clips; only beside a developer's checkout and in CI."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"real photos and clips are not beside this checkout ({SHARED_DATA.name}/)")
+    return SHARED_DATA
