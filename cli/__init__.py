@@ -1,0 +1,55 @@
+"""The command line: ``python <pack folder> demo | cache | train | export | inspect``.
+
+Each command is a module with ``add(commands)`` and ``run(options)``. Nothing heavy is imported
+before it is needed, so ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from ..adapters.errors import UserError
+from . import cache, demo, export, inspect, train
+
+OK, USER_ERROR, INTERRUPTED = 0, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. A person's mistake is one line, no traceback."""
+    # Everything is read from the files that are named; a slip shall fail, not download.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    options = build_parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output (head, less) has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="still-moving",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Still-Moving for AnimateDiff: make a customized checkpoint move.",
+        epilog=(
+            "the way from pictures to an adapter:\n"
+            "  1. cache   photos and clips become latents, once\n"
+            "  2. train motion    a Motion Adapter, once for a motion module\n"
+            "  3. train spatial   a Spatial Adapter, once for a customized checkpoint\n"
+            "  4. export  the Spatial Adapter as a LoRA that every tool loads\n"
+            "'demo' goes that way on a tiny world that comes with the pack."
+        ),
+    )
+    commands = parser.add_subparsers(metavar="command", required=True)
+    for module in (demo, cache, train, export, inspect):
+        module.add(commands)
+    return parser

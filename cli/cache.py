@@ -1,0 +1,78 @@
+"""``cache``: a folder of photos or clips becomes latents and embeddings for the trainer."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "cache",
+        help="turn a folder of photos or clips into latents, once",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description="Reads jpg, png, webp, gif, mp4, mov, webm and mkv. A caption is the text in "
+        "the .txt of the same name, or --prompt. Run it again after an edit: only what changed "
+        "is encoded.",
+    )
+    parser.add_argument("folder", type=Path, help="photos (stills) or clips, with captions")
+    parser.add_argument("out", type=Path, help="folder for the cached set")
+    parser.add_argument("--checkpoint", type=Path, help="SD1.5 file whose VAE and CLIP encode")
+    parser.add_argument("--comfyui", type=Path, help="ComfyUI folder (or set COMFYUI_PATH)")
+    parser.add_argument("--shapes", action="store_true", help="encode for the shapes world")
+    parser.add_argument("--kind", choices=("auto", "stills", "clips"), default="auto")
+    parser.add_argument("--width", type=int, default=512, help="pixels, a multiple of 8")
+    parser.add_argument("--height", type=int, default=512, help="pixels, a multiple of 8")
+    parser.add_argument("--prompt", help="caption for files without a .txt")
+    parser.add_argument("--frames", type=int, default=16, help="frames of a clip")
+    parser.add_argument("--fps", type=float, help="resample clips to this rate")
+    parser.add_argument("--stride", type=int, default=1, help="take every n-th frame")
+    parser.add_argument("--start", choices=("first", "centre", "random"), default="centre")
+    parser.add_argument("--crop", choices=("centre", "random"), default="centre")
+    parser.add_argument("--seed", type=int, default=0, help="of random starts and crops")
+    parser.add_argument("--skip-unreadable", action="store_true", help="leave bad files out")
+    parser.add_argument("--preflight", action="store_true", help="only look, encode nothing")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from ..training.cache.build import build_set
+    from ..training.cache.options import CacheOptions
+    from ..training.cache.preflight import preflight
+
+    names = CacheOptions.__dataclass_fields__
+    chosen = CacheOptions(**{name: getattr(options, name) for name in names})
+    report = preflight(options.folder, chosen)
+    if options.json:
+        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(report.lines()))
+    report.check()
+    if options.preflight:
+        return 0
+    with contextlib.ExitStack() as stack:
+        encoder = _encoder(options, stack)
+        made = build_set(options.folder, options.out, encoder, chosen, sys.stderr.isatty())
+    if not options.json:
+        print(f"{len(made.items)} {made.kind} cached in {options.out} (see contact_sheet.png)")
+    return 0
+
+
+def _encoder(options: argparse.Namespace, stack: contextlib.ExitStack):
+    from ..adapters.errors import UserError
+    from ..training.cache.encoders import ComfyEncoder, ShapesEncoder
+
+    if options.shapes:
+        return ShapesEncoder()
+    if options.checkpoint is None:
+        raise UserError(
+            "--checkpoint",
+            "no file",
+            "the SD1.5 checkpoint whose VAE and CLIP encode",
+            "Name one, or use --shapes for the shapes world.",
+        )
+    return stack.enter_context(ComfyEncoder(options.comfyui, options.checkpoint))

@@ -1,0 +1,73 @@
+"""``inspect``: say what a file is and whether it is whole."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="say what a file is: checkpoint, motion module, adapter or cached set",
+        description="Reads the whole file and checks every key; exits with 2 if it is unusable.",
+    )
+    parser.add_argument("paths", type=Path, nargs="+", help="files or cached sets")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    for path in options.paths:
+        facts = {"path": str(path), **describe(path)}
+        if options.json:
+            print(json.dumps(facts))
+        else:
+            print("\n".join(f"{name:>16}  {value}" for name, value in facts.items()), end="\n\n")
+    return 0
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts about a file or cached set by name. Raises UserError for one we cannot use."""
+    from ..adapters import kinds
+    from ..adapters.checkpoint import read_unet
+    from ..adapters.file import load_adapter
+    from ..adapters.motion_module.checkpoint import read_motion_module
+    from ..adapters.tensors import read_tensors
+
+    if path.is_dir():
+        return _describe_set(path)
+    kind = kinds.kind_of(read_tensors(path)[0])
+    if kind in (kinds.MOTION_LORA, kinds.SPATIAL_ADAPTER):
+        adapter = load_adapter(path)
+        info = dataclasses.asdict(adapter.info)
+        info["recipe"] = json.loads(info["recipe"]).get("name", "unknown")
+        return {"is": f"{info.pop('kind')} adapter", "layers": len(adapter.pairs), **info}
+    if kind in (kinds.CHECKPOINT, kinds.UNET):
+        unet = read_unet(path)
+        return {
+            "is": "checkpoint",
+            "base": unet.base,
+            "unet keys": len(unet.tensors),
+            "sha256": unet.hash,
+        }
+    module = read_motion_module(path)  # names whatever else it is
+    facts = dataclasses.asdict(module.info)
+    return {"is": "motion module", **facts, "keys": len(module.tensors), "sha256": module.hash}
+
+
+def _describe_set(path: Path) -> dict[str, Any]:
+    from ..training.cache.store import load_set
+
+    made = load_set(path)
+    shapes = sorted({tuple(item.latents.shape) for item in made.items})
+    return {
+        "is": f"cached {made.kind}",
+        "items": len(made.items),
+        "latents": ", ".join(map(str, shapes)),
+        "encoder": made.encoder,
+        "captions": len({item.caption for item in made.items}),
+    }

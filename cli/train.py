@@ -1,0 +1,200 @@
+"""``train``: start, resume and steer jobs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train an adapter from cached sets, resume or steer a job",
+        description="A job is a folder. Whatever ends it, 'train resume' goes on from its last "
+        "checkpoint as if nothing had happened.",
+    )
+    actions = parser.add_subparsers(metavar="action", required=True)
+
+    motion = actions.add_parser("motion", help="a Motion Adapter: once for a motion module")
+    _add_job(motion)
+    motion.add_argument("--frames-set", type=Path, required=True, help="cached clips or stills")
+    motion.set_defaults(run=run_motion)
+
+    spatial = actions.add_parser("spatial", help="a Spatial Adapter: once for a checkpoint")
+    _add_job(spatial)
+    spatial.add_argument("--customized", type=Path, required=True, help="cached stills made by it")
+    spatial.add_argument("--natural", type=Path, help="cached natural clips")
+    spatial.add_argument("--motion-adapter", type=Path, help="a finished Motion Adapter")
+    spatial.add_argument("--sites", choices=("layers", "blocks", "all"), default="layers")
+    spatial.add_argument("--prior-scale", type=float, default=0.0, help="on natural clips")
+    for name in ("motion-adapter", "natural"):
+        spatial.add_argument(f"--no-{name}", action="store_true", help="the paper's ablation")
+    spatial.set_defaults(run=run_spatial)
+
+    resume = actions.add_parser("resume", help="go on with a job after whatever ended it")
+    resume.add_argument("job", type=Path)
+    resume.add_argument("--json", action="store_true", help="print events, one a line")
+    resume.set_defaults(run=run_resume)
+    for name, text in (
+        ("pause", "save and wait"),
+        ("stop", "save, write the adapter, end"),
+        ("save", "save and write the adapter, go on"),
+        ("status", "where the job is"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("job", type=Path)
+        action.set_defaults(run=run_command, command=name)
+
+
+def _add_job(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", type=Path, help="a new folder for the job")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="SD1.5 file, customized")
+    parser.add_argument("--motion-module", type=Path, required=True, help="AnimateDiff file")
+    parser.add_argument("--name", help="of the adapter file (default: the folder's name)")
+    parser.add_argument("--recipe", type=Path, help="JSON file instead of the paper's numbers")
+    for name, kind in (
+        *(("steps", int), ("rank", int), ("lr", float), ("frames", int), ("batch", int)),
+        *(("seed", int), ("ema", float), ("save-every", int)),
+    ):
+        parser.add_argument(f"--{name}", type=kind, help="instead of the recipe's")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"))
+    parser.add_argument("--tier", choices=("auto", "none", "top", "two", "all"), help="memory")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--json", action="store_true", help="print events, one a line")
+
+
+def _overrides(options: argparse.Namespace) -> dict:
+    names = ("steps", "rank", "lr", "frames", "batch", "seed", "ema", "save_every", "dtype", "tier")
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
+
+
+def run_motion(options: argparse.Namespace) -> int:
+    from ..training import recipe
+
+    made = _recipe_file(options) or recipe.motion_adapter(**_overrides(options))
+    return _start(options, made, {"frames": options.frames_set}, {})
+
+
+def run_spatial(options: argparse.Namespace) -> int:
+    from ..adapters.errors import UserError
+    from ..training import recipe
+
+    for name in ("motion_adapter", "natural"):
+        if getattr(options, name) is None and not getattr(options, f"no_{name}"):
+            flag = name.replace("_", "-")
+            raise UserError(
+                f"--{flag}",
+                "nothing",
+                "a path",
+                f"Name one, or say --no-{flag} to train without (motion suffers).",
+            )
+    made = _recipe_file(options) or recipe.spatial_adapter(
+        sites=options.sites,
+        motion_adapter=not options.no_motion_adapter,
+        natural_clips=not options.no_natural,
+        prior_scale=options.prior_scale,
+        **_overrides(options),
+    )
+    sets = {"customized": options.customized}
+    if not options.no_natural:
+        sets["natural"] = options.natural
+    adapters = {} if options.no_motion_adapter else {"motion": options.motion_adapter}
+    return _start(options, made, sets, adapters)
+
+
+def _recipe_file(options: argparse.Namespace):
+    from ..adapters.errors import UserError
+    from ..training.recipe import Recipe
+
+    if options.recipe is None:
+        return None
+    if _overrides(options):
+        raise UserError(
+            "--recipe",
+            f"{', '.join(_overrides(options))} beside it",
+            "all numbers in the recipe file",
+            "Put them into the file.",
+        )
+    try:
+        text = options.recipe.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            options.recipe, f"unreadable ({error})", "a recipe", "Check the file's name."
+        ) from None
+    return Recipe.from_json(text, str(options.recipe))
+
+
+def _start(options: argparse.Namespace, recipe, sets: dict, adapters: dict) -> int:
+    from ..training.job import Job, JobFolder, check_name
+
+    job = Job(
+        name=check_name(options.name or options.job.resolve().name),
+        recipe=recipe,
+        checkpoint=str(options.checkpoint.resolve()),
+        motion_module=str(options.motion_module.resolve()),
+        sets={name: str(path.resolve()) for name, path in sets.items()},
+        adapters={name: str(path.resolve()) for name, path in adapters.items()},
+        device=options.device,
+    )
+    return follow(JobFolder.create(options.job, job), options.json)
+
+
+def run_resume(options: argparse.Namespace) -> int:
+    from ..training.job import JobFolder
+
+    folder = JobFolder(options.job)
+    folder.load()
+    folder.send("run")
+    return follow(folder, options.json)
+
+
+def follow(folder, as_json: bool) -> int:
+    """Run the job here, with a progress bar or with its events as JSON lines."""
+    from tqdm import tqdm
+
+    from ..training.worker import run_job
+
+    with tqdm(unit="step", disable=as_json, smoothing=0.1, desc=folder.path.name) as bar:
+
+        def show(event: dict) -> None:
+            if as_json:
+                print(json.dumps(event), flush=True)
+            elif event["event"] == "step":
+                bar.total = event["steps"]
+                bar.update(event["step"] - bar.n)
+                loss = f"{event['loss_average']:.4f}"
+                bar.set_postfix(loss=loss, tier=event["tier"], refresh=False)
+
+        code = run_job(folder, show)
+    state = folder.read_state()
+    if state.phase == "failed":
+        print(f"error: {state.message}", file=sys.stderr)
+    elif not as_json:
+        for path in sorted(folder.exports.glob("*.safetensors")):
+            print(f"{state.phase} at step {state.step}: {path}")
+    return code
+
+
+def run_command(options: argparse.Namespace) -> int:
+    from ..training.job import JobFolder
+
+    folder = JobFolder(options.job)
+    folder.load()
+    if options.command == "save":
+        folder.send(save=True)
+    elif options.command != "status":
+        folder.send(options.command)
+    state = folder.read_state()
+    print(
+        json.dumps(
+            {
+                "phase": folder.phase(),
+                "step": state.step,
+                "steps": state.steps,
+                "message": state.message,
+            }
+        )
+    )
+    return 0

@@ -1,0 +1,1 @@
+"""The shapes world: a tiny text-to-video world to try, test and measure everything on."""

@@ -1,0 +1,242 @@
+"""Train the shapes world from nothing: text-to-image, then motion, then a customized checkpoint.
+
+Each stage starts from the files of the stage before and writes one file into ``demo/weights``;
+about an hour on two CPU cores, minutes on a GPU. As in AnimateDiff, the motion module is trained
+over the frozen image model, on its own noise schedule, with its norm taken per frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from ..adapters import keys
+from ..adapters.checkpoint import read_unet
+from ..adapters.keys import UNetLayout
+from ..adapters.motion_module.checkpoint import MotionModule, recognize
+from ..adapters.templates import module_shapes
+from ..adapters.tensors import write_tensors
+from ..training.model import SCHEDULE, build_unet, predict, sinusoid
+from . import latents, world
+from .files import BASE, CUSTOMIZED, MOTION_MODULE
+
+CHANNELS = (64, 64)  # multiples of 32: ComfyUI's UNet has 32 GroupNorm groups
+LAYOUT = UNetLayout(levels=2, layers_per_block=1, attention=(True, True))
+MAX_FRAMES = 32  # rows of the position tables, as in AnimateDiff v2
+CAPTION_DROPOUT = 0.1
+STILLS = 8  # that the customized checkpoint is trained from
+
+
+def image_model() -> UNet2DConditionModel:
+    """SD1.5's layout with two levels of 64 channels and one layer per block."""
+    return UNet2DConditionModel(
+        sample_size=world.SIZE,
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        cross_attention_dim=latents.TEXT_DIM,
+        attention_head_dim=8,
+    )
+
+
+def optimize(
+    model: nn.Module,
+    losses: Callable[[], Tensor],
+    *,
+    steps: int,
+    lr: float,
+    ema: float = 0.998,
+    label: str,
+) -> AveragedModel:
+    """Minimize with AdamW (100 steps of warm-up, cosine decay); returns the moving average."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=lr, weight_decay=1e-3)
+    shape = lambda step: min((step + 1) / 100, 0.5 + 0.5 * math.cos(math.pi * step / steps))  # noqa: E731
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema))
+    smooth = None
+    bar = tqdm(range(steps), desc=label, mininterval=5)
+    for _ in bar:
+        loss = losses()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainable, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule.step()
+        average.update_parameters(model)
+        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
+    return average
+
+
+def stills(per_scene: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Latents (n, 4, 16, 16) and words (n, tokens, dim) of every scene, several times each."""
+    scenes = [s for s in world.all_scenes() for _ in range(per_scene)]
+    images = torch.stack([world.make_still(s, generator) for s in scenes])
+    words = torch.stack([latents.encode_prompt(s.prompt) for s in scenes])
+    return latents.encode_world(images), words
+
+
+def batches(
+    data: tuple[Tensor, Tensor], size: int, generator: torch.Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless random batches, wrapped around the torus by a random shift, captions dropped."""
+    clean, words = data
+    while True:
+        pick = torch.randint(len(clean), (size,), generator=generator)
+        shift = torch.randint(world.SIZE, (2,), generator=generator).tolist()
+        keep = torch.rand(size, generator=generator) >= CAPTION_DROPOUT
+        yield (
+            clean[pick].roll(shift, dims=(-2, -1)).to(device),
+            (words[pick] * keep[:, None, None]).to(device),
+        )
+
+
+def image_loss(
+    model: nn.Module, stream: Iterator[tuple[Tensor, Tensor]], generator: torch.Generator
+) -> Callable[[], Tensor]:
+    """Epsilon prediction on a stream of stills, as a function that draws the next batch."""
+    scheduler = DDPMScheduler(**SCHEDULE)
+
+    def loss() -> Tensor:
+        clean, words = next(stream)
+        t = torch.randint(1000, (len(clean),), generator=generator).to(clean.device)
+        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
+        predicted = model(scheduler.add_noise(clean, noise, t), t, words).sample  # type: ignore
+        return F.mse_loss(predicted, noise)
+
+    return loss
+
+
+def train_images(out: Path, device: torch.device, steps: int = 2100, batch: int = 32) -> None:
+    """The text-to-image model, on rendered stills of the base looks."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    model = image_model().to(device)
+    stream = batches(stills(32, generator), batch, generator, device)
+    loss = image_loss(model, stream, generator)
+    average = optimize(model, loss, steps=steps, lr=1.5e-3, label="images")
+    save_image_model(out / BASE, average.module)
+
+
+def save_image_model(path: Path, model: nn.Module) -> None:
+    """Write an image model as an SD checkpoint file: LDM names, fp16."""
+    tensors = {
+        f"model.diffusion_model.{LAYOUT.to_ldm(name)}": value.half().cpu()
+        for name, value in model.state_dict().items()
+    }
+    write_tensors(path, tensors, {"description": f"The shapes world: {path.stem}"})
+
+
+def load_image_model(path: Path) -> UNet2DConditionModel:
+    """Inverse of ``save_image_model``."""
+    model = image_model()
+    tensors = read_unet(path).tensors
+    model.load_state_dict({LAYOUT.to_diffusers(k): v.float() for k, v in tensors.items()})
+    return model
+
+
+def new_motion_module(generator: torch.Generator) -> MotionModule:
+    """An untrained motion module: its output projections are zero, as in AnimateDiff."""
+    tensors = {}
+    for name, shape in module_shapes(CHANNELS, 1, True, MAX_FRAMES).items():
+        if name.endswith("pos_encoder.pe"):
+            tensors[name] = sinusoid(MAX_FRAMES, shape[-1])
+        elif "temporal_transformer.proj_out" in name or name.endswith("bias"):
+            tensors[name] = torch.zeros(shape)
+        elif len(shape) == 1:
+            tensors[name] = torch.ones(shape)
+        else:
+            tensors[name] = torch.randn(shape, generator=generator) * shape[-1] ** -0.5
+    return MotionModule(recognize(MOTION_MODULE, tensors), tensors, "untrained", MOTION_MODULE)
+
+
+def clip_batches(
+    count: int, size: int, generator: torch.Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Endless random batches of natural clips: (size, 4, frames, 16, 16) and their words."""
+    scenes = world.all_scenes()
+    rendered = [(s, world.make_clip(s, generator).frames) for s in scenes for _ in range(count)]
+    clips = latents.encode_world(torch.stack([frames for _, frames in rendered])).transpose(1, 2)
+    words = torch.stack([latents.encode_prompt(s.prompt) for s, _ in rendered])
+    return batches((clips, words), size, generator, device)
+
+
+def train_motion(out: Path, device: torch.device, steps: int = 1300, batch: int = 6) -> None:
+    """The motion module, over the frozen image model, on rendered clips."""
+    generator = torch.Generator().manual_seed(1)
+    unet = build_unet(read_unet(out / BASE), new_motion_module(generator), torch.float32, device)
+    for name, parameter in unet.named_parameters():
+        parameter.requires_grad_("motion_modules" in name)
+    scheduler = DDPMScheduler(**SCHEDULE)
+    stream = clip_batches(16, batch, generator, device)
+
+    def loss() -> Tensor:
+        clean, words = next(stream)
+        t = torch.randint(1000, (batch,), generator=generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        noisy = scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]
+        return F.mse_loss(predict(unet, noisy, t, words), noise)
+
+    average = optimize(unet, loss, steps=steps, lr=1e-3, label="motion").module
+    save_motion_module(out / MOTION_MODULE, average)
+
+
+def save_motion_module(path: Path, unet: nn.Module) -> None:
+    """Write the temporal layers of a network in AnimateDiff's naming, fp16."""
+    tensors = {}
+    for name, value in unet.state_dict().items():
+        if name.endswith("pos_embed.pe"):
+            for position in keys.animatediff_positions(name):
+                tensors[position] = value.half().cpu().clone()
+        elif "motion_modules" in name:
+            tensors[keys.motion_to_animatediff(name)] = value.half().cpu()
+    write_tensors(path, tensors, {"description": "The shapes world: motion module"})
+
+
+def customization_stills(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The few pictures of a style that nothing else in the world has, with the rare token."""
+    scenes = world.all_scenes((world.STYLE_TOKEN,))
+    # Seven apart and 48 in all: every colour, shape and direction comes up.
+    chosen = [scenes[7 * i % len(scenes)] for i in range(STILLS)]
+    images = torch.stack([world.make_still(scene, generator) for scene in chosen])
+    words = torch.stack([latents.encode_prompt(scene.prompt) for scene in chosen])
+    return latents.encode_world(images), words
+
+
+def customize(out: Path, device: torch.device, steps: int = 400, batch: int = 8) -> None:
+    """A customized checkpoint, as DreamBooth makes one: all weights, with prior preservation."""
+    torch.manual_seed(2)
+    generator = torch.Generator().manual_seed(2)
+    model = load_image_model(out / BASE).to(device)
+    few = batches(customization_stills(generator), batch, generator, device)
+    prior = batches(stills(4, generator), batch, generator, device)
+    custom_loss, prior_loss = (image_loss(model, s, generator) for s in (few, prior))
+    average = optimize(
+        model, lambda: custom_loss() + prior_loss(), steps=steps, lr=3e-4, ema=0.99, label="style"
+    )
+    save_image_model(out / CUSTOMIZED, average.module)
+
+
+STAGES = {"images": train_images, "motion": train_motion, "style": customize}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stages", nargs="*", default=list(STAGES), help=", ".join(STAGES))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for stage in options.stages:
+        STAGES[stage](options.out, torch.device(options.device))

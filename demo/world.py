@@ -1,0 +1,152 @@
+"""The shapes world: coloured shapes that glide over a small torus, each looking where it goes.
+
+A world small enough to know the truth about. A prompt such as ``red circle left night`` names
+everything about a clip but where it starts and how fast it moves, so a generated clip can be
+checked against a rendered one, pixel by pixel. The eye on the leading side makes the direction
+visible in a still, as the pose of a running dog does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+SIZE = 16  # world pixels; one latent pixel each, eight image pixels
+FRAMES = 8
+RADIUS = 3.4
+SPEED = (0.5, 1.5)  # world pixels per frame, uniform; the prompt does not name it
+_SUPERSAMPLE = 4
+
+COLOURS = {
+    "red": (0.95, 0.15, 0.12),
+    "green": (0.15, 0.85, 0.25),
+    "blue": (0.15, 0.40, 1.00),
+    "yellow": (1.00, 0.85, 0.10),
+}
+SHAPES = ("circle", "square", "triangle")
+DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Look:
+    """A background and a fill: what the last word of a prompt names."""
+
+    background: tuple[float, float, float]
+    stripe: tuple[float, float, float] | None = None  # second fill colour, in vertical bars
+
+
+LOOKS = {
+    "night": Look((0.05, 0.06, 0.16)),
+    "forest": Look((0.07, 0.18, 0.10)),
+    "sand": Look((0.42, 0.34, 0.24)),
+    "fog": Look((0.46, 0.50, 0.54)),
+    # Nothing before this line has a light background or a striped fill: the customized look.
+    "sks": Look((0.88, 0.72, 0.92), stripe=(1.0, 1.0, 1.0)),
+}
+BASE_LOOKS = ("night", "forest", "sand", "fog")
+STYLE_TOKEN = "sks"
+
+
+class Scene(NamedTuple):
+    """What one prompt says."""
+
+    colour: str
+    shape: str
+    direction: str
+    look: str
+
+    @property
+    def prompt(self) -> str:
+        return " ".join(self)
+
+    @property
+    def velocity(self) -> Tensor:
+        """Unit step (x, y) of the asked direction; y points down."""
+        return torch.tensor(DIRECTIONS[self.direction])
+
+
+def parse_prompt(prompt: str) -> Scene:
+    """The scene that a prompt asks for. Raises ValueError naming the word that is unknown."""
+    words = prompt.split()
+    known = (tuple(COLOURS), SHAPES, tuple(DIRECTIONS), tuple(LOOKS))
+    if len(words) != len(known):
+        raise ValueError(
+            f"{prompt!r} has {len(words)} words, a shapes-world prompt has 4: "
+            "colour shape direction look, as in 'red circle left night'."
+        )
+    for word, options in zip(words, known, strict=True):
+        if word not in options:
+            raise ValueError(f"{prompt!r}: {word!r} is not one of {', '.join(options)}.")
+    return Scene(*words)
+
+
+def all_scenes(looks: tuple[str, ...] = BASE_LOOKS) -> list[Scene]:
+    """Every scene of the world, in a fixed order."""
+    return [
+        Scene(colour, shape, direction, look)
+        for look in looks
+        for shape in SHAPES
+        for colour in COLOURS
+        for direction in DIRECTIONS
+    ]
+
+
+def render(scene: Scene, positions: Tensor) -> Tensor:
+    """Draw a scene with the shape's centre at each position.
+
+    positions: (..., 2) as x, y in world pixels, wrapped onto the torus.
+    Returns (..., 3, SIZE, SIZE) in 0..1, antialiased.
+    """
+    n = SIZE * _SUPERSAMPLE
+    axis = (torch.arange(n) + 0.5) / _SUPERSAMPLE
+    offset = axis - positions[..., None]  # (..., 2, n)
+    offset = (offset + SIZE / 2) % SIZE - SIZE / 2
+    dx, dy = offset[..., 0, None, :], offset[..., 1, :, None]
+
+    look = LOOKS[scene.look]
+    fill = torch.tensor(COLOURS[scene.colour]).expand(*dx.shape[:-2], n, n, 3)
+    if look.stripe is not None:
+        # Bars are fixed to the shape: a third of its width each, the middle one light.
+        bar = (dx.abs() < RADIUS / 3).expand(*fill.shape[:-1])
+        fill = torch.where(bar[..., None], torch.tensor(look.stripe), fill)
+    ux, uy = DIRECTIONS[scene.direction]
+    eye = (dx - 1.9 * ux) ** 2 + (dy - 1.9 * uy) ** 2 < 1.15**2
+    eye_colour = 0.0 if look.stripe is not None else 1.0
+    fill = torch.where(eye[..., None], torch.tensor([eye_colour] * 3), fill)
+    image = torch.where(
+        _inside(scene.shape, dx, dy)[..., None], fill, torch.tensor(look.background)
+    )
+    image = image.reshape(*image.shape[:-3], SIZE, _SUPERSAMPLE, SIZE, _SUPERSAMPLE, 3)
+    return image.mean(dim=(-4, -2)).movedim(-1, -3)
+
+
+def _inside(shape: str, dx: Tensor, dy: Tensor) -> Tensor:
+    if shape == "circle":
+        return dx**2 + dy**2 < RADIUS**2
+    if shape == "square":
+        return torch.maximum(dx.abs(), dy.abs()) < 0.87 * RADIUS
+    return (dy < 0.8 * RADIUS) & (dx.abs() < 0.62 * (dy + 1.1 * RADIUS))
+
+
+class Clip(NamedTuple):
+    """A rendered clip and the truth about it."""
+
+    frames: Tensor  # (frames, 3, SIZE, SIZE) in 0..1
+    positions: Tensor  # (frames, 2), unwrapped
+
+
+def make_clip(scene: Scene, generator: torch.Generator, frames: int = FRAMES) -> Clip:
+    """A natural clip: random start, random speed in ``SPEED``, straight in the asked direction."""
+    start = torch.rand(2, generator=generator) * SIZE
+    low, high = SPEED
+    speed = low + (high - low) * torch.rand(1, generator=generator)
+    positions = start + speed * scene.velocity * torch.arange(frames)[:, None]
+    return Clip(render(scene, positions), positions)
+
+
+def make_still(scene: Scene, generator: torch.Generator) -> Tensor:
+    """One frame with the shape anywhere: (3, SIZE, SIZE)."""
+    return render(scene, torch.rand(2, generator=generator) * SIZE)

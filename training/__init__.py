@@ -1,0 +1,1 @@
+"""The background trainer: recipes, job folders and the worker. Importing it imports nothing."""

@@ -1,0 +1,1 @@
+"""Folders of photos and clips to latents and embeddings, once, before a training run."""

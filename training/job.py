@@ -1,0 +1,198 @@
+"""A job folder: one run, its commands and what it reports. Both sides read and write it.
+
+job.json      what to train on which files; written once
+control.json  what the artist wants: run, pause or stop, and save requests
+state.json    the phase the worker is in
+events.jsonl  one JSON object a line, appended
+ckpt/         checkpoints; ``latest`` names the newest whole one
+export/       finished adapters
+Only the standard library: ComfyUI's process reads this too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..adapters.atomic import atomic_write_text
+from ..adapters.errors import UserError
+from . import system
+from .recipe import Recipe, parse, validate
+
+Wanted = Literal["run", "pause", "stop"]
+Phase = Literal["waiting", "loading", "running", "paused", "stopped", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe and the files it is for. Paths are absolute."""
+
+    name: str  # of the adapter file
+    recipe: Recipe
+    checkpoint: str
+    motion_module: str
+    sets: dict[str, str]  # the recipe's set names to folders of cached latents
+    adapters: dict[str, str] = field(default_factory=dict)  # the recipe's "use" names to files
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    format: int = 1
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = "job.json") -> Job:
+        """Parse and validate. Raises UserError naming the field that is wrong."""
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                origin, f"no JSON ({error})", "a job", "Delete the folder and start again."
+            ) from None
+        job = parse(cls, data, origin)
+        validate(job.recipe, origin)
+        check_name(job.name)
+        return job
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the artist wants of a job."""
+
+    wanted: Wanted = "run"
+    save: int = 0  # counts "save now" requests
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the worker is. A phase of a dead worker is read as "interrupted" (see phase())."""
+
+    phase: Phase = "waiting"
+    stage: int = 0
+    step: int = 0
+    steps: int = 0
+    message: str = ""
+
+
+def check_name(name: str) -> str:
+    """A name is not a path: letters, digits, space, dot, dash, underscore; at most 80 of them."""
+    if (
+        not name
+        or len(name) > 80
+        or name != name.strip(" .")
+        or not all(c.isalnum() or c in " ._-" for c in name)
+    ):
+        raise UserError(
+            "name",
+            repr(name)[:100],
+            "1 to 80 letters, digits, spaces, dots, dashes or underscores",
+            "Choose a plain name without slashes.",
+        )
+    return name
+
+
+class JobFolder:
+    """The files of one job."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.spec = self.path / "job.json"
+        self.control = self.path / "control.json"
+        self.state = self.path / "state.json"
+        self.events = self.path / "events.jsonl"
+        self.checkpoints = self.path / "ckpt"
+        self.exports = self.path / "export"
+        self.log = self.path / "log.txt"
+        self.lock = self.path / "lock"
+
+    @classmethod
+    def create(cls, path: Path, job: Job) -> JobFolder:
+        """Make a new job folder. Raises UserError when one is there already."""
+        folder = cls(path)
+        if folder.spec.exists():
+            raise UserError(
+                path, "a job", "a new folder", "Resume that job, or choose another folder."
+            )
+        folder.path.mkdir(parents=True, exist_ok=True)
+        atomic_write_text(folder.spec, job.to_json())
+        return folder
+
+    def load(self) -> Job:
+        """The job. Raises UserError when the folder holds none."""
+        return Job.from_json(self._read(self.spec, "a job"), str(self.spec))
+
+    def read_control(self) -> Control:
+        """What is wanted now; no file means run."""
+        return self._parsed(self.control, Control)
+
+    def send(self, wanted: Wanted | None = None, *, save: bool = False) -> None:
+        """Ask the worker to run, pause or stop (with a save), or to save now."""
+        now = self.read_control()
+        new = Control(wanted or now.wanted, now.save + save)
+        atomic_write_text(self.control, json.dumps(dataclasses.asdict(new)))
+
+    def read_state(self) -> State:
+        return self._parsed(self.state, State)
+
+    def write_state(self, state: State) -> None:
+        atomic_write_text(self.state, json.dumps(dataclasses.asdict(state)))
+
+    def phase(self) -> str:
+        """The phase, or "interrupted" when the worker that wrote it is gone."""
+        phase = self.read_state().phase
+        if phase in ("loading", "running", "paused") and not system.is_held(self.lock):
+            return "interrupted"
+        return phase
+
+    def report(self, event: str, **values: Any) -> dict[str, Any]:
+        """Append one event and return it. A line that a crash tore is ignored by readers."""
+        whole = {"event": event, "time": round(time.time(), 3), **values}
+        with self.events.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(whole) + "\n")
+        return whole
+
+    def read_events(self) -> Iterator[dict[str, Any]]:
+        """Events in order; a torn last line is left out."""
+        if not self.events.exists():
+            return
+        with self.events.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    event = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                if line.endswith("\n") and isinstance(event, dict):
+                    yield event
+
+    def cut_events(self, stage: int, step: int) -> None:
+        """Forget what lies after a checkpoint, so that a resumed run draws one curve."""
+        kept = [
+            event
+            for event in self.read_events()
+            if (event.get("stage", 0), event.get("step", 0)) <= (stage, step)
+        ]
+        atomic_write_text(self.events, "".join(json.dumps(event) + "\n" for event in kept))
+
+    def _parsed(self, path: Path, kind: Any) -> Any:
+        if not path.exists():
+            return kind()
+        try:
+            return parse(kind, json.loads(self._read(path, "a job's file")), str(path))
+        except json.JSONDecodeError as error:
+            raise UserError(
+                path, f"no JSON ({error})", "a job's file", "Delete this file and resume."
+            ) from None
+
+    def _read(self, path: Path, what: str) -> str:
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise UserError(path, "nothing", what, "Check the folder's name.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                path, f"unreadable ({error})", what, "Check the file, or start a new job."
+            ) from None
