@@ -18,11 +18,19 @@ def add(commands) -> None:
     parser.add_argument("--out", type=Path, help="folder for clips, plots and adapters")
     parser.add_argument("--prompts", type=int, default=24, help="clips per setting (default 24)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--train-world", action="store_true", help="make the world's weights anew, then stop"
+    )
     parser.add_argument("--json", action="store_true", help="print metrics.json, nothing else")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.train_world:
+        from ..demo.train_world import train_world
+
+        train_world(options.device)
+        return 0
     from ..demo import run as demo
 
     out = options.out or Path(demo.__file__).parent / "out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 
@@ -28,6 +29,11 @@ def run(options: argparse.Namespace) -> int:
 
     if options.out.suffix != ".safetensors":
         raise UserError(options.out, "another ending", ".safetensors", "Rename it.")
+    if not math.isfinite(options.scale):
+        raise UserError("--scale", str(options.scale), "a number", "1 is as trained.")
+    for source in (options.adapter, options.checkpoint):
+        if options.out.exists() and source.exists() and options.out.samefile(source):
+            raise UserError(options.out, "a file that is read", "another", "Choose a new name.")
     adapter = load_adapter(options.adapter, kind="spatial")
     unet = read_unet(options.checkpoint)
     if adapter.info.checkpoint not in (None, unet.hash, "unknown"):

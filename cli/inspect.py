@@ -44,7 +44,7 @@ def describe(path: Path) -> dict[str, Any]:
     if kind in (kinds.MOTION_LORA, kinds.SPATIAL_ADAPTER):
         adapter = load_adapter(path)
         info = dataclasses.asdict(adapter.info)
-        info["recipe"] = json.loads(info["recipe"]).get("name", "unknown")
+        info["recipe"] = _recipe_name(info["recipe"])
         return {"is": f"{info.pop('kind')} adapter", "layers": len(adapter.pairs), **info}
     if kind in (kinds.CHECKPOINT, kinds.UNET):
         unet = read_unet(path)
@@ -57,6 +57,13 @@ def describe(path: Path) -> dict[str, Any]:
     module = read_motion_module(path)  # names whatever else it is
     facts = dataclasses.asdict(module.info)
     return {"is": "motion module", **facts, "keys": len(module.tensors), "sha256": module.hash}
+
+
+def _recipe_name(text: str) -> str:
+    try:
+        return str(json.loads(text)["name"])
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return "unknown"  # another tool's adapter, or one whose metadata was edited
 
 
 def _describe_set(path: Path) -> dict[str, Any]:

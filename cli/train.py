@@ -127,8 +127,13 @@ def _recipe_file(options: argparse.Namespace):
 
 
 def _start(options: argparse.Namespace, recipe, sets: dict, adapters: dict) -> int:
+    from ..adapters.errors import UserError
     from ..training.job import Job, JobFolder, check_name
 
+    # Before there is a folder: a job with a mistyped path could never be resumed.
+    for path in (options.checkpoint, options.motion_module, *sets.values(), *adapters.values()):
+        if not path.exists():
+            raise UserError(path, "nothing", "a file or cached set", "Check its name and folder.")
     job = Job(
         name=check_name(options.name or options.job.resolve().name),
         recipe=recipe,

@@ -1,21 +1,26 @@
 """Ground truth from pixels: where the shape is, what it is, and how true the picture is.
 
 Every frame is compared with every rendering of the world at every position (steps of a quarter
-pixel, by circular correlation); no judge model is involved.
+pixel, by correlation); no judge model is involved.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .world import BASE_LOOKS, LOOKS, SIZE, Scene, all_scenes, render
 
 _SUBSTEPS = 4  # positions per pixel and axis
+_PAD = 5  # around the stage: more than a shape's reach, so that nothing wraps around
+_CANVAS = SIZE + 2 * _PAD
+_BEYOND = 1  # pixels that a shape's centre may lie off the stage
 _MOVING = 0.1  # px per frame; slower clips show no direction
 
 
@@ -43,17 +48,16 @@ def measure(frames: Tensor, scene: Scene) -> Measures:
 
     frames: (frames, 3, SIZE, SIZE) in 0..1; scene: what was asked for.
     """
-    errors = {look: match(frames, look) for look in LOOKS}
-    asked, positions = errors[scene.look]
     scenes = all_scenes((scene.look,))
+    number = scenes.index(scene)
+    asked, positions = match(frames, scene.look)
     seen = scenes[int(asked.mean(0).argmin())]
     best = asked.argmin(1)
-    path = unwrap(positions[torch.arange(len(frames)), best])
-    velocity, jitter = straight_line(path)
+    velocity, jitter = straight_line(positions[torch.arange(len(frames)), best])
     speed = float(velocity.norm())
     cosine = float(velocity @ scene.velocity) / max(speed, 1e-9)
-    closest = min(errors, key=lambda look: float(errors[look][0].min(1).values.mean()))
-    truth = asked[:, scenes.index(scene)]
+    # The scene's number is the same in every look.
+    in_look = {look: match(frames, look, [number])[0].mean() for look in LOOKS}
     return Measures(
         motion=speed,
         jitter=jitter,
@@ -61,37 +65,53 @@ def measure(frames: Tensor, scene: Scene) -> Measures:
         colour=seen.colour == scene.colour,
         shape=seen.shape == scene.shape,
         direction=speed > _MOVING and cosine > math.cos(math.pi / 4),
-        look=closest == scene.look,
-        fidelity=1 - float(truth.sqrt().mean()) / _look_distance(scene),
+        look=min(in_look, key=lambda look: float(in_look[look])) == scene.look,
+        fidelity=1 - float(asked[:, number].sqrt().mean()) / _look_distance(scene),
     )
 
 
-def match(frames: Tensor, look: str) -> tuple[Tensor, Tensor]:
-    """Squared error to every scene of a look at its best position, and that position.
+def match(frames: Tensor, look: str, numbers: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    """Squared error to scenes of a look at their best position, and that position.
 
-    frames: (n, 3, SIZE, SIZE). Returns (n, scenes) mean squared errors and (n, scenes, 2)
-    positions as x, y in pixels.
+    frames: (n, 3, SIZE, SIZE); numbers: of scenes in ``all_scenes((look,))``, all when None.
+    Returns (n, scenes) mean squared errors and (n, scenes, 2) positions as x, y in pixels.
+    A rendering is the background b everywhere but in the shape, where it is t, so its error is
+    sum (f - b)^2 plus, over the shape, sum (t - b)^2 - 2 (f - b)(t - b): two correlations, in
+    which what lies off the stage counts nothing.
     """
-    templates, energy = _templates(look)  # (scenes, sub, 3, SIZE, SIZE//2+1), (scenes, sub)
-    spectrum = torch.fft.rfft2(frames)
-    product = torch.einsum("nchw,kschw->nkshw", spectrum, templates.conj())
-    correlation = torch.fft.irfft2(product, s=(SIZE, SIZE))  # (n, scenes, sub, y, x)
-    own = frames.square().sum((1, 2, 3))
-    error = own[:, None, None, None, None] - 2 * correlation + energy[None, ..., None, None]
+    background = torch.tensor(LOOKS[look].background)[:, None, None]
+    difference = frames - background
+    shape, energy = _templates(look)  # spectra: (scenes, sub, 3, ...), (scenes, sub, ...)
+    if numbers is not None:
+        shape, energy = shape[list(numbers)], energy[list(numbers)]
+    stage = F.pad(torch.ones(SIZE, SIZE), (_PAD,) * 4)
+    padded = F.pad(difference, (_PAD,) * 4)
+    overlap = torch.einsum("nchw,kschw->nkshw", torch.fft.rfft2(padded), shape.conj())
+    inside = torch.fft.rfft2(stage) * energy.conj()
+    spectrum = inside[None] - 2 * overlap
+    error = torch.fft.irfft2(spectrum, s=(_CANVAS, _CANVAS))  # (n, scenes, sub, y, x)
+    keep = slice(_PAD - _BEYOND, _PAD + SIZE + _BEYOND)
+    error = error[..., keep, keep] + difference.square().sum((1, 2, 3))[:, None, None, None, None]
+    width = error.shape[-1]
     best = error.flatten(2).min(2)
-    sub, pixel = best.indices // SIZE**2, best.indices % SIZE**2
-    x = pixel % SIZE + (sub % _SUBSTEPS) / _SUBSTEPS
-    y = pixel // SIZE + (sub // _SUBSTEPS) / _SUBSTEPS
+    sub, pixel = best.indices // width**2, best.indices % width**2
+    x = pixel % width - _BEYOND + (sub % _SUBSTEPS) / _SUBSTEPS
+    y = pixel // width - _BEYOND + (sub // _SUBSTEPS) / _SUBSTEPS
     return best.values.clamp(min=0) / (3 * SIZE**2), torch.stack([x, y], -1)
 
 
 @lru_cache
 def _templates(look: str) -> tuple[Tensor, Tensor]:
+    """Spectra of every scene at every substep: the shape less the background, and its energy."""
     axis = torch.arange(_SUBSTEPS) / _SUBSTEPS
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    positions = torch.stack([x.flatten(), y.flatten()], -1)
-    images = torch.stack([render(scene, positions) for scene in all_scenes((look,))])
-    return torch.fft.rfft2(images), images.square().sum((2, 3, 4))
+    centre = _CANVAS // 2
+    positions = torch.stack([x.flatten(), y.flatten()], -1) + centre
+    images = torch.stack([render(s, positions, _CANVAS) for s in all_scenes((look,))])
+    shape = images - torch.tensor(LOOKS[look].background)[:, None, None]
+    # Rolled so that a shift of zero means a centre at the canvas's corner.
+    shape = shape.roll((-centre, -centre), dims=(-2, -1))
+    return torch.fft.rfft2(shape), torch.fft.rfft2(shape.square().sum(2))
 
 
 @lru_cache
@@ -101,13 +121,6 @@ def _look_distance(scene: Scene) -> float:
     here = render(scene, centre)
     others = [render(scene._replace(look=o), centre) for o in BASE_LOOKS if o != scene.look]
     return sum(float((here - o).square().mean().sqrt()) for o in others) / len(others)
-
-
-def unwrap(positions: Tensor) -> Tensor:
-    """Positions (frames, 2) on the torus as one path: each step the shortest way around."""
-    step = positions.diff(dim=0)
-    step = (step + SIZE / 2) % SIZE - SIZE / 2
-    return torch.cat([positions[:1], positions[:1] + step.cumsum(0)])
 
 
 def straight_line(path: Tensor) -> tuple[Tensor, float]:

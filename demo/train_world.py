@@ -7,7 +7,6 @@ over the frozen image model, on its own noise schedule, with its norm taken per 
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,8 +25,9 @@ from ..adapters.motion_module.checkpoint import MotionModule, recognize
 from ..adapters.templates import module_shapes
 from ..adapters.tensors import write_tensors
 from ..training.model import SCHEDULE, build_unet, predict, sinusoid
+from ..training.worker import pick_device
 from . import latents, world
-from .files import BASE, CUSTOMIZED, MOTION_MODULE
+from .files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
 
 CHANNELS = (64, 64)  # multiples of 32: ComfyUI's UNet has 32 GroupNorm groups
 LAYOUT = UNetLayout(levels=2, layers_per_block=1, attention=(True, True))
@@ -90,14 +90,13 @@ def stills(per_scene: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 def batches(
     data: tuple[Tensor, Tensor], size: int, generator: torch.Generator, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless random batches, wrapped around the torus by a random shift, captions dropped."""
+    """Endless random batches, some captions dropped."""
     clean, words = data
     while True:
         pick = torch.randint(len(clean), (size,), generator=generator)
-        shift = torch.randint(world.SIZE, (2,), generator=generator).tolist()
         keep = torch.rand(size, generator=generator) >= CAPTION_DROPOUT
         yield (
-            clean[pick].roll(shift, dims=(-2, -1)).to(device),
+            clean[pick].to(device),
             (words[pick] * keep[:, None, None]).to(device),
         )
 
@@ -123,7 +122,7 @@ def train_images(out: Path, device: torch.device, steps: int = 2100, batch: int 
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     model = image_model().to(device)
-    stream = batches(stills(32, generator), batch, generator, device)
+    stream = batches(stills(64, generator), batch, generator, device)
     loss = image_loss(model, stream, generator)
     average = optimize(model, loss, steps=steps, lr=1.5e-3, label="images")
     save_image_model(out / BASE, average.module)
@@ -179,7 +178,7 @@ def train_motion(out: Path, device: torch.device, steps: int = 1300, batch: int 
     for name, parameter in unet.named_parameters():
         parameter.requires_grad_("motion_modules" in name)
     scheduler = DDPMScheduler(**SCHEDULE)
-    stream = clip_batches(16, batch, generator, device)
+    stream = clip_batches(24, batch, generator, device)
 
     def loss() -> Tensor:
         clean, words = next(stream)
@@ -228,15 +227,15 @@ def customize(out: Path, device: torch.device, steps: int = 400, batch: int = 8)
     save_image_model(out / CUSTOMIZED, average.module)
 
 
-STAGES = {"images": train_images, "motion": train_motion, "style": customize}
-
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stages", nargs="*", default=list(STAGES), help=", ".join(STAGES))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for stage in options.stages:
-        STAGES[stage](options.out, torch.device(options.device))
+def train_world(device: str) -> None:
+    """All three files, into the pack. Stages whose file is there already are left alone."""
+    WEIGHTS.mkdir(exist_ok=True)
+    for name, stage in (
+        (BASE, train_images),
+        (MOTION_MODULE, train_motion),
+        (CUSTOMIZED, customize),
+    ):
+        if (WEIGHTS / name).exists():
+            tqdm.write(f"{name} is there; delete it to train it anew")
+        else:
+            stage(WEIGHTS, pick_device(device))

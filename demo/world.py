@@ -1,4 +1,4 @@
-"""The shapes world: coloured shapes that glide over a small torus, each looking where it goes.
+"""The shapes world: coloured shapes that glide across a small stage, looking where they go.
 
 A world small enough to know the truth about. A prompt such as ``red circle left night`` names
 everything about a clip but where it starts and how fast it moves, so a generated clip can be
@@ -8,6 +8,7 @@ visible in a still, as the pose of a running dog does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from torch import Tensor
 SIZE = 16  # world pixels; one latent pixel each, eight image pixels
 FRAMES = 8
 RADIUS = 3.4
-SPEED = (0.5, 1.5)  # world pixels per frame, uniform; the prompt does not name it
+MARGIN = 3.5  # of a shape's centre from the edge: natural clips stay on the stage
+SPEED = (0.4, 1.2)  # world pixels per frame, uniform; the prompt does not name it
 _SUPERSAMPLE = 4
 
 COLOURS = {
@@ -94,16 +96,19 @@ def all_scenes(looks: tuple[str, ...] = BASE_LOOKS) -> list[Scene]:
     ]
 
 
-def render(scene: Scene, positions: Tensor) -> Tensor:
-    """Draw a scene with the shape's centre at each position.
+def spread(scenes: Sequence[Scene], count: int) -> list[Scene]:
+    """``count`` scenes, all kinds evenly mixed; a list's length must not be divisible by 37."""
+    return [scenes[i * 37 % len(scenes)] for i in range(count)]
 
-    positions: (..., 2) as x, y in world pixels, wrapped onto the torus.
-    Returns (..., 3, SIZE, SIZE) in 0..1, antialiased.
+
+def render(scene: Scene, positions: Tensor, size: int = SIZE) -> Tensor:
+    """Draw a scene with the shape's centre at each position; what is off the stage is cut off.
+
+    positions: (..., 2) as x, y in world pixels. Returns (..., 3, size, size) in 0..1, antialiased.
     """
-    n = SIZE * _SUPERSAMPLE
+    n = size * _SUPERSAMPLE
     axis = (torch.arange(n) + 0.5) / _SUPERSAMPLE
     offset = axis - positions[..., None]  # (..., 2, n)
-    offset = (offset + SIZE / 2) % SIZE - SIZE / 2
     dx, dy = offset[..., 0, None, :], offset[..., 1, :, None]
 
     look = LOOKS[scene.look]
@@ -116,10 +121,9 @@ def render(scene: Scene, positions: Tensor) -> Tensor:
     eye = (dx - 1.9 * ux) ** 2 + (dy - 1.9 * uy) ** 2 < 1.15**2
     eye_colour = 0.0 if look.stripe is not None else 1.0
     fill = torch.where(eye[..., None], torch.tensor([eye_colour] * 3), fill)
-    image = torch.where(
-        _inside(scene.shape, dx, dy)[..., None], fill, torch.tensor(look.background)
-    )
-    image = image.reshape(*image.shape[:-3], SIZE, _SUPERSAMPLE, SIZE, _SUPERSAMPLE, 3)
+    inside = _inside(scene.shape, dx, dy)[..., None]
+    image = torch.where(inside, fill, torch.tensor(look.background))
+    image = image.reshape(*image.shape[:-3], size, _SUPERSAMPLE, size, _SUPERSAMPLE, 3)
     return image.mean(dim=(-4, -2)).movedim(-1, -3)
 
 
@@ -135,18 +139,22 @@ class Clip(NamedTuple):
     """A rendered clip and the truth about it."""
 
     frames: Tensor  # (frames, 3, SIZE, SIZE) in 0..1
-    positions: Tensor  # (frames, 2), unwrapped
+    positions: Tensor  # (frames, 2) as x, y in world pixels
 
 
 def make_clip(scene: Scene, generator: torch.Generator, frames: int = FRAMES) -> Clip:
-    """A natural clip: random start, random speed in ``SPEED``, straight in the asked direction."""
-    start = torch.rand(2, generator=generator) * SIZE
+    """A natural clip: random speed in ``SPEED``, straight in the asked direction, on the stage."""
     low, high = SPEED
     speed = low + (high - low) * torch.rand(1, generator=generator)
+    travel = speed * scene.velocity * (frames - 1)
+    # Start anywhere that keeps both ends on the stage.
+    first = MARGIN - travel.clamp(max=0)
+    last = SIZE - MARGIN - travel.clamp(min=0)
+    start = first + (last - first) * torch.rand(2, generator=generator)
     positions = start + speed * scene.velocity * torch.arange(frames)[:, None]
     return Clip(render(scene, positions), positions)
 
 
 def make_still(scene: Scene, generator: torch.Generator) -> Tensor:
-    """One frame with the shape anywhere: (3, SIZE, SIZE)."""
-    return render(scene, torch.rand(2, generator=generator) * SIZE)
+    """One frame with the shape anywhere on the stage: (3, SIZE, SIZE)."""
+    return render(scene, MARGIN + (SIZE - 2 * MARGIN) * torch.rand(2, generator=generator))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from typing import Any, Literal
 from ..adapters.atomic import atomic_write_text
 from ..adapters.errors import UserError
 from . import system
-from .recipe import Recipe, parse, validate
+from .recipe import Recipe, check_name, parse, validate
 
 Wanted = Literal["run", "pause", "stop"]
 Phase = Literal["waiting", "loading", "running", "paused", "stopped", "finished", "failed"]
@@ -49,7 +50,7 @@ class Job:
         """Parse and validate. Raises UserError naming the field that is wrong."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 origin, f"no JSON ({error})", "a job", "Delete the folder and start again."
             ) from None
@@ -78,23 +79,6 @@ class State:
     message: str = ""
 
 
-def check_name(name: str) -> str:
-    """A name is not a path: letters, digits, space, dot, dash, underscore; at most 80 of them."""
-    if (
-        not name
-        or len(name) > 80
-        or name != name.strip(" .")
-        or not all(c.isalnum() or c in " ._-" for c in name)
-    ):
-        raise UserError(
-            "name",
-            repr(name)[:100],
-            "1 to 80 letters, digits, spaces, dots, dashes or underscores",
-            "Choose a plain name without slashes.",
-        )
-    return name
-
-
 class JobFolder:
     """The files of one job."""
 
@@ -117,8 +101,16 @@ class JobFolder:
             raise UserError(
                 path, "a job", "a new folder", "Resume that job, or choose another folder."
             )
-        folder.path.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(folder.spec, job.to_json())
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(folder.spec, job.to_json())
+        except OSError as error:
+            raise UserError(
+                path,
+                f"no place for a folder ({error.strerror})",
+                "a new folder that may be written to",
+                "Choose another folder.",
+            ) from None
         return folder
 
     def load(self) -> Job:
@@ -149,8 +141,14 @@ class JobFolder:
         return phase
 
     def report(self, event: str, **values: Any) -> dict[str, Any]:
-        """Append one event and return it. A line that a crash tore is ignored by readers."""
-        whole = {"event": event, "time": round(time.time(), 3), **values}
+        """Append one event and return it. A line that a crash tore is ignored by readers.
+
+        A loss that is no number is written as null: JSON has no word for it.
+        """
+        whole = {"event": event, "time": round(time.time(), 3)}
+        for name, value in values.items():
+            number = isinstance(value, float)
+            whole[name] = None if number and not math.isfinite(value) else value
         with self.events.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(whole) + "\n")
         return whole
@@ -182,7 +180,7 @@ class JobFolder:
             return kind()
         try:
             return parse(kind, json.loads(self._read(path, "a job's file")), str(path))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 path, f"no JSON ({error})", "a job's file", "Delete this file and resume."
             ) from None

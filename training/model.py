@@ -56,7 +56,6 @@ def _config(state: dict[str, Tensor], weights: UNetWeights, motion: MotionModule
     layout = weights.layout
     levels = range(layout.levels)
     with_attention = [layout.attention[i] for i in levels]
-    text = next(v for k, v in state.items() if k.endswith("attn2.to_k.weight"))
     return {
         "block_out_channels": tuple(
             state[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0] for i in levels
@@ -68,12 +67,17 @@ def _config(state: dict[str, Tensor], weights: UNetWeights, motion: MotionModule
         "up_block_types": tuple(
             "CrossAttnUpBlockMotion" if a else "UpBlockMotion" for a in reversed(with_attention)
         ),
-        "cross_attention_dim": text.shape[1],
+        "cross_attention_dim": text_width(weights),
         "num_attention_heads": HEADS,
         "motion_num_attention_heads": HEADS,
         "motion_max_seq_length": motion.info.max_frames,
         "use_motion_mid_block": motion.info.has_mid_block,
     }
+
+
+def text_width(weights: UNetWeights) -> int:
+    """Width of the prompt embeddings that a checkpoint reads."""
+    return next(v for k, v in weights.tensors.items() if k.endswith("attn2.to_k.weight")).shape[1]
 
 
 def sinusoid(length: int, width: int) -> Tensor:
@@ -103,7 +107,7 @@ class AcrossFramesNorm(nn.GroupNorm):
     """GroupNorm of (frames, channels, height, width), all frames of one clip together.
 
     What the v1 motion modules were trained with in the resnets (``use_inflated_groupnorm:
-    false``). A forward of the trainer holds one clip, so the batch is its frames.
+    false``). ``predict`` gives it one clip at a time, so the batch is its frames.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -140,5 +144,8 @@ def predict(unet: UNetMotionModel, noisy: Tensor, timestep: Tensor, text: Tensor
     noisy: (batch, channels, frames, height, width); timestep: (batch,); text: (batch, tokens,
     dim), one prompt a clip, repeated over its frames as diffusers expects since 0.31.
     """
+    if len(noisy) > 1 and isinstance(unet.conv_norm_out, AcrossFramesNorm):
+        clips = zip(noisy.split(1), timestep.split(1), text.split(1), strict=True)
+        return torch.cat([predict(unet, *clip) for clip in clips])
     per_frame = text.repeat_interleave(noisy.shape[2], dim=0)
     return unet(noisy, timestep, per_frame, return_dict=False)[0]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import sys
 import typing
 from dataclasses import dataclass, field
 from types import UnionType
@@ -81,7 +83,7 @@ class Recipe:
         """Parse and validate. Raises UserError naming the field, what it is and what fits."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # absurd numbers and nesting included
             raise UserError(
                 origin, f"no JSON ({error})", "a recipe", "Export it again or start from a default."
             ) from None
@@ -153,24 +155,45 @@ def validate(recipe: Recipe, origin: str) -> Recipe:
     need(1 <= recipe.frames <= 1024, "frames", recipe.frames, "1 to 1024")
     need(1 <= recipe.batch <= 64, "batch", recipe.batch, "1 to 64")
     need(0 <= recipe.ema < 1, "ema", recipe.ema, "0 (off) up to 1")
-    need(recipe.clip_norm > 0, "clip_norm", recipe.clip_norm, "above 0")
-    need(recipe.weight_decay >= 0, "weight_decay", recipe.weight_decay, "0 or more")
+    need(0 < recipe.clip_norm < math.inf, "clip_norm", recipe.clip_norm, "a number above 0")
+    need(0 <= recipe.weight_decay <= 1, "weight_decay", recipe.weight_decay, "0 to 1")
+    need(0 <= recipe.seed < 2**63, "seed", recipe.seed, "0 up to 2**63")
     for name in ("save_every", "held_out_every", "max_skips"):
         need(getattr(recipe, name) >= 1, name, getattr(recipe, name), "1 or more")
     need(recipe.held_out >= 0, "held_out", recipe.held_out, "0 or more")
     need(bool(recipe.stages), "stages", recipe.stages, "at least one stage")
     for stage in recipe.stages:
+        check_name(stage.name, f"{origin}: stage name")
         need(bool(stage.sources), "sources", stage.sources, "at least one source")
         need(1 <= stage.steps <= 1_000_000, "steps", stage.steps, "1 to 1,000,000")
         need(1 <= stage.rank <= 1024, "rank", stage.rank, "1 to 1024")
         need(0 < stage.lr <= 1, "lr", stage.lr, "above 0 and at most 1")
         need(0 <= stage.noise.offset <= 1, "noise.offset", stage.noise.offset, "0 to 1")
-        known = {*stage.use, "motion" if stage.train == "temporal.qkv" else "spatial"}
+        usable = () if stage.train == "temporal.qkv" else ("motion",)
+        need(stage.use in ((), usable), "use", stage.use, f"nothing or {usable}")
+        # The Spatial Adapter that is trained is always at 1: it has no scale to choose.
+        known = {"motion"} if stage.use or stage.train == "temporal.qkv" else set()
         for source in stage.sources:
-            need(source.weight >= 1, "weight", source.weight, "a whole number from 1")
+            need(1 <= source.weight <= 1000, "weight", source.weight, "1 to 1000")
+            finite = all(map(math.isfinite, source.scales.values()))
+            need(finite, "scales", source.scales, "finite numbers")
             extra = set(source.scales) - known
             need(not extra, "scales", sorted(extra), f"adapters in this stage: {sorted(known)}")
     return recipe
+
+
+def check_name(name: str, subject: str = "name") -> str:
+    """A name is not a path: letters, digits, space, dot, dash, underscore; at most 80 of them."""
+    plain = all(c.isalnum() or c in " ._-" for c in name) and name == name.strip(" .")
+    # Names become file names, with more words and an ending: systems take 255 bytes.
+    if not name or not plain or len(name) > 80 or len(name.encode()) > 100:
+        raise UserError(
+            subject,
+            repr(name)[:100],
+            "1 to 80 letters, digits, spaces, dots, dashes or underscores (100 bytes)",
+            "Choose a plain name without slashes.",
+        )
+    return name
 
 
 def parse(kind: Any, value: Any, where: str) -> Any:
@@ -194,6 +217,7 @@ def parse(kind: Any, value: Any, where: str) -> Any:
         return parse(args[0], value, where)
     elif kind is float:
         ok = isinstance(value, (int, float)) and not isinstance(value, bool)
+        ok = ok and abs(value) <= sys.float_info.max  # no infinity, no NaN, no 400 digits
         value = float(value) if ok else value
     else:
         ok = type(value) is kind

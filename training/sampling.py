@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from diffusers import DDIMScheduler, UNetMotionModel
@@ -10,8 +10,48 @@ from torch import Tensor
 
 from .model import SCHEDULE, predict
 
+Predict = Callable[[Tensor, Tensor, Tensor], Tensor]  # (noisy, timesteps, text) -> noise
+
+
+def draw_starts(seeds: Sequence[int], size: tuple[int, ...]) -> Tensor:
+    """Standard normal start latents (n, *size), one seed each, the same on every machine."""
+    return torch.stack(
+        [torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    )
+
 
 @torch.no_grad()
+def denoise(
+    network: Predict,
+    start: Tensor,
+    text: Tensor,
+    unconditional: Tensor,
+    *,
+    steps: int = 20,
+    cfg: float = 2.0,
+) -> Tensor:
+    """From noise to latents with any network that predicts epsilon.
+
+    start: (n, ...); text: (n, tokens, dim); unconditional: (tokens, dim). At cfg 1 the
+    unconditional half is not computed. Returns the shape of ``start``.
+    """
+    scheduler = DDIMScheduler(
+        **SCHEDULE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="linspace"
+    )
+    scheduler.set_timesteps(steps)
+    guided = cfg != 1
+    both = torch.cat([unconditional.expand_as(text), text]) if guided else text
+    x = start
+    for t in scheduler.timesteps:
+        batch = torch.cat([x, x]) if guided else x
+        noise = network(batch, t.expand(len(batch)).to(x.device), both)
+        if guided:
+            plain, asked = noise.chunk(2)
+            noise = plain + cfg * (asked - plain)
+        x = scheduler.step(noise, int(t), x).prev_sample
+    return x
+
+
 def sample_clips(
     unet: UNetMotionModel,
     text: Tensor,
@@ -27,18 +67,12 @@ def sample_clips(
     text: (n, tokens, dim); unconditional: (tokens, dim); size: (channels, frames, height, width)
     in latents. Returns (n, channels, frames, height, width), fp32 on the CPU.
     """
-    scheduler = DDIMScheduler(
-        **SCHEDULE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="linspace"
-    )
-    scheduler.set_timesteps(steps)
     parameter = next(unet.parameters())
     device, dtype = parameter.device, parameter.dtype
-    noise = [torch.randn(size, generator=torch.Generator().manual_seed(s)) for s in seeds]
-    x = torch.stack(noise)
-    both = torch.cat([unconditional.expand_as(text), text]).to(device, dtype)
-    for t in scheduler.timesteps:
-        batch = torch.cat([x, x]).to(device, dtype)
-        when = t.expand(len(batch)).to(device)
-        plain, asked = predict(unet, batch, when, both).float().cpu().chunk(2)
-        x = scheduler.step(plain + cfg * (asked - plain), int(t), x).prev_sample
-    return x
+
+    def network(noisy: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
+        return predict(unet, noisy.to(dtype), timesteps, words.to(dtype)).float()
+
+    start = draw_starts(seeds, size).to(device)
+    text, unconditional = text.to(device), unconditional.to(device)
+    return denoise(network, start, text, unconditional, steps=steps, cfg=cfg).cpu()

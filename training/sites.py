@@ -208,7 +208,9 @@ class Trainable:
             self.spatial.set_scale(1.0)
         self.parameters = self._parameters()
         for parameter in self.parameters.values():
-            parameter.data = parameter.data.float()  # updates of 2e-5 vanish in half precision
+            # In fp32, because updates of 2e-5 vanish in half precision; a copy, because a network
+            # in the file's own precision shares memory with the weights that were read.
+            parameter.data = parameter.data.to(torch.float32, copy=True)
             parameter.requires_grad_(True)
 
     def _parameters(self) -> dict[str, nn.Parameter]:

@@ -39,6 +39,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     name = f"{checkpoint.meta['stage']}-{checkpoint.meta['step']:07d}"
     folder.mkdir(parents=True, exist_ok=True)
     temporary, final = folder / f"{name}.tmp", folder / name
+    if final.is_dir() and _latest_name(folder) == name:
+        return final  # a step has one state; removing it to write it again could lose both
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     parts = [part for part in PARTS if getattr(checkpoint, part)]
@@ -63,10 +65,9 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
     Raises UserError when ``latest`` names a checkpoint that cannot be read.
     """
-    latest = folder / "latest"
-    if not latest.exists():
+    name = _latest_name(folder)
+    if name is None:
         return None
-    name = latest.read_text(encoding="utf-8").strip()
     path = folder / Path(name).name
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
@@ -77,13 +78,25 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             path,
             f"a damaged checkpoint ({error})",
             "a whole one",
-            f"Write the name of an older folder of {folder} into {latest}, then resume.",
+            f"Write the name of an older folder of {folder} into {folder / 'latest'}, then resume.",
         ) from None
     tensors = {
-        part: read_tensors(path / f"{part}.safetensors")[0] if saved else {}
+        part: _read_part(path / f"{part}.safetensors") if saved else {}
         for part, saved in parts.items()
     }
     return Checkpoint(**tensors, meta=meta)
+
+
+def _latest_name(folder: Path) -> str | None:
+    try:
+        return (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _read_part(path: Path) -> dict[str, Tensor]:
+    # Copies: the optimizer goes on in these tensors, and Windows cannot remove a mapped file.
+    return {name: tensor.clone() for name, tensor in read_tensors(path)[0].items()}
 
 
 def _drop_old(folder: Path, keep: str) -> None:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from ..adapters.checkpoint import UNetWeights, read_unet
 from ..adapters.errors import UserError
 from ..adapters.file import Adapter, AdapterInfo, load_adapter, save_adapter
 from ..adapters.motion_module.checkpoint import MotionModule, read_motion_module
-from ..adapters.tensors import write_tensors
+from ..adapters.tensors import file_hash, write_tensors
 from . import system
 from .cache.store import load_set
-from .job import Job, JobFolder, State
+from .job import Control, Job, JobFolder, State
 from .loop import StageRun, Step
 from .memory import used_memory
-from .model import build_unet
+from .model import build_unet, text_width
 from .sites import load_motion_adapter
 from .state import load_checkpoint, save_checkpoint
 
@@ -75,26 +76,30 @@ class Session:
         self.folder, self.on_event = folder, on_event
         self.job = folder.load()
         self.saves_done = folder.read_control().save
+        self.adapters: dict[str, Adapter] = {}
         self.recent: deque[float] = deque(maxlen=20)
 
     def run(self) -> int:
-        self.folder.write_state(State("loading"))
+        self.folder.write_state(replace(self.folder.read_state(), phase="loading", message=""))
         job = self.job
         self.device = pick_device(job.device)
         self.weights = read_unet(Path(job.checkpoint))
         self.motion = read_motion_module(Path(job.motion_module))
         self.sets = {name: load_set(Path(path)) for name, path in job.sets.items()}
-        self._check_sets()
+        self._check_files()
         checkpoint = load_checkpoint(self.folder.checkpoints)
+        # Before the first step nothing is worth keeping: a new life reports it again.
+        first, step = 0, -1
         if checkpoint is not None:
             self._check_unchanged(checkpoint.meta["files"])
-            self.folder.cut_events(checkpoint.meta["stage"], checkpoint.meta["step"])
-        first = checkpoint.meta["stage"] if checkpoint is not None else 0
+            first, step = checkpoint.meta["stage"], checkpoint.meta["step"]
+        self.folder.cut_events(first, step)
         for index in range(first, len(job.recipe.stages)):
             stage = self._stage(index)
-            if checkpoint is not None and index == first:
-                stage.restore(checkpoint)
-            if not self._train(stage):
+            start = checkpoint if index == first else None
+            if start is not None:
+                stage.restore(start)
+            if not self._train(stage, resumed=start is not None):
                 return STOPPED
         self._enter("finished", stage)
         return FINISHED
@@ -105,18 +110,13 @@ class Session:
         dtype = pick_dtype(recipe.dtype, self.device)
         unet = build_unet(self.weights, self.motion, dtype, self.device)
         for name in recipe.stages[index].use:
-            path = job.adapters.get(name)
-            if path is None:
-                raise UserError(
-                    "job.json", f"no file for adapter {name!r}", "one", "Name a trained adapter."
-                )
-            load_motion_adapter(unet, load_adapter(Path(path), kind="motion"), path)
+            load_motion_adapter(unet, self.adapters[name], job.adapters[name])
         return StageRun(recipe, index, unet, self.weights.layout, self.sets)
 
-    def _train(self, run: StageRun) -> bool:
+    def _train(self, run: StageRun, resumed: bool) -> bool:
         """Train one stage; False when the artist stopped it."""
         self._enter("running", run)
-        if run.step == 0:
+        if not resumed:
             self._held_out(run)
         while not run.done:
             if not self._obey(run):
@@ -135,19 +135,24 @@ class Session:
 
     def _obey(self, run: StageRun) -> bool:
         """Carry out what the folder's control file wants; False means stop."""
+        control = self._save_on_request(run)
+        if control.wanted == "pause":
+            self._save(run)
+            self._enter("paused", run)
+            while (control := self._save_on_request(run)).wanted == "pause":
+                time.sleep(_POLL_S)
+            self._enter("running", run)
+            self.recent.clear()
+        return control.wanted != "stop"
+
+    def _save_on_request(self, run: StageRun) -> Control:
+        """What is wanted now; a "save now" that came in is done."""
         control = self.folder.read_control()
         if control.save > self.saves_done:
             self.saves_done = control.save
             self._save(run)
             self._export(run)
-        if control.wanted == "pause":
-            self._save(run)
-            self._enter("paused", run)
-            while (control := self.folder.read_control()).wanted == "pause":
-                time.sleep(_POLL_S)
-            self._enter("running", run)
-            self.recent.clear()
-        return control.wanted != "stop"
+        return control
 
     def _tell(self, event: str, run: StageRun, **values: Any) -> None:
         self.on_event(self.folder.report(event, stage=run.stage_index, step=run.step, **values))
@@ -180,7 +185,8 @@ class Session:
 
     def _save(self, run: StageRun) -> None:
         save_checkpoint(self.folder.checkpoints, run.checkpoint(files=self._fingerprints()))
-        self.folder.write_state(State("running", run.stage_index, run.step, run.stage.steps))
+        phase = self.folder.read_state().phase
+        self.folder.write_state(State(phase, run.stage_index, run.step, run.stage.steps))
         self._tell("saved", run)
 
     def _export(self, run: StageRun) -> None:
@@ -191,24 +197,43 @@ class Session:
         export(path, run, self.job, self.weights, self.motion)
         self._tell("exported", run, file=path.name)
 
-    def _check_sets(self) -> None:
-        for stage in self.job.recipe.stages:
-            for source in stage.sources:
-                if source.set not in self.sets:
-                    raise UserError(
-                        "job.json",
-                        f"no folder for the set {source.set!r}",
-                        "a cached set",
-                        "Cache a folder of pictures or clips and name it in the job.",
-                    )
+    def _check_files(self) -> None:
+        """Everything that the recipe names is there and fits. Reads the adapters in use."""
+        recipe, most = self.job.recipe, self.motion.info.max_frames
+        if recipe.frames > most:
+            raise UserError(
+                self.job.motion_module, f"room for {most} frames", f"{recipe.frames} frames",
+                f"Train on {most} frames or fewer, or choose another motion module.",
+            )  # fmt: skip
+        width = text_width(self.weights)
+        for name in (source.set for stage in recipe.stages for source in stage.sources):
+            if name not in self.sets:
+                raise UserError(
+                    "job.json", f"no folder for the set {name!r}", "a cached set",
+                    "Cache a folder of pictures or clips and name it in the job.",
+                )  # fmt: skip
+            found = self.sets[name].items[0].text.shape[-1]
+            if found != width:
+                raise UserError(
+                    self.job.sets[name], f"text {found} wide", f"{width}, as the checkpoint reads",
+                    "Cache the folder again with this checkpoint.",
+                )  # fmt: skip
+        for name in (name for stage in recipe.stages for name in stage.use):
+            if name not in self.job.adapters:
+                raise UserError(
+                    "job.json", f"no file for adapter {name!r}", "one", "Name a trained adapter."
+                )
+            self.adapters[name] = load_adapter(Path(self.job.adapters[name]), kind="motion")
 
     def _fingerprints(self) -> dict[str, str]:
         """What a resumed run must find unchanged to be the same run."""
-        ids = {
-            name: hashlib.sha256("".join(i.id for i in s.items).encode()).hexdigest()
-            for name, s in self.sets.items()
-        }
-        return {"checkpoint": self.weights.hash, "motion module": self.motion.hash, **ids}
+        found = {"checkpoint": self.weights.hash, "motion module": self.motion.hash}
+        for name, made in self.sets.items():
+            ids = "".join(item.id for item in made.items)
+            found[f"set {name}"] = hashlib.sha256(ids.encode()).hexdigest()
+        for name in self.adapters:
+            found[f"adapter {name}"] = file_hash(Path(self.job.adapters[name]))
+        return found
 
     def _check_unchanged(self, saved: dict[str, str]) -> None:
         now = self._fingerprints()

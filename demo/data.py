@@ -1,0 +1,41 @@
+"""The demo's input as an artist would have it: folders of pictures and clips with captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from . import latents, world
+from .world import Scene
+
+
+def to_images(frames: Tensor, factor: int = latents.FACTOR) -> list[Image.Image]:
+    """World pixels (n, 3, h, w) in 0..1 to pictures of ``factor`` times the size."""
+    pixels = latents.enlarge(frames, factor).mul(255).round().byte()
+    return [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in pixels]
+
+
+def write_stills(folder: Path, stills: Tensor, scenes: Sequence[Scene]) -> Path:
+    """PNG files and captions. stills: (n, 3, h, w) world pixels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (image, scene) in enumerate(zip(to_images(stills), scenes, strict=True)):
+        image.save(folder / f"{i:03d}.png")
+        (folder / f"{i:03d}.txt").write_text(scene.prompt, encoding="utf-8")
+    return folder
+
+
+def write_natural_clips(folder: Path, count: int, seed: int) -> Path:
+    """Lossless animated WebP files and captions of clips rendered in the base looks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = world.spread(world.all_scenes(), count)
+    for i, scene in enumerate(chosen):
+        first, *rest = to_images(world.make_clip(scene, generator).frames)
+        path = folder / f"{i:03d}.webp"
+        first.save(path, save_all=True, append_images=rest, lossless=True, duration=125, loop=0)
+        path.with_suffix(".txt").write_text(scene.prompt, encoding="utf-8")
+    return folder
