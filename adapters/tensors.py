@@ -93,7 +93,10 @@ def write_tensors(
         own.add(pointer)
     try:
         with atomic_path(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # what the user's umask gives any new file
             save_file(stored, temporary, dict(metadata))
+            temporary.chmod(mode)  # safetensors would keep the file from other users
     except (OSError, SafetensorError) as error:
         raise UserError(
             path,

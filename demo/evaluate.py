@@ -16,7 +16,7 @@ from ..adapters.checkpoint import read_unet
 from ..adapters.file import load_adapter
 from ..adapters.motion_module.checkpoint import read_motion_module
 from ..training.model import build_unet
-from ..training.sampling import denoise, draw_starts, sample_clips
+from ..training.sampling import denoise, sample_clips
 from ..training.sites import load_motion_adapter, load_spatial_adapter, set_motion_scale
 from . import latents, world
 from .files import MOTION_MODULE, WEIGHTS
@@ -117,8 +117,8 @@ def sample_stills(
     size = (latents.CHANNELS, world.SIZE, world.SIZE)
     words = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes]).to(device)
     empty = latents.encode_prompt("").to(device)
-    start = draw_starts(range(seed, seed + len(scenes)), size).to(device)
-    made = denoise(network, start, words, empty, steps=25, cfg=CFG)
+    seeds = range(seed, seed + len(scenes))
+    made = denoise(network, words, empty, seeds=seeds, size=size, steps=25, cfg=CFG)
     return latents.decode_world(made.cpu())
 
 

@@ -44,6 +44,9 @@ SPATIAL_RECIPE = recipe.spatial_adapter(
 )
 
 
+Recipes = tuple[recipe.Recipe, recipe.Recipe]  # of the Motion and of the Spatial Adapter
+
+
 @dataclass
 class Demo:
     """Folders and choices of one run."""
@@ -52,6 +55,7 @@ class Demo:
     prompts: int
     device: torch.device
     quiet: bool
+    recipes: Recipes
 
     def say(self, text: str) -> None:
         if not self.quiet:
@@ -86,7 +90,13 @@ class Demo:
         return made
 
 
-def run_demo(out: Path, prompts: int, device: str, quiet: bool = False) -> dict[str, Any]:
+def run_demo(
+    out: Path,
+    prompts: int,
+    device: str,
+    quiet: bool = False,
+    recipes: Recipes = (MOTION_RECIPE, SPATIAL_RECIPE),
+) -> dict[str, Any]:
     """Run everything and write it to ``out``; returns the contents of metrics.json."""
     for name in (BASE, MOTION_MODULE, CUSTOMIZED):
         if not (WEIGHTS / name).is_file():
@@ -94,7 +104,7 @@ def run_demo(out: Path, prompts: int, device: str, quiet: bool = False) -> dict[
                 WEIGHTS / name, "nothing", "the shapes world's weights", "Get the pack again."
             )
     started = time.monotonic()
-    demo = Demo(prepare(out), prompts, pick_device(device), quiet)
+    demo = Demo(prepare(out), prompts, pick_device(device), quiet, recipes)
     motion_adapter = train_motion_adapter(demo)
     spatial_adapter = train_spatial_adapter(demo, motion_adapter)
     metrics = compare(demo, motion_adapter, spatial_adapter)
@@ -117,7 +127,7 @@ def train_motion_adapter(demo: Demo) -> Path:
     clips = write_natural_clips(demo.out / "data" / "natural", NATURAL_CLIPS, seed=10)
     job = Job(
         name="motion_adapter",
-        recipe=MOTION_RECIPE,
+        recipe=demo.recipes[0],
         checkpoint=str(WEIGHTS / BASE),
         motion_module=str(WEIGHTS / MOTION_MODULE),
         sets={"frames": str(demo.cached(clips, "clips"))},
@@ -133,7 +143,7 @@ def train_spatial_adapter(demo: Demo, motion_adapter: Path) -> Path:
     stills = write_stills(demo.out / "data" / "customized", images, styled)
     job = Job(
         name="spatial_adapter",
-        recipe=SPATIAL_RECIPE,
+        recipe=demo.recipes[1],
         checkpoint=str(WEIGHTS / CUSTOMIZED),
         motion_module=str(WEIGHTS / MOTION_MODULE),
         sets={
@@ -176,8 +186,8 @@ def compare(demo: Demo, motion_adapter: Path, spatial_adapter: Path) -> dict[str
             "sampling_steps": STEPS,
             "cfg": CFG,
             "device": demo.device.type,
-            "motion_adapter": json.loads(MOTION_RECIPE.to_json()),
-            "spatial_adapter": json.loads(SPATIAL_RECIPE.to_json()),
+            "motion_adapter": json.loads(demo.recipes[0].to_json()),
+            "spatial_adapter": json.loads(demo.recipes[1].to_json()),
         },
     }
 

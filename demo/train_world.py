@@ -36,7 +36,7 @@ CAPTION_DROPOUT = 0.1
 STILLS = 8  # that the customized checkpoint is trained from
 
 
-def image_model() -> UNet2DConditionModel:
+def image_model() -> nn.Module:
     """SD1.5's layout with two levels of 64 channels and one layer per block."""
     return UNet2DConditionModel(
         sample_size=world.SIZE,
@@ -137,7 +137,7 @@ def save_image_model(path: Path, model: nn.Module) -> None:
     write_tensors(path, tensors, {"description": f"The shapes world: {path.stem}"})
 
 
-def load_image_model(path: Path) -> UNet2DConditionModel:
+def load_image_model(path: Path) -> nn.Module:
     """Inverse of ``save_image_model``."""
     model = image_model()
     tensors = read_unet(path).tensors

@@ -135,6 +135,7 @@ def _resnet_norms_across_frames(unet: UNetMotionModel) -> None:
         if ".resnets." in name and name.rsplit(".", 1)[-1].isdigit():
             module.norm1 = _renorm(module.norm1, AcrossFramesNorm)
             module.norm2 = _renorm(module.norm2, AcrossFramesNorm)
+    assert unet.conv_norm_out is not None  # only a UNet without groups has none
     unet.conv_norm_out = _renorm(unet.conv_norm_out, AcrossFramesNorm)
 
 

@@ -1,4 +1,4 @@
-"""Clips from the training network: DDIM on AnimateDiff's schedule, with CFG."""
+"""Clips from the training network, on AnimateDiff's schedule, with CFG."""
 
 from __future__ import annotations
 
@@ -13,42 +13,45 @@ from .model import SCHEDULE, predict
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]  # (noisy, timesteps, text) -> noise
 
 
-def draw_starts(seeds: Sequence[int], size: tuple[int, ...]) -> Tensor:
-    """Standard normal start latents (n, *size), one seed each, the same on every machine."""
-    return torch.stack(
-        [torch.randn(size, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    )
-
-
 @torch.no_grad()
 def denoise(
     network: Predict,
-    start: Tensor,
     text: Tensor,
     unconditional: Tensor,
     *,
+    seeds: Sequence[int],
+    size: tuple[int, ...],
     steps: int = 20,
     cfg: float = 2.0,
 ) -> Tensor:
-    """From noise to latents with any network that predicts epsilon.
+    """From noise to latents with any network that predicts epsilon: DDIM with eta 1.
 
-    start: (n, ...); text: (n, tokens, dim); unconditional: (tokens, dim). At cfg 1 the
-    unconditional half is not computed. Returns the shape of ``start``.
+    The fresh noise of eta 1 keeps the noise in x at the level that the timestep says; a small
+    network's errors otherwise add up to grain. Each sample's noise comes from its own seed, so
+    it does not depend on the others, and is drawn on the CPU, so it is the same everywhere.
+
+    text: (n, tokens, dim), on the device to use; unconditional: (tokens, dim); size: of one
+    sample. At cfg 1 the unconditional half is not computed. Returns (n, *size), fp32.
     """
     scheduler = DDIMScheduler(
         **SCHEDULE, clip_sample=False, set_alpha_to_one=False, timestep_spacing="linspace"
     )
     scheduler.set_timesteps(steps)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def draw() -> Tensor:
+        return torch.stack([torch.randn(size, generator=g) for g in generators]).to(text.device)
+
     guided = cfg != 1
     both = torch.cat([unconditional.expand_as(text), text]) if guided else text
-    x = start
+    x = draw()
     for t in scheduler.timesteps:
         batch = torch.cat([x, x]) if guided else x
         noise = network(batch, t.expand(len(batch)).to(x.device), both)
         if guided:
             plain, asked = noise.chunk(2)
             noise = plain + cfg * (asked - plain)
-        x = scheduler.step(noise, int(t), x).prev_sample
+        x = scheduler.step(noise, int(t), x, eta=1.0, variance_noise=draw(), return_dict=False)[0]
     return x
 
 
@@ -73,6 +76,5 @@ def sample_clips(
     def network(noisy: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
         return predict(unet, noisy.to(dtype), timesteps, words.to(dtype)).float()
 
-    start = draw_starts(seeds, size).to(device)
     text, unconditional = text.to(device), unconditional.to(device)
-    return denoise(network, start, text, unconditional, steps=steps, cfg=cfg).cpu()
+    return denoise(network, text, unconditional, seeds=seeds, size=size, steps=steps, cfg=cfg).cpu()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from diffusers import UNetMotionModel
@@ -120,14 +121,12 @@ def add_motion_adapter(unet: UNetMotionModel, rank: int, seed: int) -> None:
     config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TEMPORAL_QKV)
     inject_adapter_in_model(config, unet, adapter_name="motion")
     generator = torch.Generator().manual_seed(seed)
-    for _, layer in lora_layers(unet):
+    for down, up in motion_pairs(unet).values():
         # peft draws from the global generator; a run must depend on its seed alone.
-        down = layer.lora_A["motion"].weight
         bound = down.shape[1] ** -0.5
         value = torch.rand(down.shape, generator=generator) * 2 * bound - bound
-        down.data.copy_(value)
-        for part in (layer.lora_A, layer.lora_B):
-            part["motion"].float()
+        down.data = value.to(down.device)
+        up.data = up.data.float()
 
 
 def lora_layers(unet: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
@@ -143,7 +142,11 @@ def set_motion_scale(unet: nn.Module, scale: float) -> None:
 
 def motion_pairs(unet: nn.Module) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
     """(down, up) by diffusers layer name."""
-    return {n: (m.lora_A["motion"].weight, m.lora_B["motion"].weight) for n, m in lora_layers(unet)}
+
+    def weight(parts: nn.ModuleDict) -> nn.Parameter:
+        return cast(nn.Parameter, parts["motion"].weight)
+
+    return {name: (weight(m.lora_A), weight(m.lora_B)) for name, m in lora_layers(unet)}
 
 
 def load_motion_adapter(unet: UNetMotionModel, adapter: Adapter, origin: str) -> None:

@@ -72,7 +72,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
         parts = {part: part in meta["parts"] for part in PARTS}
-        meta["stage"], meta["step"]
+        _ = meta["stage"], meta["step"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             path,

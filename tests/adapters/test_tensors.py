@@ -1,6 +1,7 @@
 """Reading and writing files of tensors: both kinds, no code, and one clear error."""
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -163,3 +164,11 @@ def test_the_hash_is_sha256_of_the_bytes(tmp_path):
     assert listing(tmp_path) == {"a": data}
     with pytest.raises(UserError, match="no such file"):
         files.file_hash(tmp_path / "b")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
+def test_a_written_file_may_be_read_as_any_new_file_may(tmp_path):
+    plain = tmp_path / "plain"
+    plain.touch()
+    files.write_tensors(tmp_path / "a.safetensors", TENSORS, {})
+    assert (tmp_path / "a.safetensors").stat().st_mode == plain.stat().st_mode

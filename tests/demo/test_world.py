@@ -1,0 +1,116 @@
+"""The shapes world: what it renders is what its measures find."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from still_moving.demo import latents, world
+from still_moving.demo.measure import match, measure, straight_line
+
+SCENES = world.all_scenes(tuple(world.LOOKS))
+
+
+@given(st.sampled_from(SCENES), st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_a_rendered_clip_measures_as_what_it_is(scene, seed):
+    clip = world.make_clip(scene, torch.Generator().manual_seed(seed))
+    speed = float((clip.positions[1] - clip.positions[0]).norm())
+    found = measure(clip.frames, scene)
+    assert found.correct
+    assert found.look
+    assert abs(found.motion - speed) < 0.06  # positions are read to a quarter pixel
+    assert found.jitter < 0.2
+    assert found.fidelity > 0.85
+
+
+@given(st.sampled_from(SCENES), st.integers(0, 10_000))
+@settings(max_examples=15, deadline=None)
+def test_a_frozen_clip_has_no_motion_and_no_direction(scene, seed):
+    still = world.make_still(scene, torch.Generator().manual_seed(seed))
+    found = measure(still.expand(world.FRAMES, -1, -1, -1), scene)
+    assert found.motion == 0
+    assert found.frame_difference == 0
+    assert not found.direction
+    assert not found.correct
+
+
+@pytest.mark.parametrize("word", range(3))
+def test_another_colour_shape_or_direction_is_noticed(word):
+    asked = world.Scene("red", "circle", "left", "night")
+    shown = asked._replace(
+        **[{"colour": "blue"}, {"shape": "square"}, {"direction": "up"}][word]  # type: ignore
+    )
+    clip = world.make_clip(shown, torch.Generator().manual_seed(1))
+    found = measure(clip.frames, asked)
+    assert [found.colour, found.shape, found.direction][word] is False
+    assert not found.correct
+
+
+def test_fidelity_falls_with_noise_and_is_zero_in_another_look():
+    scene = world.Scene("green", "square", "down", "sks")
+    generator = torch.Generator().manual_seed(2)
+    frames = world.make_clip(scene, generator).frames
+    noise = torch.randn(frames.shape, generator=generator)
+    values = [measure((frames + s * noise).clamp(0, 1), scene).fidelity for s in (0, 0.05, 0.2)]
+    assert values[0] > values[1] > values[2]
+    plain = world.make_clip(scene._replace(look="night"), torch.Generator().manual_seed(2)).frames
+    found = measure(plain, scene)
+    assert not found.look
+    assert found.fidelity < 0.1
+
+
+def test_a_shape_half_off_the_stage_is_found_where_it_is():
+    scene = world.Scene("yellow", "circle", "right", "forest")
+    frames = world.render(scene, torch.tensor([[0.5, 8.0], [16.25, 3.0]]))
+    errors, positions = match(frames, "forest", [world.all_scenes(("forest",)).index(scene)])
+    torch.testing.assert_close(positions[:, 0], torch.tensor([[0.5, 8.0], [16.25, 3.0]]))
+    assert float(errors.max()) < 1e-6
+
+
+def test_natural_clips_stay_on_the_stage_and_cover_the_speeds():
+    generator = torch.Generator().manual_seed(3)
+    clips = [world.make_clip(scene, generator) for scene in SCENES]
+    positions = torch.stack([clip.positions for clip in clips])
+    assert float(positions.min()) >= world.MARGIN - 1e-4
+    assert float(positions.max()) <= world.SIZE - world.MARGIN + 1e-4
+    speeds = positions.diff(dim=1).norm(dim=-1)[:, 0]
+    low, high = world.SPEED
+    assert low <= float(speeds.min()) < low + 0.1
+    assert high - 0.1 < float(speeds.max()) <= high
+
+
+def test_straight_line_reads_velocity_and_distance():
+    path = torch.tensor([[0.0, 0.0], [1.0, 0.5], [2.0, 1.0], [3.0, 1.5]])
+    velocity, distance = straight_line(path)
+    torch.testing.assert_close(velocity, torch.tensor([1.0, 0.5]))
+    assert distance < 1e-6
+
+
+def test_latents_decode_to_the_pixels_they_came_from():
+    pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(latents.decode_world(latents.encode_world(pixels)), pixels)
+    images = latents.enlarge(pixels)
+    torch.testing.assert_close(latents.decode_image(latents.encode_image(images)), images)
+
+
+def test_words_are_fixed_signs_and_an_empty_prompt_is_zero():
+    rows = latents.encode_prompt("red circle sks")
+    assert rows.shape == (latents.TOKENS, latents.TEXT_DIM)
+    assert set(rows[:3].flatten().tolist()) == {-1.0, 1.0}
+    assert not rows[3:].any()
+    assert not latents.encode_prompt("").any()
+    assert torch.equal(rows[0], latents.encode_prompt("RED, square")[0])
+    with pytest.raises(ValueError, match="at most"):
+        latents.encode_prompt("a b c d e f g")
+
+
+@pytest.mark.parametrize("prompt", ["red circle left", "red circle left mars", "left red"])
+def test_a_prompt_outside_the_world_is_refused_by_its_word(prompt):
+    with pytest.raises(ValueError, match=r"mars|words"):
+        world.parse_prompt(prompt)
+
+
+def test_every_scene_reads_back_from_its_prompt():
+    assert [world.parse_prompt(scene.prompt) for scene in SCENES] == SCENES
+    assert len({scene.prompt for scene in SCENES}) == 5 * 48
