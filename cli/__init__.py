@@ -46,7 +46,8 @@ def build_parser() -> argparse.ArgumentParser:
             "  2. train motion    a Motion Adapter, once for a motion module\n"
             "  3. train spatial   a Spatial Adapter, once for a customized checkpoint\n"
             "  4. export  the Spatial Adapter as a LoRA that every tool loads\n"
-            "'demo' goes that way on a tiny world that comes with the pack."
+            "'demo' goes that way on a tiny world that comes with the pack.\n\n"
+            "exit codes: 0 done, 1 a crash (see the job's log.txt), 2 a mistake, named on stderr"
         ),
     )
     commands = parser.add_subparsers(metavar="command", required=True)

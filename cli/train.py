@@ -161,7 +161,8 @@ def follow(folder, as_json: bool) -> int:
 
     from ..training.worker import run_job
 
-    with tqdm(unit="step", disable=as_json, smoothing=0.1, desc=folder.path.name) as bar:
+    bar = tqdm(unit="step", disable=as_json, smoothing=0.1, desc=folder.path.name, delay=0.1)
+    with bar:  # shows from the first step on: a job that cannot start says one line, no more
 
         def show(event: dict) -> None:
             if as_json:

@@ -24,7 +24,7 @@ from .measure import Measures, measure
 from .train_world import load_image_model
 from .world import Scene
 
-STEPS = 15
+STEPS = 12
 CFG = 2.0
 
 

@@ -56,7 +56,7 @@ class Job:
             ) from None
         job = parse(cls, data, origin)
         validate(job.recipe, origin)
-        check_name(job.name)
+        check_name(job.name, f"{origin}: name")
         return job
 
 
