@@ -19,7 +19,7 @@ SIZE = 16  # world pixels; one latent pixel each, eight image pixels
 FRAMES = 8
 RADIUS = 3.4
 MARGIN = 3.5  # of a shape's centre from the edge: natural clips stay on the stage
-SPEED = (0.4, 1.2)  # world pixels per frame, uniform; the prompt does not name it
+SPEED = (0.6, 1.2)  # world pixels per frame, uniform; the prompt does not name it
 _SUPERSAMPLE = 4
 
 COLOURS = {

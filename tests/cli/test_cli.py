@@ -1,0 +1,325 @@
+"""The command line: help that answers, mistakes in one line, output that programs can read."""
+
+import json
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+
+import pytest
+import torch
+from PIL import Image
+from small import (
+    motion_recipe,
+    new_job,
+    random_motion_adapter,
+    run,
+    spatial_recipe,
+    write_files,
+)
+
+from still_moving import cli
+from still_moving.adapters.errors import UserError
+from still_moving.adapters.file import Adapter, load_adapter, save_adapter
+from still_moving.adapters.tensors import read_tensors, write_tensors
+from still_moving.training.job import JobFolder
+from still_moving.training.recipe import Recipe
+
+HELP = [
+    [],
+    *([name] for name in ("demo", "cache", "train", "export", "inspect")),
+    *(
+        ["train", name]
+        for name in ("motion", "spatial", "resume", "pause", "stop", "save", "status")
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return write_files(tmp_path_factory.mktemp("files"))
+
+
+def main(*arguments: object) -> tuple[int, str]:
+    """(exit code, standard output) of a command in this process."""
+    out = StringIO()
+    with redirect_stdout(out):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(str(stop.code))
+    return code, out.getvalue()
+
+
+@pytest.mark.parametrize("words", HELP, ids=" ".join)
+def test_every_command_explains_itself(words):
+    code, out = main(*words, "--help")
+    assert code == 0
+    assert out.startswith("usage: ")
+    assert len(out.split()) > 15
+
+
+def test_help_in_a_process_of_its_own():
+    done = run("train", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "resume" in done.stdout
+
+
+MOTION = ["train", "motion", "{new}", "--checkpoint", "{checkpoint}"]
+MOTION += ["--motion-module", "{motion_module}", "--frames-set", "{frames}"]
+SPATIAL = ["train", "spatial", "{new}", "--checkpoint", "{checkpoint}"]
+SPATIAL += ["--motion-module", "{motion_module}", "--customized", "{customized}"]
+WHOLE = [*SPATIAL, "--natural", "{natural}", "--motion-adapter", "{adapter}"]
+
+
+def swapped(words: list[str], place: str, other: str) -> list[str]:
+    return [other if word == place else word for word in words]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["inspect", "{none}"], "none"),
+        (["inspect", "{folder}"], "set.json"),
+        (["inspect", "{text}"], "notes.txt"),
+        (["cache", "{none}", "{new}", "--shapes"], "none"),
+        (["cache", "{pictures}", "{new}", "--prompt", "x"], "--checkpoint"),
+        (["cache", "{pictures}", "{new}", "--shapes", "--prompt", "x", "--width", "9"], "width"),
+        (["train", "status", "{none}"], "expected a job"),
+        (["train", "resume", "{none}"], "expected a job"),
+        (["train", "pause", "{folder}"], "expected a job"),
+        (swapped(MOTION, "{checkpoint}", "{none}"), "none"),
+        (swapped(MOTION, "{motion_module}", "{none}"), "none"),
+        (swapped(MOTION, "{frames}", "{none}"), "none"),
+        (swapped(MOTION, "{checkpoint}", "{motion_module}"), "module.safetensors"),
+        (swapped(MOTION, "{motion_module}", "{adapter}"), "motion adapter.safetensors"),
+        (swapped(MOTION, "{frames}", "{folder}"), "set.json"),
+        (swapped(MOTION, "{new}", "{job}"), "a new folder"),
+        (swapped(MOTION, "{new}", "{text}"), "notes.txt"),
+        ([*MOTION, "--name", "../up"], "name"),
+        ([*MOTION, "--steps", "0"], "steps"),
+        ([*MOTION, "--lr", "nan"], "lr"),
+        ([*MOTION, "--seed", "-1"], "seed"),
+        ([*MOTION, "--frames", "9"], "room for 8 frames"),
+        ([*MOTION, "--recipe", "{none}"], "none"),
+        ([*MOTION, "--recipe", "{text}"], "notes.txt"),
+        ([*MOTION, "--recipe", "{recipe}", "--steps", "3"], "steps"),
+        ([*MOTION, "--recipe", "{strange}"], "'learning_rate'"),
+        ([*MOTION, "--recipe", "{recipe}"], "'customized'"),
+        (SPATIAL, "--motion-adapter"),
+        ([*SPATIAL, "--no-motion-adapter"], "--natural"),
+        ([*SPATIAL, "--motion-adapter", "{adapter}"], "--natural"),
+        (swapped(WHOLE, "{adapter}", "{none}"), "none"),
+        ([*swapped(WHOLE, "{adapter}", "{checkpoint}"), "--frames", "3"], "base.safetensors"),
+        ([*WHOLE, "--frames", "5"], "natural clips"),
+        (["export", "{none}", "{new}.safetensors", "--checkpoint", "{checkpoint}"], "none"),
+        (["export", "{adapter}", "{new}.ckpt", "--checkpoint", "{checkpoint}"], ".safetensors"),
+        (["export", "{adapter}", "{new}.safetensors", "--checkpoint", "{none}"], "Motion Adapter"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line_and_exit_code_2(words, named, files, tmp_path, capsys):
+    places = {name: str(path) for name, path in files.items()}
+    for name in ("folder", "pictures"):
+        (tmp_path / name).mkdir()
+        places[name] = str(tmp_path / name)
+    Image.new("RGB", (32, 32)).save(tmp_path / "pictures" / "a.png")
+    (tmp_path / "notes.txt").write_text("no tensors, no recipe")
+    made = spatial_recipe()
+    (tmp_path / "recipe.json").write_text(made.to_json())
+    (tmp_path / "strange.json").write_text(
+        json.dumps({**json.loads(made.to_json()), "learning_rate": 1})
+    )
+    new_job(tmp_path / "job", motion_recipe(), files)
+    places |= {"none": str(tmp_path / "none"), "new": str(tmp_path / "new")}
+    places |= {"text": str(tmp_path / "notes.txt"), "job": str(tmp_path / "job")}
+    places |= {n: str(tmp_path / f"{n}.json") for n in ("recipe", "strange")}
+    code, _ = main(*(word.format(**places) for word in words))
+    err = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert len(err) == 1
+    assert err[0].startswith("error: "), err
+    assert named in err[0]
+    assert not list(tmp_path.glob("new*.safetensors"))
+
+
+def test_a_mistyped_path_makes_no_job(files, tmp_path):
+    words = [word.format(**files, new=tmp_path / "new") for word in MOTION]
+    bad = swapped(words, str(files["checkpoint"]), str(tmp_path / "typo"))
+    assert main(*bad)[0] == 2
+    assert not (tmp_path / "new").exists()
+    assert main(*words, "--steps", 1, "--frames", 3)[0] == 0
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path):
+    done = run("export", tmp_path / "none", tmp_path / "lora", "--checkpoint", tmp_path / "none")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_train_motion_then_spatial_then_export(files, tmp_path):
+    """The way of the README, at its smallest."""
+    common = ["--checkpoint", files["checkpoint"], "--motion-module", files["motion_module"]]
+    common += ["--steps", 2, "--frames", 3, "--rank", 2]
+    code, out = main(
+        "train", "motion", tmp_path / "still", "--frames-set", files["frames"], *common
+    )
+    assert code == 0
+    motion = tmp_path / "still" / "export" / "still.safetensors"
+    assert str(motion) in out
+    code, out = main(
+        *("train", "spatial", tmp_path / "look", "--customized", files["customized"], *common),
+        *("--natural", files["natural"], "--motion-adapter", motion, "--name", "my look"),
+        *("--lr", "1e-2", "--json"),
+    )
+    assert code == 0
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [e["step"] for e in events if e["event"] == "step"] == [1, 2]
+    assert events[-1]["phase"] == "finished"
+    spatial = tmp_path / "look" / "export" / "my look.safetensors"
+    lora = tmp_path / "lora.safetensors"
+    assert main("export", spatial, lora, "--checkpoint", files["checkpoint"])[0] == 0
+    tensors, _ = read_tensors(lora)
+    layers = load_adapter(spatial).pairs
+    assert sum(name.endswith("lora_up.weight") for name in tensors) == len(layers) == 43
+    for scale in ("nan", "inf"):
+        words = ("export", spatial, tmp_path / "bad.safetensors", "--scale", scale)
+        assert main(*words, "--checkpoint", files["checkpoint"])[0] == 2
+
+
+def test_an_export_for_another_checkpoint_is_refused(files, tmp_path, capsys):
+    made = write_files(tmp_path)
+    job = new_job(tmp_path / "job", spatial_recipe(steps=1), made)
+    assert main("train", "resume", job.path)[0] == 0
+    tensors, _ = read_tensors(made["checkpoint"])
+    other = tmp_path / "other.safetensors"
+    write_tensors(other, {k: t * 1.01 for k, t in tensors.items()}, {})
+    adapter = job.exports / "made.safetensors"
+    assert main("export", adapter, tmp_path / "l.safetensors", "--checkpoint", other)[0] == 2
+    assert "base.safetensors" in capsys.readouterr().err
+    for source in (adapter, made["checkpoint"]):  # and no file is written over its own source
+        before = source.read_bytes()
+        assert main("export", adapter, source, "--checkpoint", made["checkpoint"])[0] == 2
+        assert source.read_bytes() == before
+
+
+def test_a_recipe_file_says_everything(files, tmp_path):
+    made = motion_recipe(steps=1, seed=7)
+    (tmp_path / "recipe.json").write_text(made.to_json())
+    words = [word.format(**files, new=tmp_path / "new") for word in MOTION]
+    assert main(*words, "--recipe", tmp_path / "recipe.json")[0] == 0
+    assert JobFolder(tmp_path / "new").load().recipe == made
+
+
+def test_every_number_of_a_job_is_an_option(files, tmp_path):
+    words = [word.format(**files, new=tmp_path / "new") for word in WHOLE]
+    numbers = ["--steps", 1, "--rank", 3, "--lr", 0.1, "--frames", 3, "--batch", 2, "--seed", 5]
+    numbers += ["--ema", 0.5, "--save-every", 7, "--dtype", "bfloat16", "--tier", "top"]
+    numbers += ["--sites", "blocks", "--prior-scale", 0.25]
+    assert main(*words, *numbers)[0] == 0
+    made = JobFolder(tmp_path / "new").load().recipe
+    (stage,) = made.stages
+    assert (stage.steps, stage.rank, stage.lr, stage.train) == (1, 3, 0.1, "spatial.blocks")
+    assert (made.frames, made.batch, made.seed, made.ema) == (3, 2, 5, 0.5)
+    assert (made.save_every, made.dtype, made.tier) == (7, "bfloat16", "top")
+    assert stage.sources[1].scales == {"motion": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("switches", "expected"),
+    [
+        (["--no-natural", "--motion-adapter", "{adapter}"], ({"customized"}, {"motion"})),
+        (["--natural", "{natural}", "--no-motion-adapter"], ({"customized", "natural"}, set())),
+    ],
+)
+def test_the_ablations_are_switches(files, tmp_path, switches, expected):
+    words = [w.format(**files, new=tmp_path / "new") for w in (*SPATIAL, *switches)]
+    assert main(*words, "--steps", 1, "--frames", 3)[0] == 0
+    job = JobFolder(tmp_path / "new").load()
+    assert (set(job.sets), set(job.adapters)) == expected
+    assert Recipe.from_json(job.recipe.to_json()) == job.recipe
+
+
+def test_status_and_commands_are_json(files, tmp_path):
+    job = new_job(tmp_path / "job", motion_recipe(), files)
+    for name, wanted in (("status", "run"), ("pause", "pause"), ("stop", "stop"), ("save", "stop")):
+        code, out = main("train", name, job.path)
+        assert code == 0
+        assert json.loads(out) == {"phase": "waiting", "step": 0, "steps": 0, "message": ""}
+        assert job.read_control().wanted == wanted
+    assert job.read_control().save == 1
+
+
+def test_inspect_names_each_kind(files, tmp_path):
+    job = new_job(tmp_path / "job", spatial_recipe(steps=1), files)
+    assert main("train", "resume", job.path)[0] == 0
+    found = {}
+    paths = {**files, "spatial": job.exports / "made.safetensors"}
+    code, out = main("inspect", "--json", *paths.values())
+    assert code == 0
+    for name, line in zip(paths, out.splitlines(), strict=True):
+        facts = json.loads(line)
+        assert facts["path"] == str(paths[name])
+        found[name] = facts["is"]
+    assert found == {
+        "checkpoint": "checkpoint",
+        "motion_module": "motion module",
+        "adapter": "motion adapter",
+        "frames": "cached clips",
+        "customized": "cached stills",
+        "natural": "cached clips",
+        "spatial": "spatial adapter",
+    }
+    code, out = main("inspect", files["checkpoint"])
+    assert code == 0
+    assert "shapes" in out
+
+
+@pytest.mark.parametrize("text", ["{}", "no JSON", "[]", "3", '{"name": "mine"}'])
+def test_inspect_reads_adapters_of_any_recipe(tmp_path, text):
+    import dataclasses
+
+    adapter = random_motion_adapter()
+    path = tmp_path / "a.safetensors"
+    save_adapter(path, Adapter(dataclasses.replace(adapter.info, recipe=text), adapter.pairs))
+    code, out = main("inspect", "--json", path)
+    assert code == 0
+    assert json.loads(out)["recipe"] == ("mine" if "mine" in text else "unknown")
+
+
+def test_cache_then_inspect_the_shapes_way(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(2):
+        Image.new("RGB", (48, 32), (90 * i, 50, 20)).save(tmp_path / "photos" / f"{i}.png")
+    words = ["cache", tmp_path / "photos", tmp_path / "set", "--shapes", "--prompt", "red circle"]
+    words += ["--width", 32, "--height", 32]
+    code, out = main(*words, "--preflight", "--json")
+    assert code == 0
+    assert json.loads(out)
+    assert not (tmp_path / "set").exists()
+    code, out = main(*words)
+    assert code == 0
+    assert "2 stills cached" in out
+    code, out = main("inspect", "--json", tmp_path / "set")
+    assert json.loads(out)["items"] == 2
+
+
+def test_ctrl_c_ends_quietly(files, tmp_path, monkeypatch, capsys):
+    job = new_job(tmp_path / "job", motion_recipe(), files)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("still_moving.training.worker.run_job", interrupt)
+    assert main("train", "resume", job.path)[0] == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_user_errors_are_the_only_errors_that_are_hidden(monkeypatch):
+    def fail(_path: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(sys.modules["still_moving.cli.inspect"], "describe", fail)
+    with pytest.raises(ZeroDivisionError):
+        main("inspect", "x")
+    assert not issubclass(ZeroDivisionError, UserError)
+    assert torch.get_num_threads() >= 1

@@ -1,0 +1,101 @@
+"""From photos and clips to adapters on files of SD1.5's real size, by the command line alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from real_size import motion_shapes, sd15_shapes, write_motion_module, write_sd15
+from small import run
+from test_cache_comfy import comfyui
+
+from still_moving.adapters import keys
+from still_moving.adapters.checkpoint import read_unet
+from still_moving.adapters.file import load_adapter
+from still_moving.adapters.motion_module.checkpoint import read_motion_module
+from still_moving.training import recipe
+from still_moving.training.job import JobFolder
+from still_moving.training.model import build_unet
+
+FRAMES, STEPS = 8, 2  # half of the usual frames, for the memory and minutes of a small machine
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Holds 3 GB of random weights while the tests of this file run."""
+    path = tmp_path_factory.mktemp("real")
+    write_sd15(path / "sd15.safetensors", seed=0)
+    write_motion_module(path / "v2.safetensors", "v2", seed=1)
+    yield path
+    shutil.rmtree(path)
+
+
+def finished(*arguments: object) -> str:
+    done = run(*arguments, timeout=1200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def numbers(path: Path, made: recipe.Recipe) -> Path:
+    path.write_text(made.to_json())
+    return path
+
+
+def test_every_key_of_both_files_has_its_place(folder):
+    weights = read_unet(folder / "sd15.safetensors")
+    module = read_motion_module(folder / "v2.safetensors")
+    assert set(weights.tensors) == set(sd15_shapes())
+    assert len(weights.tensors) == 686
+    assert set(module.tensors) == set(motion_shapes("v2"))
+    assert len(module.tensors) == 588
+    placed = {weights.layout.to_diffusers(name) for name in weights.tensors}
+    positions = {name for name in module.tensors if name.endswith("pos_encoder.pe")}
+    placed |= {keys.motion_to_diffusers(name) for name in set(module.tensors) - positions}
+    assert len(placed) == 686 + 588 - len(positions)
+    state = build_unet(weights, module, torch.float16, torch.device("meta")).state_dict()
+    own_positions = {name for name in state if name.endswith("pos_embed.pe")}
+    assert placed | own_positions == set(state)
+    found = {keys.animatediff_positions(name) for name in own_positions}
+    assert {name for pair in found for name in pair} == positions
+
+
+def test_photos_and_clips_become_adapters(folder, shared_data):
+    host = comfyui()
+    checkpoint, module = folder / "sd15.safetensors", folder / "v2.safetensors"
+    for source, out, prompt in (("photos/dog", "photos", "sks dog"), ("clips", "clips", "a clip")):
+        size = ("--width", 64, "--height", 64, "--frames", FRAMES)
+        coder = ("--checkpoint", checkpoint, "--comfyui", host, "--prompt", prompt)
+        finished("cache", shared_data / source, folder / out, *coder, *size)
+    files = ("--checkpoint", checkpoint, "--motion-module", module, "--device", "cpu")
+    short = {"steps": STEPS, "frames": FRAMES, "held_out": 1, "dtype": "float32"}
+
+    still = numbers(folder / "motion.json", recipe.motion_adapter(**short))
+    finished(
+        *("train", "motion", folder / "still", "--frames-set", folder / "clips"),
+        *("--recipe", still, *files),
+    )
+    motion = folder / "still" / "export" / "still.safetensors"
+    look = numbers(folder / "spatial.json", recipe.spatial_adapter(**short))
+    finished(
+        *("train", "spatial", folder / "look", "--customized", folder / "photos"),
+        *("--natural", folder / "clips", "--motion-adapter", motion, "--recipe", look, *files),
+    )
+    for name, kind, rank, layers in (("still", "motion", 4, 126), ("look", "spatial", 64, 107)):
+        check_job(JobFolder(folder / name))
+        file = folder / name / "export" / f"{name}.safetensors"
+        adapter = load_adapter(file, kind)
+        assert (adapter.info.rank, adapter.info.base, adapter.info.steps) == (rank, "sd15", STEPS)
+        assert len(adapter.pairs) == layers
+        assert all(pair.up.abs().max() > 0 for pair in adapter.pairs.values())
+        facts = json.loads(finished("inspect", "--json", file))
+        assert facts["layers"] == layers
+
+
+def check_job(job: JobFolder) -> None:
+    assert job.phase() == "finished"
+    events = list(job.read_events())
+    losses = [event["loss"] for event in events if event["event"] in ("step", "held_out")]
+    assert len(losses) == STEPS + 2
+    assert all(0 < loss < 100 for loss in losses)
+    assert "skipped" not in {event["event"] for event in events}
