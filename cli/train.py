@@ -193,14 +193,13 @@ def run_command(options: argparse.Namespace) -> int:
     elif options.command != "status":
         folder.send(options.command)
     state = folder.read_state()
-    print(
-        json.dumps(
-            {
-                "phase": folder.phase(),
-                "step": state.step,
-                "steps": state.steps,
-                "message": state.message,
-            }
-        )
-    )
+    # The state file is written at each save; the events are newer.
+    steps = [e["step"] for e in folder.read_events() if e.get("stage") == state.stage]
+    now = {
+        "phase": folder.phase(),
+        "step": steps[-1] if steps else state.step,
+        "steps": state.steps,
+        "message": state.message,
+    }
+    print(json.dumps(now))
     return 0

@@ -226,16 +226,21 @@ def customization_stills(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return latents.encode_world(images), words
 
 
-def customize(out: Path, device: torch.device, steps: int = 400, batch: int = 8) -> None:
+def customize(out: Path, device: torch.device, steps: int = 700) -> None:
     """A customized checkpoint, as DreamBooth makes one: all weights, with prior preservation."""
     torch.manual_seed(2)
     generator = torch.Generator().manual_seed(2)
     model = load_image_model(out / BASE).to(device)
-    few = batches(customization_stills(generator), batch, generator, device)
-    prior = batches(stills(4, generator), batch, generator, device)
+    few = batches(customization_stills(generator), 12, generator, device)
+    prior = batches(stills(4, generator), 4, generator, device)
     custom_loss, prior_loss = (image_loss(model, s, generator) for s in (few, prior))
     average = optimize(
-        model, lambda: custom_loss() + prior_loss(), steps=steps, lr=3e-4, ema=0.99, label="style"
+        model,
+        lambda: custom_loss() + 0.5 * prior_loss(),
+        steps=steps,
+        lr=8e-4,
+        ema=0.99,
+        label="style",
     )
     save_image_model(out / CUSTOMIZED, average.module)
 
