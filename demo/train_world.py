@@ -33,6 +33,7 @@ LAYOUT = UNetLayout(levels=2, layers_per_block=1, attention=(True, True))
 MAX_FRAMES = 32  # rows of the position tables, as in AnimateDiff v2
 CAPTION_DROPOUT = 0.1
 STILLS = 8  # that the customized checkpoint is trained from
+SHIFTS = 64  # places each of them is shown at
 
 
 def image_model() -> nn.Module:
@@ -217,16 +218,31 @@ def save_motion_module(path: Path, unet: nn.Module) -> None:
 
 
 def customization_stills(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The few pictures of a style that nothing else in the world has, with the rare token."""
+    """The few pictures of a style that nothing else in the world has, with the rare token.
+
+    Each comes shifted to many places: a model that learns eight places by heart cannot move.
+    """
     scenes = world.all_scenes((world.STYLE_TOKEN,))
     # Seven apart and 48 in all: every colour, shape and direction comes up.
     chosen = [scenes[7 * i % len(scenes)] for i in range(STILLS)]
-    images = torch.stack([world.make_still(scene, generator) for scene in chosen])
-    words = torch.stack([latents.encode_prompt(scene.prompt) for scene in chosen])
-    return latents.encode_world(images), words
+    images = [world.make_still(scene, generator) for scene in chosen]
+    moved = torch.stack([shift(i, generator) for i in images for _ in range(SHIFTS)])
+    words = torch.stack([latents.encode_prompt(s.prompt) for s in chosen for _ in range(SHIFTS)])
+    return latents.encode_world(moved), words
 
 
-def customize(out: Path, device: torch.device, steps: int = 700) -> None:
+def shift(image: Tensor, generator: torch.Generator) -> Tensor:
+    """The picture (3, h, w) with what is not background moved anywhere inside the frame."""
+    drawn = (image - image[:, :1, :1]).abs().sum(0) > 0.05
+    offsets = []
+    for axis in (0, 1):
+        used = drawn.any(1 - axis).nonzero()
+        low, high = -int(used.min()), len(drawn) - 1 - int(used.max())
+        offsets.append(int(torch.randint(low, high + 1, (), generator=generator)))
+    return image.roll(offsets, dims=(1, 2))
+
+
+def customize(out: Path, device: torch.device, steps: int = 450) -> None:
     """A customized checkpoint, as DreamBooth makes one: all weights, with prior preservation."""
     torch.manual_seed(2)
     generator = torch.Generator().manual_seed(2)
