@@ -26,6 +26,7 @@ from .world import Scene
 
 STEPS = 12
 CFG = 2.0
+BATCH = 8  # clips
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,22 @@ class Network:
         if motion_scale is not None:
             set_motion_scale(self.unet, motion_scale)
         words = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes])
-        made = sample_clips(
-            self.unet,
-            words,
-            latents.encode_prompt(""),
-            seeds=seeds,
-            size=(latents.CHANNELS, world.FRAMES, world.SIZE, world.SIZE),
-            steps=STEPS,
-            cfg=CFG,
-        )
+        size = (latents.CHANNELS, world.FRAMES, world.SIZE, world.SIZE)
+        empty = latents.encode_prompt("")
+        # In small batches: what does not fit the processor's cache takes several times as long.
+        parts = [
+            sample_clips(
+                self.unet,
+                words[i : i + BATCH],
+                empty,
+                seeds=seeds[i : i + BATCH],
+                size=size,
+                steps=STEPS,
+                cfg=CFG,
+            )
+            for i in range(0, len(scenes), BATCH)
+        ]
+        made = torch.cat(parts)
         frames = latents.decode_world(made.transpose(1, 2))
         return Clips(frames, [measure(f, s) for f, s in zip(frames, scenes, strict=True)])
 
