@@ -35,9 +35,6 @@ def clips():
     return network.clips(scenes, range(PAIRS))
 
 
-@pytest.mark.xfail(
-    strict=False, reason="59 of 64 measured: the motion module needs longer training"
-)
 def test_the_base_shows_the_asked_shape_colour_and_direction(clips):
     right = sum(m.correct for m in clips.measures)
     assert right >= 0.95 * PAIRS, f"{right} of {PAIRS}"
