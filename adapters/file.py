@@ -38,7 +38,8 @@ class AdapterInfo:
 
     sites: the recipe's policy ("temporal.qkv", "layers", "blocks"); base: "sd15" or "shapes";
     motion_module, checkpoint: sha256 of the files, "unknown" for an adapter of another tool;
-    recipe: JSON text; recommended_scale: where its author would set the slider.
+    fingerprint: of the checkpoint's UNet, comparable where no file is at hand; recipe: JSON text;
+    recommended_scale: where its author would set the slider.
     """
 
     kind: AdapterKind
@@ -52,6 +53,7 @@ class AdapterInfo:
     recommended_scale: float = 1.0
     motion_module_name: str = UNKNOWN
     checkpoint_name: str | None = None
+    fingerprint: str = UNKNOWN
     format: int = FORMAT
 
 

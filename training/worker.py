@@ -6,6 +6,7 @@ the folder can be run again and goes on from its last checkpoint as if nothing h
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
 import traceback
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..adapters.checkpoint import UNetWeights, read_unet
+from ..adapters.checkpoint import UNetWeights, fingerprint, read_unet
 from ..adapters.errors import UserError
 from ..adapters.file import Adapter, AdapterInfo, load_adapter, save_adapter
 from ..adapters.motion_module.checkpoint import MotionModule, read_motion_module
@@ -56,11 +57,34 @@ def run_job(folder: JobFolder, on_event: OnEvent = lambda event: None) -> int:
             _record_failure(folder, str(error))
             return USER_ERROR
         except Exception as error:
+            mendable = lack_of_room(folder, error)
+            if mendable is not None:
+                _record_failure(folder, str(mendable))
+                return USER_ERROR
             with folder.log.open("a", encoding="utf-8") as log:
                 log.write(traceback.format_exc())
             text = f"{type(error).__name__}: {error}"
             _record_failure(folder, f"{text[:300]} (see {folder.log.name}; resume when mended)")
             return CRASHED
+
+
+def lack_of_room(folder: JobFolder, error: Exception) -> UserError | None:
+    """A full disk, or memory that no tier could save, in words; None for any other error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError(
+            folder.path,
+            "a full disk",
+            "room for checkpoints",
+            "Free some space and resume: the job goes on from its last checkpoint.",
+        )
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return UserError(
+            "memory",
+            "too little to load the network",
+            "room for the checkpoint and the motion module",
+            "Close other programs, or train in float16 on the card or on the CPU, and resume.",
+        )
+    return None
 
 
 def _record_failure(folder: JobFolder, message: str) -> None:
@@ -269,6 +293,7 @@ def export(path: Path, run: StageRun, job: Job, weights: UNetWeights, motion: Mo
         motion_module_name=Path(job.motion_module).name,
         checkpoint=weights.hash,
         checkpoint_name=Path(job.checkpoint).name,
+        fingerprint=fingerprint(weights.tensors),
         steps=run.step,
         recipe=job.recipe.to_json(),
         recommended_scale=0.0 if temporal else 1.0,

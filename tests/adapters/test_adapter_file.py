@@ -43,6 +43,7 @@ def adapters(draw):
         recommended_scale=draw(FLOATS),
         motion_module_name=draw(TEXT),
         checkpoint_name=draw(st.none() | TEXT),
+        fingerprint=draw(TEXT),
     )
     pairs = {layer: random_pair(draw(st.integers(1, 6)), rank, i) for i, layer in enumerate(layers)}
     return Adapter(info, pairs)

@@ -1,6 +1,7 @@
 """The worker on real job folders: resumed, killed, commanded, and never on the net."""
 
 import dataclasses
+import errno
 import os
 import random
 import signal
@@ -243,6 +244,26 @@ def test_a_crash_leaves_its_traceback_and_a_job_that_resumes(tmp_path, files):
     assert run_job(job) == run_job(whole) == FINISHED
     assert differences(learned(whole), learned(job)) == []
     assert curve(whole) == curve(job)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "a full disk"),
+        (torch.OutOfMemoryError("tried to allocate"), "memory: found too little"),
+    ],
+)
+def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, said):
+    folder = new_job(tmp_path / "job", motion_recipe(**EVERY), files)
+
+    def fail(event):
+        if event["event"] == "saved":
+            raise error
+
+    assert run_job(folder, fail) == USER_ERROR
+    assert said in folder.read_state().message
+    assert not folder.log.exists()
+    assert run_job(folder) == FINISHED
 
 
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, files):

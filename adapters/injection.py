@@ -1,0 +1,47 @@
+"""A customized checkpoint's image layers in a MODEL, whole or in part.
+
+At amount 1 this is the naive injection that Still-Moving starts from (arXiv:2407.08674, sec. 1);
+between 0 and 1 the interpolation that it compares with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+
+from . import host
+from .checkpoint import read_unet
+from .errors import UserError
+
+
+def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> ModelPatcher:
+    """A clone of a MODEL with weights (1 - amount) * its own + amount * the checkpoint's.
+
+    LoRAs on the MODEL stay whole, wherever their loader stands. Raises UserError for a checkpoint
+    of another family.
+    """
+    injected = model.clone()
+    if amount == 0:
+        return injected
+    weights = read_unet(path)
+    _, base = host.layout_of(model)
+    if weights.base != base:
+        raise UserError(
+            path,
+            f"a checkpoint of {weights.base}",
+            f"one of {base}, as the connected model is",
+            "Choose a checkpoint of the same family.",
+        )
+    patches: Any = {f"{host.UNET}{name}": _patch(t, amount) for name, t in weights.tensors.items()}
+    injected.add_patches(patches, amount, 1.0 - amount)
+    # Ours first: what a LoRA adds is added to the mixture, and never scaled away by it.
+    for key in patches:
+        own = injected.patches[key]
+        injected.patches[key] = [own[-1], *own[:-1]]
+    return injected
+
+
+def _patch(tensor: Any, amount: float) -> tuple:
+    return ("set", (tensor,)) if amount == 1 else ("diff", (tensor,))
