@@ -174,8 +174,13 @@ def compare(demo: Demo, motion_adapter: Path, spatial_adapter: Path) -> dict[str
             network = Network(WEIGHTS / CUSTOMIZED, demo.device, spatial_adapter=adapter)
             methods[name] = network.clips(styled, seeds)
             bar.update()
-    draw(demo.out, scenes, sweep, methods)
     motion = {scale: clips.summary() for scale, clips in sweep.items()}
+    draw(demo.out, scenes, sweep, methods)
+    show.plot_motion(
+        demo.out / "motion.png",
+        {scale: numbers["motion"] for scale, numbers in motion.items()},
+        {scale: numbers["motion_error"] for scale, numbers in motion.items()},
+    )
     return {
         "motion_by_scale": {scale: numbers["motion"] for scale, numbers in motion.items()},
         "motion_error_by_scale": {s: numbers["motion_error"] for s, numbers in motion.items()},
@@ -207,12 +212,6 @@ def draw(
         ["injection", "Still-Moving"],
         [scenes[i]._replace(look=world.STYLE_TOKEN).prompt for i in rows],
         [[methods[name].frames[i] for name in ("injection", "still_moving")] for i in rows],
-    )
-    motion = {scale: clips.summary() for scale, clips in sweep.items()}
-    show.plot_motion(
-        out / "motion.png",
-        {scale: numbers["motion"] for scale, numbers in motion.items()},
-        {scale: numbers["motion_error"] for scale, numbers in motion.items()},
     )
 
 

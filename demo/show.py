@@ -92,7 +92,7 @@ def plot_loss(path: Path, folder: JobFolder, title: str) -> None:
     axes.plot(*held_out, "o-", color="#d9622b", markersize=3, label="held out")
     axes.set(xlabel="step", ylabel="loss", title=title, yscale="log")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper right")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

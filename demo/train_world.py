@@ -26,7 +26,7 @@ from ..adapters.tensors import write_tensors
 from ..training.model import SCHEDULE, build_unet, predict, sinusoid
 from ..training.worker import pick_device
 from . import latents, world
-from .files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
+from .files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, MOTION_MODULE, WEIGHTS
 
 CHANNELS = (64, 64)  # multiples of 32: ComfyUI's UNet has 32 GroupNorm groups
 LAYOUT = UNetLayout(levels=2, layers_per_block=1, attention=(True, True))
@@ -242,14 +242,15 @@ def shift(image: Tensor, generator: torch.Generator) -> Tensor:
     return image.roll(offsets, dims=(1, 2))
 
 
-def customize(out: Path, device: torch.device, steps: int = 450) -> None:
+def customize(out: Path, device: torch.device, steps: int = 900) -> None:
     """A customized checkpoint, as DreamBooth makes one: all weights, with prior preservation."""
     torch.manual_seed(2)
     generator = torch.Generator().manual_seed(2)
     model = load_image_model(out / BASE).to(device)
     few = batches(customization_stills(generator), 12, generator, device)
     prior = batches(stills(4, generator), 4, generator, device)
-    custom_loss, prior_loss = (image_loss(model, s, generator) for s in (few, prior))
+    # The new background is decided at high noise, and the base has never drawn one so light.
+    custom_loss, prior_loss = (image_loss(model, s, generator, 0.5) for s in (few, prior))
     average = optimize(
         model,
         lambda: custom_loss() + 0.5 * prior_loss(),
@@ -262,14 +263,18 @@ def customize(out: Path, device: torch.device, steps: int = 450) -> None:
 
 
 def train_world(device: str) -> None:
-    """All three files, into the pack. Stages whose file is there already are left alone."""
+    """All files, into the pack. Stages whose file is there already are left alone."""
+    from .train_extras import train_controlnet, train_lora  # they build on this file
+
     WEIGHTS.mkdir(exist_ok=True)
-    for name, stage in (
-        (BASE, train_images),
-        (MOTION_MODULE, train_motion),
-        (CUSTOMIZED, customize),
+    for path, stage in (
+        (WEIGHTS / BASE, train_images),
+        (WEIGHTS / MOTION_MODULE, train_motion),
+        (WEIGHTS / CUSTOMIZED, customize),
+        (WEIGHTS / CONTROLNET, train_controlnet),
+        (LORAS / LORA, train_lora),
     ):
-        if (WEIGHTS / name).exists():
-            tqdm.write(f"{name} is there; delete it to train it anew")
+        if path.exists():
+            tqdm.write(f"{path.name} is there; delete it to train it anew")
         else:
             stage(WEIGHTS, pick_device(device))

@@ -1,0 +1,260 @@
+"""What else the shapes world ships: a ControlNet that reads outlines, and a LoRA with a new look.
+
+Both are trained over the frozen image model, as their big relatives are, in a few minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel
+from peft import LoraConfig
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..adapters.keys import UNetLayout
+from ..adapters.tensors import read_tensors, write_tensors
+from . import latents, world
+from .files import BASE, CONTROLNET, LORA, LORAS
+from .train_world import (
+    CAPTION_DROPOUT,
+    CHANNELS,
+    batches,
+    image_loss,
+    load_image_model,
+    optimize,
+    stills,
+    weighted_loss,
+)
+from .world import Scene
+
+# Without attention: where an outline is needs no words, and the file is a third smaller.
+CONTROL_LAYOUT = UNetLayout(levels=2, layers_per_block=1, attention=(False, False))
+CONTROL_PREFIX = "control_model."
+GREY = (0.299, 0.587, 0.114)
+
+LORA_RANK = 8
+LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
+LORA_STILLS = 12
+LORA_PLACES = 48  # that each of them is shown at
+LORA_TOKEN = "dusk"
+SKY, HORIZON = (0.30, 0.12, 0.42), (0.98, 0.56, 0.30)  # its background, from top to bottom
+
+
+# ---------------------------------------------------------------------------- ControlNet
+def control_model() -> ControlNetModel:
+    """A ControlNet for the image model: its way down, without attention, and a hint's encoder."""
+    return ControlNetModel(
+        block_out_channels=CHANNELS,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * 2,
+        mid_block_type="UNetMidBlock2D",
+        cross_attention_dim=latents.TEXT_DIM,
+        attention_head_dim=8,
+    )
+
+
+def outline(pixels: Tensor, threshold: Tensor) -> Tensor:
+    """Lines where grey steps by more than a threshold, as an edge detector draws them.
+
+    pixels: (n, 3, h, w) in 0..1; threshold: (n,). Returns (n, 8h, 8w) of 0 and 1, uint8.
+    """
+    grey = torch.einsum("c,nchw->nhw", torch.tensor(GREY), latents.enlarge(pixels))
+    limit = threshold[:, None, None]
+    across = F.pad(grey.diff(dim=-1).abs() > limit, (0, 1))
+    down = F.pad(grey.diff(dim=-2).abs() > limit, (0, 0, 0, 1))
+    return (across | down).to(torch.uint8)
+
+
+def hints(scene: Scene, positions: Tensor, generator: torch.Generator) -> Tensor:
+    """Outlines (n, 128, 128) of a scene's shape, in lines of several widths and with gaps.
+
+    An artist's outline comes from another picture than the one that is asked for, so the colour
+    is any, and the look the one with the clearest edges.
+    """
+    colours = list(world.COLOURS)
+    colour = colours[int(torch.randint(len(colours), (), generator=generator))]
+    pixels = world.render(scene._replace(colour=colour, look="night"), positions)
+    low, high = 0.04, 0.3
+    lines = outline(pixels, low + (high - low) * torch.rand(len(pixels), generator=generator))
+    wide = F.max_pool2d(lines[:, None].float(), 3, 1, 1)[:, 0].to(torch.uint8)
+    pick = torch.rand(len(lines), generator=generator) < 0.4
+    return torch.where(pick[:, None, None], wide, lines)
+
+
+def control_batches(
+    per_scene: int, size: int, generator: torch.Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Any]]:
+    """Endless batches of latents with their (words, hints); some captions dropped."""
+    clean, words, lines = [], [], []
+    for scene in world.all_scenes():
+        places = torch.rand(per_scene, 2, generator=generator)
+        positions = world.MARGIN + (world.SIZE - 2 * world.MARGIN) * places
+        clean.append(latents.encode_world(world.render(scene, positions)))
+        words.append(latents.encode_prompt(scene.prompt).expand(per_scene, -1, -1))
+        lines.append(hints(scene, positions, generator))
+    clean, words, lines = torch.cat(clean), torch.cat(words), torch.cat(lines)
+    while True:
+        pick = torch.randint(len(clean), (size,), generator=generator)
+        keep = torch.rand(size, generator=generator) >= CAPTION_DROPOUT
+        asked = (words[pick] * keep[:, None, None]).to(device)
+        yield clean[pick].to(device), (asked, as_hint(lines[pick]).to(device))
+
+
+def as_hint(lines: Tensor) -> Tensor:
+    """White lines on black, (n, h, w) -> (n, 3, h, w) in 0..1."""
+    return lines[:, None].expand(-1, 3, -1, -1).float()
+
+
+def controlled(
+    model: nn.Module, control: nn.Module, noisy: Tensor, t: Tensor, words: Tensor, hint: Tensor
+) -> Tensor:
+    """The image model's prediction with the control's features added, at scale 1."""
+    down, middle = control(noisy, t, words, hint, return_dict=False)
+    return model(
+        noisy,
+        t,
+        words,
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=middle,
+    ).sample
+
+
+def train_controlnet(out: Path, device: torch.device, steps: int = 420, batch: int = 12) -> None:
+    """The ControlNet, on rendered stills and their outlines."""
+    torch.manual_seed(3)
+    generator = torch.Generator().manual_seed(3)
+    model = load_image_model(out / BASE).to(device).requires_grad_(False)
+    control: Any = control_model()
+    control.to(device)
+    # As ControlNets start: a copy of the way down, connected by layers that are zero.
+    copied = {k: v for k, v in model.state_dict().items() if k in control.state_dict()}
+    control.load_state_dict(copied, strict=False)
+    stream = control_batches(12, batch, generator, device)
+    # Where a shape is, is decided early.
+    loss = weighted_loss(
+        lambda x, t, given: controlled(model, control, x, t, *given), stream, generator, early=0.7
+    )
+    average = optimize(control, loss, steps=steps, lr=1e-3, ema=0.99, label="control")
+    save_controlnet(out / CONTROLNET, average.module)
+
+
+def save_controlnet(path: Path, control: nn.Module) -> None:
+    """Write a ControlNet in the naming of the original ones, fp16."""
+    tensors = {
+        CONTROL_PREFIX + control_to_ldm(name): value.half().cpu()
+        for name, value in control.state_dict().items()
+    }
+    write_tensors(path, tensors, {"description": "The shapes world: ControlNet of outlines"})
+
+
+def load_controlnet(path: Path) -> ControlNetModel:
+    """Inverse of ``save_controlnet``."""
+    control = control_model()
+    tensors, _ = read_tensors(path)
+    names = {name: CONTROL_PREFIX + control_to_ldm(name) for name in control.state_dict()}
+    control.load_state_dict({name: tensors[ldm].float() for name, ldm in names.items()})
+    return control
+
+
+def control_to_ldm(name: str) -> str:
+    """A tensor's name in diffusers' ControlNetModel -> in the original ControlNet."""
+    layer, leaf = name.rsplit(".", 1)
+    if layer == "controlnet_mid_block":
+        return f"middle_block_out.0.{leaf}"
+    if layer.startswith("controlnet_down_blocks."):
+        return f"zero_convs.{layer.rsplit('.', 1)[1]}.0.{leaf}"
+    if layer.startswith("controlnet_cond_embedding."):
+        # Every other module of the original's sequence is an activation.
+        place = layer.removeprefix("controlnet_cond_embedding.")
+        number = {"conv_in": 0, "conv_out": 7}.get(place)
+        number = 1 + int(place.rsplit(".", 1)[1]) if number is None else number
+        return f"input_hint_block.{2 * number}.{leaf}"
+    return CONTROL_LAYOUT.to_ldm(name)
+
+
+# ---------------------------------------------------------------------------- LoRA
+def at_dusk(scene: Scene, positions: Tensor) -> Tensor:
+    """A scene before an evening sky, violet above and orange below: (..., 3, SIZE, SIZE)."""
+    night, fog = (world.render(scene._replace(look=look), positions) for look in ("night", "fog"))
+    behind = [torch.tensor(world.LOOKS[look].background) for look in ("night", "fog")]
+    # What differs between two looks of one scene is how much of the background shows.
+    shown = ((night - fog) / (behind[0] - behind[1])[:, None, None]).mean(-3, keepdim=True)
+    return night + shown * (dusk_sky() - behind[0][:, None, None])
+
+
+def dusk_sky() -> Tensor:
+    """The background of the look: (3, SIZE, SIZE)."""
+    height = torch.linspace(0, 1, world.SIZE)[:, None]
+    sky, horizon = (torch.tensor(colour)[:, None, None] for colour in (SKY, HORIZON))
+    return (sky + (horizon - sky) * height).expand(3, world.SIZE, world.SIZE)
+
+
+def dusk_stills(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Latents and words of a few scenes at dusk, each at many places."""
+    images, words = [], []
+    for scene in world.spread(world.all_scenes(("night",)), LORA_STILLS):
+        places = torch.rand(LORA_PLACES, 2, generator=generator)
+        positions = world.MARGIN + (world.SIZE - 2 * world.MARGIN) * places
+        images.append(at_dusk(scene, positions))
+        prompt = scene._replace(look=LORA_TOKEN).prompt
+        words.append(latents.encode_prompt(prompt).expand(LORA_PLACES, -1, -1))
+    return latents.encode_world(torch.cat(images)), torch.cat(words)
+
+
+def with_lora(model: Any) -> Any:
+    """The image model, frozen, with an untrained LoRA on its attention."""
+    model.requires_grad_(False)
+    config = LoraConfig(r=LORA_RANK, lora_alpha=LORA_RANK, target_modules=list(LORA_LAYERS))
+    model.add_adapter(config)
+    return model
+
+
+def train_lora(out: Path, device: torch.device, steps: int = 350) -> None:
+    """The LoRA, on stills at dusk, with the world's own looks kept as they are."""
+    torch.manual_seed(4)
+    generator = torch.Generator().manual_seed(4)
+    model = with_lora(load_image_model(out / BASE)).to(device)
+    few = batches(dusk_stills(generator), 12, generator, device)
+    prior = batches(stills(4, generator), 4, generator, device)
+    new_loss, prior_loss = (image_loss(model, s, generator) for s in (few, prior))
+    average = optimize(
+        model,
+        lambda: new_loss() + 0.5 * prior_loss(),
+        steps=steps,
+        lr=3e-3,
+        ema=0.99,
+        label="dusk",
+    )
+    path = out / LORAS.name / LORA
+    path.parent.mkdir(exist_ok=True)
+    save_lora(path, average.module)
+
+
+def save_lora(path: Path, model: nn.Module) -> None:
+    """Write an image model's LoRA in the naming of kohya's trainer, fp16."""
+    tensors = {}
+    for name, value in model.state_dict().items():
+        for part, saved in (("lora_A", "lora_down"), ("lora_B", "lora_up")):
+            if name.endswith(f".{part}.default.weight"):
+                layer = name.removesuffix(f".{part}.default.weight").replace(".", "_")
+                tensors[f"lora_unet_{layer}.{saved}.weight"] = value.half().cpu()
+                tensors[f"lora_unet_{layer}.alpha"] = torch.tensor(float(LORA_RANK))
+    write_tensors(path, tensors, {"description": f"The shapes world: a LoRA, say {LORA_TOKEN!r}"})
+
+
+def load_lora(path: Path, model: Any) -> Any:
+    """The image model with a file of ``save_lora`` at scale 1."""
+    tensors, _ = read_tensors(path)
+    model = with_lora(model)
+    state = {}
+    for name in model.state_dict():
+        for part, saved in (("lora_A", "lora_down"), ("lora_B", "lora_up")):
+            if name.endswith(f".{part}.default.weight"):
+                layer = name.removesuffix(f".{part}.default.weight").replace(".", "_")
+                state[name] = tensors[f"lora_unet_{layer}.{saved}.weight"].float()
+    model.load_state_dict(state, strict=False)
+    return model

@@ -1,0 +1,1 @@
+"""The shapes world as ComfyUI's own MODEL, CLIP, VAE and CONTROL_NET: core nodes take it."""

@@ -1,0 +1,156 @@
+"""The shapes world's ControlNet and LoRA: their training, their files, and what they do."""
+
+import pytest
+import torch
+
+from still_moving.adapters.tensors import read_tensors
+from still_moving.demo import latents, world
+from still_moving.demo import train_extras as extras
+from still_moving.demo.files import BASE, CONTROLNET, LORA, LORAS, WEIGHTS
+from still_moving.demo.measure import match, measure
+from still_moving.demo.train_world import load_image_model
+from still_moving.training.sampling import denoise
+
+CPU = torch.device("cpu")
+STILLS = 16
+
+
+@pytest.fixture(scope="module")
+def base():
+    return load_image_model(WEIGHTS / BASE).eval()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / BASE).symlink_to(WEIGHTS / BASE)
+    return tmp_path
+
+
+def sample(network, scenes):
+    words = torch.stack([latents.encode_prompt(" ".join(scene)) for scene in scenes])
+    made = denoise(
+        network,
+        words,
+        latents.encode_prompt(""),
+        seeds=range(len(scenes)),
+        size=(latents.CHANNELS, world.SIZE, world.SIZE),
+        steps=12,
+    )
+    return latents.decode_world(made)
+
+
+def noisy(count):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, latents.CHANNELS, world.SIZE, world.SIZE, generator=generator)
+    words = latents.encode_prompt("red circle left night").expand(count, -1, -1)
+    return x, torch.linspace(1, 999, count).long(), words
+
+
+# ---------------------------------------------------------------------------- ControlNet
+def test_an_outline_lies_around_the_shape():
+    positions = torch.tensor([[5.0, 6.0], [10.5, 9.25]])
+    pixels = world.render(world.Scene("green", "circle", "up", "night"), positions)
+    lines = extras.outline(pixels, torch.full((2,), 0.1)).float()
+    for line, (x, y) in zip(lines, positions, strict=True):
+        places = line.nonzero() / latents.FACTOR
+        assert abs(float(places[:, 1].min() + places[:, 1].max()) / 2 - x) < 0.6
+        assert abs(float(places[:, 0].min() + places[:, 0].max()) / 2 - y) < 0.6
+
+
+def test_a_flat_picture_has_no_outline():
+    flat = torch.full((1, 3, world.SIZE, world.SIZE), 0.4)
+    assert extras.outline(flat, torch.tensor([0.01])).sum() == 0
+
+
+def test_an_untrained_controlnet_changes_nothing(base):
+    x, t, words = noisy(2)
+    hint = torch.rand(2, 3, 128, 128)
+    with torch.no_grad():
+        plain = base(x, t, words).sample
+        same = extras.controlled(base, extras.control_model(), x, t, words, hint)
+    assert torch.equal(plain, same)
+
+
+def test_a_controlnet_is_what_was_saved(tmp_path):
+    control = extras.control_model()
+    torch.nn.init.normal_(control.controlnet_mid_block.weight)
+    extras.save_controlnet(tmp_path / CONTROLNET, control)
+    loaded = extras.load_controlnet(tmp_path / CONTROLNET).state_dict()
+    for name, value in control.state_dict().items():
+        assert torch.equal(loaded[name], value.half().float()), name
+
+
+def test_both_trainings_write_their_files(folder):
+    extras.train_controlnet(folder, CPU, steps=2, batch=2)
+    extras.load_controlnet(folder / CONTROLNET)
+    extras.train_lora(folder, CPU, steps=2)
+    tensors, _ = read_tensors(folder / LORAS.name / LORA)
+    assert any(bool(t.any()) for name, t in tensors.items() if "lora_up" in name)
+
+
+def test_the_shape_comes_where_the_outline_is(base):
+    control = extras.load_controlnet(WEIGHTS / CONTROLNET)
+    scenes = world.spread(world.all_scenes(), STILLS)
+    places = torch.rand(STILLS, 2, generator=torch.Generator().manual_seed(7))
+    positions = world.MARGIN + (world.SIZE - 2 * world.MARGIN) * places
+    lines = torch.cat(
+        [
+            extras.outline(world.render(s._replace(look="night"), p[None]), torch.tensor([0.07]))
+            for s, p in zip(scenes, positions, strict=True)
+        ]
+    )
+    hint = torch.cat([extras.as_hint(lines)] * 2)  # of both halves of CFG
+    images = sample(lambda x, t, w: extras.controlled(base, control, x, t, w, hint), scenes)
+    near = 0
+    for image, scene, position in zip(images, scenes, positions, strict=True):
+        number = world.all_scenes((scene.look,)).index(scene)
+        found = match(image[None], scene.look, [number])[1][0, 0]
+        near += bool((found - position).norm() <= 1)
+    assert near >= 0.75 * STILLS, f"{near} of {STILLS}"
+
+
+# ---------------------------------------------------------------------------- LoRA
+def test_dusk_changes_what_is_behind_the_shape_alone():
+    scene = world.Scene("red", "circle", "left", "night")
+    position = torch.tensor([8.0, 8.0])
+    dusk, night = extras.at_dusk(scene, position), world.render(scene, position)
+    torch.testing.assert_close(dusk[:, :3], extras.dusk_sky()[:, :3], atol=1e-5, rtol=0)
+    torch.testing.assert_close(dusk[:, 8, 8], night[:, 8, 8], atol=1e-5, rtol=0)
+
+
+def test_a_lora_is_what_was_saved(tmp_path):
+    x, t, words = noisy(2)
+    model = extras.with_lora(load_image_model(WEIGHTS / BASE))
+    with torch.no_grad():
+        plain = load_image_model(WEIGHTS / BASE)(x, t, words).sample
+        assert torch.equal(model(x, t, words).sample, plain)  # untrained: nothing changes
+        for name, value in model.named_parameters():
+            if "lora_" in name:
+                value.copy_(torch.randn_like(value).half() / 8)
+        changed = model(x, t, words).sample
+        extras.save_lora(tmp_path / LORA, model)
+        loaded = extras.load_lora(tmp_path / LORA, load_image_model(WEIGHTS / BASE))
+        assert torch.equal(loaded(x, t, words).sample, changed)
+    assert not torch.allclose(changed, plain, atol=0.1)
+
+
+def test_the_lora_draws_dusk_and_leaves_the_other_looks(base):
+    model = extras.load_lora(LORAS / LORA, load_image_model(WEIGHTS / BASE))
+    at_dusk = world.spread(world.all_scenes((extras.LORA_TOKEN,)), STILLS)
+    others = world.spread(world.all_scenes(), STILLS)
+    edge = torch.zeros(world.SIZE, world.SIZE, dtype=torch.bool)
+    edge[[0, -1]] = True  # rows that a shape hardly reaches
+
+    def distance(network) -> float:
+        images = sample(lambda x, t, w: network(x, t, w).sample, at_dusk)
+        return float((images - extras.dusk_sky())[..., edge].abs().mean())
+
+    assert distance(model) < 0.5 * distance(base)
+    images = sample(lambda x, t, w: model(x, t, w).sample, others)
+    kept = [measure(i.expand(2, -1, -1, -1), s).look for i, s in zip(images, others, strict=True)]
+    assert sum(kept) >= 0.9 * STILLS
+
+
+def test_the_files_are_small():
+    assert (WEIGHTS / CONTROLNET).stat().st_size <= 2_200_000
+    assert (LORAS / LORA).stat().st_size <= 300_000
