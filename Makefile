@@ -2,20 +2,23 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+OLD_FRONTEND := 1.27.10# what ComfyUI 0.3.64 asks for; the tests' browser looks at it
 
-.PHONY: help demo test check weights clean
+.PHONY: help demo test check weights workflows clean
 
 help:
 	@echo "make demo     train both adapters on a tiny world, write clips and numbers to demo/out"
-	@echo "make test     run the tests (COMFYUI_PATH=... for those that need ComfyUI)"
+	@echo "make test     run the tests, and those that need ComfyUI once in each of COMFYUI_PATH"
+	@echo "              (~/comfy/ComfyUI) and COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
 	@echo "make check    lint, formatting, types"
+	@echo "make workflows  open and run the example workflows: their API forms and pictures"
 	@echo "make weights  train the tiny world itself from nothing (about two hours on two cores)"
 
 demo: $(VENV)/ready
 	$(RUN) . demo
 
 test: $(VENV)/ready
-	$(RUN) -m pytest -q
+	$(RUN) tests/run.py
 
 check: $(VENV)/ready
 	$(RUN) -m ruff check .
@@ -25,12 +28,17 @@ check: $(VENV)/ready
 weights: $(VENV)/ready
 	$(RUN) . demo --train-world
 
+workflows: $(VENV)/ready
+	$(RUN) tests/host/convert.py
+
 $(VENV)/ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "$(PYTHON) is too old: Python 3.10 or newer is needed. Try make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet -r requirements-dev.txt
+	$(RUN) -m pip install --quiet --no-deps --upgrade --target $(VENV)/frontend-$(OLD_FRONTEND) \
+		comfyui-frontend-package==$(OLD_FRONTEND)
 	@touch $@
 
 clean:

@@ -13,16 +13,18 @@ from typing import Any
 
 import comfy.model_patcher
 import comfy.utils
+import torch
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
-from .checkpoint import BASES, CONTEXTS
+from .checkpoint import BASES, CONTEXTS, fingerprint
 from .errors import UserError
 from .keys import UNetLayout
 
 UNET = "diffusion_model."  # the UNet's prefix in a MODEL's keys
+CHECKPOINT = "still_moving.checkpoint"  # attachment: fingerprint of what was injected, or None
 
 # (the MODEL's network, frames of a clip, sigmas of the batch) -> handles of the hooks it made.
 Register = Callable[[BaseModel, int, Tensor], list[Any]]
@@ -95,6 +97,15 @@ def removing(handles: list[Any]) -> Iterator[None]:
 def submodule(root: nn.Module, name: str) -> nn.Module:
     """A layer of the UNet by its LDM name."""
     return comfy.utils.get_attr(root, name)
+
+
+def fingerprint_of(model: ModelPatcher) -> str | None:
+    """Which checkpoint a MODEL is; None where that cannot be told (a mixture, rounded weights)."""
+    if CHECKPOINT in model.attachments:
+        return model.attachments[CHECKPOINT]
+    if model.model.get_dtype() not in (torch.float16, torch.float32):  # type: ignore[operator]
+        return None
+    return fingerprint(unpatched_unet(model))
 
 
 def unused_key(model: ModelPatcher, key: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from . import host
-from .checkpoint import read_unet
+from .checkpoint import fingerprint, read_unet
 from .errors import UserError
 
 
@@ -40,6 +40,8 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
     for key in patches:
         own = injected.patches[key]
         injected.patches[key] = [own[-1], *own[:-1]]
+    # Patches do not show in the weights: say which checkpoint this is now, or that it is a mixture.
+    injected.set_attachments(host.CHECKPOINT, fingerprint(weights.tensors) if amount == 1 else None)
     return injected
 
 

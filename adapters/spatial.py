@@ -11,14 +11,13 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor, nn
 
 from . import host
-from .checkpoint import UNetWeights, fingerprint
+from .checkpoint import UNetWeights
 from .errors import UserError
 from .export import export_lora
 from .file import UNKNOWN, Adapter
@@ -187,10 +186,8 @@ def _fits(layer: nn.Module, pair: LowRank) -> bool:
 
 def _mismatch(model: ModelPatcher, adapter: Adapter, name: str) -> list[str]:
     """A warning when the connected checkpoint is another one than the adapter's."""
-    trained, dtype = adapter.info.fingerprint, model.model.get_dtype()  # type: ignore[operator]
-    if trained == UNKNOWN or dtype not in (torch.float16, torch.float32):
-        return []  # weights rounded otherwise cannot be compared
-    if trained == fingerprint(host.unpatched_unet(model)):
+    trained, here = adapter.info.fingerprint, host.fingerprint_of(model)
+    if trained == UNKNOWN or here in (None, trained):
         return []
     return [
         f"{name} was trained for the checkpoint {adapter.info.checkpoint_name}, another one is"

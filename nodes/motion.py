@@ -82,6 +82,7 @@ class ApplyMotionAdapter(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingApplyMotionAdapter",
+            hidden=[io.Hidden.unique_id],
             display_name="Apply Motion Adapter",
             category=CATEGORY,
             description="A slider for the amount of motion. Also takes motion LoRAs of AnimateDiff"

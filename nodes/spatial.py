@@ -74,6 +74,7 @@ class ApplySpatialAdapter(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingApplySpatialAdapter",
+            hidden=[io.Hidden.unique_id],
             display_name="Apply Spatial Adapter",
             category=CATEGORY,
             description="Brings a customized checkpoint's look back under a motion module.",

@@ -160,6 +160,15 @@ def test_an_adapter_of_another_checkpoint_is_told_apart(model):
     assert "my_style.ckpt" in warnings[0]
 
 
+def test_an_injected_checkpoint_is_known_again(model):
+    adapter = world.spatial_adapter()
+    own = fingerprint(unpatched_unet(world.plain(CUSTOMIZED)))
+    fitting = Adapter(replace(adapter.info, fingerprint=own), adapter.pairs)
+    for amount, warned in ((0.0, 1), (0.5, 0), (1.0, 0)):
+        injected = inject_checkpoint(model, WEIGHTS / CUSTOMIZED, amount).clone()
+        assert len(apply_spatial_adapter(injected, fitting, 1.0, "auto", "a")[1]) == warned
+
+
 # ------------------------------------------------------------------------------ injection
 def test_amount_1_is_the_customized_checkpoint_itself(model):
     injected = inject_checkpoint(model, WEIGHTS / CUSTOMIZED, 1.0)

@@ -1,0 +1,77 @@
+"""The example workflows: every one opens, says the same in both forms, and runs as it is."""
+
+import re
+
+import pytest
+from examples import NAMES, api_form, picture, ui_form
+from PIL import Image
+
+workflow = pytest.mark.parametrize("name", NAMES)
+
+
+def without_titles(prompt: dict) -> dict:
+    """An API form as /prompt reads it: ``_meta`` is for people, and differs between versions."""
+    return {
+        number: {"class_type": node["class_type"], "inputs": node["inputs"]}
+        for number, node in prompt.items()
+    }
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes-2.0"])
+def page(request, browser, comfyui):
+    """The editor, once in each mode."""
+    if request.param and not browser.has_nodes_2:
+        pytest.skip("Nodes 2.0 is a prototype in this frontend: it has no widgets of packs")
+    with browser.open(nodes_2=request.param) as opened:
+        yield opened
+
+
+def test_there_is_one_for_each_feature():
+    assert set(NAMES) >= {
+        "motion_slider",
+        "customized_clip",
+        "style_and_controlnet",
+        "long_clip",
+        "combine_with_lora",
+    }
+
+
+@workflow
+def test_it_has_a_picture_and_says_what_to_swap(name):
+    with Image.open(picture(name)) as image:
+        assert image.format == "JPEG"
+        assert min(image.size) >= 600
+    notes = [n["widgets_values"][0] for n in ui_form(name)["nodes"] if n["type"] == "MarkdownNote"]
+    assert re.search(r"\w+\.(safetensors|ckpt|pth)", " ".join(notes))
+
+
+@workflow
+def test_it_runs_and_its_outputs_exist(server, name):
+    prompt = api_form(name)
+    outputs = server.run(prompt)
+    saved = [n for n, node in prompt.items() if node["class_type"] == "SaveAnimatedWEBP"]
+    assert saved
+    assert set(saved) <= set(outputs)
+    for number in saved:
+        (path,) = server.output_files({number: outputs[number]})
+        with Image.open(path) as clip:
+            assert clip.n_frames == frames_of(prompt)
+    assert all(path.stat().st_size for path in server.output_files(outputs))
+    assert "Still-Moving:" not in server.log.read_text(errors="replace")  # a warning of the pack
+
+
+def frames_of(prompt: dict) -> int:
+    """The clip's length that a prompt asks for: its longest empty latent."""
+    latents = [n["inputs"] for n in prompt.values() if n["class_type"] == "EmptyLatentImage"]
+    return max(latent["batch_size"] for latent in latents)
+
+
+@workflow
+def test_it_opens_in_the_editor_and_both_forms_agree(page, name):
+    page.errors.clear()
+    assert page.load(ui_form(name)) == []
+    assert without_titles(page.api_form()) == without_titles(api_form(name))
+    page.show_all()
+    if page.nodes_2:
+        assert page.drawn() == len(ui_form(name)["nodes"])
+    assert page.errors == []

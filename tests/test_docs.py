@@ -1,0 +1,116 @@
+"""Help pages and locales, as far as their files tell; tests/host holds them against the nodes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS, LOCALES = ROOT / "web" / "docs", ROOT / "locales"
+KILOBYTE = 1024
+
+
+def words(language: str) -> dict:
+    """What a language calls the nodes, by id."""
+    return json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
+
+
+def text_of(node_id: str) -> str:
+    return (DOCS / f"{node_id}.md").read_text(encoding="utf-8")
+
+
+ENGLISH = words("en")
+OTHERS = sorted({path.name for path in LOCALES.iterdir()} - {"en"})
+page = pytest.mark.parametrize("node_id", ENGLISH)
+other = pytest.mark.parametrize("language", OTHERS)
+
+
+def test_pages_pictures_and_english_words_are_those_of_the_nodes():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py")]
+    ids = set(re.findall(r'node_id="(\w+)"', "".join(sources)))
+    assert set(ENGLISH) == ids
+    assert {path.stem for path in DOCS.glob("*.md")} == ids
+    assert {path.stem for path in (DOCS / "images").iterdir()} == ids
+
+
+@page
+def test_a_page_is_titled_as_its_node_and_shows_it(node_id):
+    text = text_of(node_id)
+    assert text.startswith(f"# {ENGLISH[node_id]['display_name']}\n")
+    ((alt, picture),) = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text)
+    assert alt
+    # The frontend resolves it beside the page, and opens no other relative link.
+    assert picture == f"images/{node_id}.webp"
+    with Image.open(DOCS / picture) as image:
+        assert min(image.size) >= 100
+        image.load()
+    assert not re.search(r"(?<!!)\[[^\]]*\]\((?!https://)", text)
+
+
+@page
+def test_a_page_explains_every_input_and_output(node_id):
+    text, node = text_of(node_id), ENGLISH[node_id]
+    outputs = [entry["name"] for entry in node["outputs"].values()]
+    missing = [name for name in (*node.get("inputs", {}), *outputs) if f"**{name}**" not in text]
+    assert not missing
+    assert "\n## If something is wrong\n" in text
+
+
+@page
+def test_a_page_names_only_what_exists(node_id):
+    node = ENGLISH[node_id]
+    known = {entry["display_name"] for entry in ENGLISH.values()} | set(node.get("inputs", {}))
+    known |= {entry["name"] for entry in node["outputs"].values()}
+    named = re.findall(r"\*\*([^*]+)\*\*", text_of(node_id))
+    assert set(map(" ".join, map(str.split, named))) <= known
+
+
+@page
+def test_a_page_names_no_path_of_a_machine(node_id):
+    assert not re.search(r"(?:^|[\s`(\"'])(?:/\w|~/|[A-Za-z]:\\)", text_of(node_id))
+
+
+def test_pictures_are_small():
+    sizes = [path.stat().st_size for path in (DOCS / "images").iterdir()]
+    assert max(sizes) <= 60 * KILOBYTE
+    assert sum(sizes) <= 700 * KILOBYTE
+
+
+@other
+def test_a_language_has_a_word_for_everything_and_nothing_else(language):
+    def named(entry):
+        if isinstance(entry, dict):
+            return {key: named(value) for key, value in entry.items()}
+        assert isinstance(entry, str)
+        assert entry.strip()
+        return None
+
+    assert named(words(language)) == named(ENGLISH)
+    assert named(main_words(language)) == named(main_words("en"))
+
+
+@other
+def test_a_language_is_not_english(language):
+    for node_id, node in words(language).items():
+        assert node["display_name"] != ENGLISH[node_id]["display_name"]
+        assert node["description"] != ENGLISH[node_id]["description"]
+        for name, entry in node.get("inputs", {}).items():
+            assert entry["tooltip"] != ENGLISH[node_id]["inputs"][name]["tooltip"]
+
+
+@pytest.mark.parametrize("language", ["en", *OTHERS])
+def test_no_text_holds_a_sign_that_the_frontend_reads_as_code(language):
+    # vue-i18n: {value}, @:link and one | other
+    assert not re.search(r"[{}@|]", "".join(texts(words(language))))
+
+
+def main_words(language: str) -> dict:
+    return json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))
+
+
+def texts(entry: dict | str) -> list[str]:
+    if isinstance(entry, str):
+        return [entry]
+    return [text for value in entry.values() for text in texts(value)]
