@@ -26,6 +26,7 @@ from .world import Scene
 
 STEPS = 12
 CFG = 2.0
+STILLS_CFG = 1.5  # at 2 the customized checkpoint's light background comes out too light
 BATCH = 8  # clips
 
 
@@ -126,7 +127,7 @@ def sample_stills(
     words = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes]).to(device)
     empty = latents.encode_prompt("").to(device)
     seeds = range(seed, seed + len(scenes))
-    made = denoise(network, words, empty, seeds=seeds, size=size, steps=25, cfg=CFG)
+    made = denoise(network, words, empty, seeds=seeds, size=size, steps=25, cfg=STILLS_CFG)
     return latents.decode_world(made.cpu())
 
 

@@ -242,7 +242,7 @@ def shift(image: Tensor, generator: torch.Generator) -> Tensor:
     return image.roll(offsets, dims=(1, 2))
 
 
-def customize(out: Path, device: torch.device, steps: int = 900) -> None:
+def customize(out: Path, device: torch.device, steps: int = 500) -> None:
     """A customized checkpoint, as DreamBooth makes one: all weights, with prior preservation."""
     torch.manual_seed(2)
     generator = torch.Generator().manual_seed(2)

@@ -37,7 +37,7 @@ class Look:
     """A background and a fill: what the last word of a prompt names."""
 
     background: tuple[float, float, float]
-    stripe: tuple[float, float, float] | None = None  # second fill colour, in vertical bars
+    stripe: tuple[float, float, float] | None = None  # second fill colour, a vertical bar
 
 
 LOOKS = {
@@ -46,7 +46,7 @@ LOOKS = {
     "sand": Look((0.42, 0.34, 0.24)),
     "fog": Look((0.46, 0.50, 0.54)),
     # Nothing before this line has a light background or a striped fill: the customized look.
-    "sks": Look((0.88, 0.72, 0.92), stripe=(1.0, 1.0, 1.0)),
+    "sks": Look((0.88, 0.72, 0.92), stripe=(0.25, 0.10, 0.35)),
 }
 BASE_LOOKS = ("night", "forest", "sand", "fog")
 STYLE_TOKEN = "sks"
@@ -114,13 +114,12 @@ def render(scene: Scene, positions: Tensor, size: int = SIZE) -> Tensor:
     look = LOOKS[scene.look]
     fill = torch.tensor(COLOURS[scene.colour]).expand(*dx.shape[:-2], n, n, 3)
     if look.stripe is not None:
-        # Bars are fixed to the shape: a third of its width each, the middle one light.
+        # Fixed to the shape: its middle third.
         bar = (dx.abs() < RADIUS / 3).expand(*fill.shape[:-1])
         fill = torch.where(bar[..., None], torch.tensor(look.stripe), fill)
     ux, uy = DIRECTIONS[scene.direction]
     eye = (dx - 1.9 * ux) ** 2 + (dy - 1.9 * uy) ** 2 < 1.15**2
-    eye_colour = 0.0 if look.stripe is not None else 1.0
-    fill = torch.where(eye[..., None], torch.tensor([eye_colour] * 3), fill)
+    fill = torch.where(eye[..., None], torch.ones(3), fill)
     inside = _inside(scene.shape, dx, dy)[..., None]
     image = torch.where(inside, fill, torch.tensor(look.background))
     image = image.reshape(*image.shape[:-3], size, _SUPERSAMPLE, size, _SUPERSAMPLE, 3)
