@@ -91,13 +91,15 @@ def write_motion_module(path: Path | str, version: str, *, seed: int) -> None:
 def write_random(path: Path | str, shapes: Shapes, *, seed: int) -> None:
     """A safetensors file of such random fp16 tensors that a forward stays finite.
 
+    Position tables are in fp32: who reads them from the file must find what others compute.
+
     Written tensor by tensor, so that memory holds no more than the largest one.
     """
     header, end = {}, 0
     for name, shape in shapes.items():
         whole = name.endswith(POSITION_IDS)
-        start, end = end, end + math.prod(shape) * (8 if whole else 2)
-        dtype = "I64" if whole else "F16"
+        dtype, size = ("I64", 8) if whole else ("F32", 4) if name.endswith(".pe") else ("F16", 2)
+        start, end = end, end + math.prod(shape) * size
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
@@ -106,7 +108,7 @@ def write_random(path: Path | str, shapes: Shapes, *, seed: int) -> None:
         file.write(len(head).to_bytes(8, "little") + head)
         for name, shape in shapes.items():
             tensor = random_tensor(name, shape, generator)
-            if not name.endswith(POSITION_IDS):
+            if not name.endswith((POSITION_IDS, ".pe")):
                 tensor = tensor.half()
             file.write(tensor.contiguous().numpy().data)
 

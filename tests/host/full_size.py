@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def animatediff_evolved(
     """The same MODEL through AnimateDiff-Evolved's own loader nodes."""
     if "ADE_AnimateDiffLoaderGen1" not in nodes.NODE_CLASS_MAPPINGS:
         asyncio.run(nodes.load_custom_node(str(pack)))
+        _narrow_group_norms()
     for kind, file in (("animatediff_models", module), ("animatediff_motion_lora", lora)):
         if file is not None:
             folder_paths.add_model_folder_path(kind, str(file.parent))
@@ -84,6 +86,23 @@ def animatediff_evolved(
         (loras,) = loader.load_motion_lora(lora.name, scale)
     loader = nodes.NODE_CLASS_MAPPINGS["ADE_AnimateDiffLoaderGen1"]()
     return loader.load_mm_and_inject_params(model, module.name, "autoselect", motion_lora=loras)[0]
+
+
+def _narrow_group_norms() -> None:
+    """Have AnimateDiff-Evolved normalize across frames, with a v1 module, where AnimateDiff did.
+
+    That is in residual blocks and at the output. It rewrites every GroupNorm of the UNet; those
+    of the spatial transformers, told by their epsilon, get their own forward back.
+    """
+    (sampling,) = (m for n, m in sys.modules.items() if n.endswith("animatediff.sampling"))
+    factory: Any = sampling.groupnorm_mm_factory  # type: ignore[attr-defined]
+    per_frame = torch.nn.GroupNorm.forward
+
+    def narrowed(*arguments: Any, **options: Any) -> Any:
+        across = factory(*arguments, **options)
+        return lambda norm, x: (per_frame if norm.eps < 1e-5 else across)(norm, x)
+
+    sampling.groupnorm_mm_factory = narrowed  # type: ignore[attr-defined]
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
