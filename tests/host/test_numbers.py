@@ -89,4 +89,3 @@ def test_the_spatial_adapter_beats_injection(customized):
         customized[name].mean(lambda m: m.fidelity) for name in ("injected", "still_moving")
     )
     assert ours > injected
-
