@@ -3,7 +3,9 @@
 Displacement is found by Lucas-Kanade registration of small windows, coarse to fine, starting from
 an exhaustive search on the coarsest level. Each window counts by how much it changes, and only
 where a shift explains its change: grain, flicker and cuts change pixels but displace nothing.
-What moves by less than the cells of a picture enlarged without smoothing reads too low.
+A smooth picture that moves as a whole is measured within 0.1 px or 3 %, whichever is more; what
+enters and leaves at the edges is not followed, so fast clips read a little low. What moves by less
+than the cells of a picture enlarged without smoothing reads too low as well.
 """
 
 from __future__ import annotations
