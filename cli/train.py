@@ -37,6 +37,11 @@ def add(commands) -> None:
     resume.add_argument("job", type=Path)
     resume.add_argument("--json", action="store_true", help="print events, one a line")
     resume.set_defaults(run=run_resume)
+    # For the supervisor inside ComfyUI: quiet, and it leaves when it has to wait for long.
+    work = actions.add_parser("work")
+    work.add_argument("job", type=Path)
+    work.add_argument("--patience", type=float, help=argparse.SUPPRESS)
+    work.set_defaults(run=run_work)
     for name, text in (
         ("pause", "save and wait"),
         ("stop", "save, write the adapter, end"),
@@ -152,7 +157,20 @@ def run_resume(options: argparse.Namespace) -> int:
     folder = JobFolder(options.job)
     folder.load()
     folder.send("run")
+    folder.share("run")
     return follow(folder, options.json)
+
+
+def run_work(options: argparse.Namespace) -> int:
+    from ..training.job import JobFolder
+
+    folder = JobFolder(options.job)
+    folder.load()
+    with folder.owned():  # before the long imports: whoever looks shall see the worker at once
+        from ..training.worker import PATIENCE_S, run_owned
+
+        patience_s = PATIENCE_S if options.patience is None else options.patience
+        return run_owned(folder, patience_s=patience_s)
 
 
 def follow(folder, as_json: bool) -> int:

@@ -1,11 +1,13 @@
 """A job folder: one run, its commands and what it reports. Both sides read and write it.
 
 job.json      what to train on which files; written once
-control.json  what the artist wants: run, pause or stop, and save requests
+control.json  what the artist wants: run, pause or stop; save and sample requests
+sharing.json  what sharing the device asks for meanwhile; never stands above the artist
 state.json    the phase the worker is in
 events.jsonl  one JSON object a line, appended
 ckpt/         checkpoints; ``latest`` names the newest whole one
 export/       finished adapters
+samples/      small clips made on the way
 Only the standard library: ComfyUI's process reads this too.
 """
 
@@ -14,8 +16,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +30,11 @@ from . import system
 from .recipe import Recipe, check_name, parse, validate
 
 Wanted = Literal["run", "pause", "stop"]
-Phase = Literal["waiting", "loading", "running", "paused", "stopped", "finished", "failed"]
+Sharing = Literal["run", "hold", "yield", "leave"]
+Phase = Literal[
+    "waiting", "loading", "running", "yielding", "paused", "stopped", "finished", "failed"
+]
+LIVING = ("loading", "running", "yielding", "paused")  # phases that only a worker is in
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Job:
     sets: dict[str, str]  # the recipe's set names to folders of cached latents
     adapters: dict[str, str] = field(default_factory=dict)  # the recipe's "use" names to files
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    sample_every: int = 0  # steps between small clips; 0: only on demand
     format: int = 1
 
     def to_json(self) -> str:
@@ -57,6 +66,10 @@ class Job:
         job = parse(cls, data, origin)
         validate(job.recipe, origin)
         check_name(job.name, f"{origin}: name")
+        if job.sample_every < 0:
+            raise UserError(
+                origin, f"sample_every = {job.sample_every}", "0 or more", "Change sample_every."
+            )
         return job
 
 
@@ -66,6 +79,18 @@ class Control:
 
     wanted: Wanted = "run"
     save: int = 0  # counts "save now" requests
+    sample: int = 0  # counts requests for a small clip
+
+
+@dataclass(frozen=True)
+class DeviceShare:
+    """What whoever shares the device asks of a job, apart from what the artist wants.
+
+    "hold": wait in place; "yield": wait in CPU memory; "leave": save and end the process. A file
+    of its own, so that neither side can overwrite the other's wish.
+    """
+
+    sharing: Sharing = "run"
 
 
 @dataclass(frozen=True)
@@ -86,12 +111,15 @@ class JobFolder:
         self.path = Path(path)
         self.spec = self.path / "job.json"
         self.control = self.path / "control.json"
+        self.sharing = self.path / "sharing.json"
         self.state = self.path / "state.json"
         self.events = self.path / "events.jsonl"
         self.checkpoints = self.path / "ckpt"
         self.exports = self.path / "export"
+        self.samples = self.path / "samples"
         self.log = self.path / "log.txt"
         self.lock = self.path / "lock"
+        self.pid = self.path / "pid"  # of the lock's holder; means nothing while nobody holds it
 
     @classmethod
     def create(cls, path: Path, job: Job) -> JobFolder:
@@ -121,11 +149,21 @@ class JobFolder:
         """What is wanted now; no file means run."""
         return self._parsed(self.control, Control)
 
-    def send(self, wanted: Wanted | None = None, *, save: bool = False) -> None:
-        """Ask the worker to run, pause or stop (with a save), or to save now."""
+    def send(
+        self, wanted: Wanted | None = None, *, save: bool = False, sample: bool = False
+    ) -> None:
+        """Ask the worker to run, pause or stop (with a save), to save now or to show a clip."""
         now = self.read_control()
-        new = Control(wanted or now.wanted, now.save + save)
+        new = Control(wanted or now.wanted, now.save + save, now.sample + sample)
         atomic_write_text(self.control, json.dumps(dataclasses.asdict(new)))
+
+    def read_sharing(self) -> Sharing:
+        """What sharing the device asks for now; no file means run."""
+        return self._parsed(self.sharing, DeviceShare).sharing
+
+    def share(self, sharing: Sharing) -> None:
+        """Ask the worker to run, or to make room until it is asked again."""
+        atomic_write_text(self.sharing, json.dumps({"sharing": sharing}))
 
     def read_state(self) -> State:
         return self._parsed(self.state, State)
@@ -133,11 +171,25 @@ class JobFolder:
     def write_state(self, state: State) -> None:
         atomic_write_text(self.state, json.dumps(dataclasses.asdict(state)))
 
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Be the job's one worker while the block runs. Raises UserError when there is another."""
+        with system.exclusive(self.lock) as held:
+            if not held:
+                raise UserError(
+                    self.path, "a worker already at this job", "none", "Wait for it, or stop it."
+                )
+            self.pid.write_text(str(os.getpid()), encoding="ascii")
+            yield
+
     def phase(self) -> str:
         """The phase, or "interrupted" when the worker that wrote it is gone."""
+        held = system.is_held(self.lock)  # first: what a dead worker wrote is final
         phase = self.read_state().phase
-        if phase in ("loading", "running", "paused") and not system.is_held(self.lock):
+        if phase in LIVING and not held:
             return "interrupted"
+        if phase == "waiting" and self.read_control().wanted == "pause":
+            return "paused"  # by a worker that has left meanwhile
         return phase
 
     def report(self, event: str, **values: Any) -> dict[str, Any]:
@@ -187,7 +239,7 @@ class JobFolder:
 
     def _read(self, path: Path, what: str) -> str:
         try:
-            return path.read_text(encoding="utf-8")
+            return system.patient(lambda: path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(path, "nothing", what, "Check the folder's name.") from None
         except (OSError, UnicodeDecodeError) as error:

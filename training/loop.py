@@ -105,6 +105,36 @@ class StageRun:
     def done(self) -> bool:
         return self.step >= self.stage.steps
 
+    @property
+    def parked(self) -> bool:
+        """Whether the network is away from its device."""
+        return next(self.unet.parameters()).device != self.device
+
+    def park(self) -> None:
+        """Move everything that is large into CPU memory and give the device's back."""
+        self._move(torch.device("cpu"))
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def unpark(self) -> bool:
+        """Move back; False when the device has no room, and then nothing is on it."""
+        try:
+            self._move(self.device)
+        except torch.OutOfMemoryError:
+            self.park()
+            return False
+        return True
+
+    def _move(self, device: torch.device) -> None:
+        nn.Module.to(self.unet, device)  # in place: the optimizer holds the same parameters
+        if self.trainable.spatial is not None:
+            self.trainable.spatial.to(device)
+        for entry in self.optimizer.state.values():
+            for name, value in entry.items():
+                if value.dim():  # the step count stays on the CPU, where AdamW reads it
+                    entry[name] = value.to(device)
+        self.average = {name: value.to(device) for name, value in self.average.items()}
+
     def advance(self) -> Step:
         """Take one optimizer step.
 

@@ -1,4 +1,4 @@
-"""Memory tiers: which parts of the network are computed twice instead of remembered.
+"""The device, and memory tiers: parts of the network computed twice instead of remembered.
 
 diffusers' own gradient checkpointing leaves out the motion modules of the down and up blocks,
 which hold the most memory. Recomputing gives bit-equal gradients.
@@ -15,6 +15,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+from ..adapters.errors import UserError
 
 TIERS = ("none", "top", "two", "all")
 SEGMENTS = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
@@ -92,3 +94,23 @@ def used_memory(device: torch.device) -> int:
     import psutil
 
     return psutil.Process().memory_info().rss
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device of a job. Raises UserError for a card that is not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("device", "no CUDA card", "one", "Choose auto or cpu.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Number format of the frozen weights: bf16 (fp16 on older cards) on CUDA, fp32 on the CPU."""
+    if wanted != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
+            wanted
+        ]
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

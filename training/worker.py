@@ -8,64 +8,82 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from ..adapters.checkpoint import UNetWeights, fingerprint, read_unet
+from ..adapters.checkpoint import read_unet
 from ..adapters.errors import UserError
-from ..adapters.file import Adapter, AdapterInfo, load_adapter, save_adapter
-from ..adapters.motion_module.checkpoint import MotionModule, read_motion_module
-from ..adapters.tensors import file_hash, write_tensors
-from . import system
+from ..adapters.file import Adapter, load_adapter
+from ..adapters.motion_module.checkpoint import read_motion_module
+from ..adapters.tensors import file_hash
+from . import preview
 from .cache.store import load_set
-from .job import Control, Job, JobFolder, State
+from .job import JobFolder, Phase, State
 from .loop import StageRun, Step
-from .memory import used_memory
+from .memory import pick_device, pick_dtype, used_memory
 from .model import build_unet, text_width
+from .results import export
 from .sites import load_motion_adapter
 from .state import load_checkpoint, save_checkpoint
 
 FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 0
+PATIENCE_S = 600.0  # a job that waits longer gives its memory back too: it leaves the process
 _POLL_S = 0.1
 
+Wish = Literal["run", "hold", "yield", "pause", "stop", "leave"]
+_GOING = ("run", "stop", "leave")  # wishes that are not waits
 
 OnEvent = Callable[[dict[str, Any]], None]
 
 
-def run_job(folder: JobFolder, on_event: OnEvent = lambda event: None) -> int:
+def run_job(
+    folder: JobFolder,
+    on_event: OnEvent = lambda event: None,
+    *,
+    patience_s: float = math.inf,
+) -> int:
     """Run or resume a job; returns an exit code. Raises UserError if another worker runs it.
 
     on_event: called with each event that is also written to the folder. What goes wrong inside
     the run is recorded there: as the state's message, and with its traceback in log.txt.
+    patience_s: a job that is paused or gives way for longer is saved and left "waiting"; whoever
+    runs it again goes on with it.
     """
     folder.load()
-    with system.exclusive(folder.lock) as held:
-        if not held:
-            raise UserError(
-                folder.path, "a worker already at this job", "none", "Wait for it, or stop it."
-            )
-        try:
-            return Session(folder, on_event).run()
-        except UserError as error:
-            _record_failure(folder, str(error))
+    with folder.owned():
+        return run_owned(folder, on_event, patience_s=patience_s)
+
+
+def run_owned(
+    folder: JobFolder,
+    on_event: OnEvent = lambda event: None,
+    *,
+    patience_s: float = math.inf,
+) -> int:
+    """``run_job`` for a process that owns the job already."""
+    try:
+        return Session(folder, on_event, patience_s).run()
+    except UserError as error:
+        _record_failure(folder, str(error))
+        return USER_ERROR
+    except Exception as error:
+        mendable = lack_of_room(folder, error)
+        if mendable is not None:
+            _record_failure(folder, str(mendable))
             return USER_ERROR
-        except Exception as error:
-            mendable = lack_of_room(folder, error)
-            if mendable is not None:
-                _record_failure(folder, str(mendable))
-                return USER_ERROR
-            with folder.log.open("a", encoding="utf-8") as log:
-                log.write(traceback.format_exc())
-            text = f"{type(error).__name__}: {error}"
-            _record_failure(folder, f"{text[:300]} (see {folder.log.name}; resume when mended)")
-            return CRASHED
+        with folder.log.open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        text = f"{type(error).__name__}: {error}"
+        _record_failure(folder, f"{text[:300]} (see {folder.log.name}; resume when mended)")
+        return CRASHED
 
 
 def lack_of_room(folder: JobFolder, error: Exception) -> UserError | None:
@@ -96,10 +114,12 @@ def _record_failure(folder: JobFolder, message: str) -> None:
 class Session:
     """One life of a worker."""
 
-    def __init__(self, folder: JobFolder, on_event: OnEvent):
-        self.folder, self.on_event = folder, on_event
+    def __init__(self, folder: JobFolder, on_event: OnEvent, patience_s: float):
+        self.folder, self.on_event, self.patience_s = folder, on_event, patience_s
         self.job = folder.load()
-        self.saves_done = folder.read_control().save
+        control = folder.read_control()
+        self.saves_done, self.samples_done = control.save, control.sample
+        self.sample_due = False
         self.adapters: dict[str, Adapter] = {}
         self.recent: deque[float] = deque(maxlen=20)
 
@@ -118,6 +138,9 @@ class Session:
             self._check_unchanged(checkpoint.meta["files"])
             first, step = checkpoint.meta["stage"], checkpoint.meta["step"]
         self.folder.cut_events(first, step)
+        if self._obey(None) == "leave":
+            self._enter("waiting", None)
+            return STOPPED
         for index in range(first, len(job.recipe.stages)):
             stage = self._stage(index)
             start = checkpoint if index == first else None
@@ -138,52 +161,116 @@ class Session:
         return StageRun(recipe, index, unet, self.weights.layout, self.sets)
 
     def _train(self, run: StageRun, resumed: bool) -> bool:
-        """Train one stage; False when the artist stopped it."""
+        """Train one stage; False when the worker shall end before it is done."""
         self._enter("running", run)
         if not resumed:
             self._held_out(run)
         while not run.done:
-            if not self._obey(run):
-                self._save(run)
-                self._export(run)
-                self._enter("stopped", run)
+            wish = self._obey(run)
+            if wish != "run":
+                self._end(run, wish)
                 return False
             step = run.advance()
             self._report(run, step)
+            every = self.job.sample_every
+            self.sample_due |= every > 0 and run.step % every == 0
             if run.step % self.job.recipe.held_out_every == 0 or run.done:
                 self._held_out(run)
             if run.step % self.job.recipe.save_every == 0 or run.done:
                 self._save(run)
+        self._sample_if_due(run)
         self._export(run)
         return True
 
-    def _obey(self, run: StageRun) -> bool:
-        """Carry out what the folder's control file wants; False means stop."""
-        control = self._save_on_request(run)
-        if control.wanted == "pause":
-            self._save(run)
-            self._enter("paused", run)
-            while (control := self._save_on_request(run)).wanted == "pause":
-                time.sleep(_POLL_S)
-            self._enter("running", run)
-            self.recent.clear()
-        return control.wanted != "stop"
+    def _end(self, run: StageRun, wish: Wish) -> None:
+        """Save, and stop for good or leave the job to be taken up again."""
+        self._save(run)
+        if wish == "stop":
+            self._export(run)
+        self._enter("stopped" if wish == "stop" else "waiting", run)
 
-    def _save_on_request(self, run: StageRun) -> Control:
-        """What is wanted now; a "save now" that came in is done."""
+    def _obey(self, run: StageRun | None) -> Wish:
+        """Wait while the folder wants that; then whether to "run", "stop" or "leave".
+
+        run: None before the network is built, so that a start does not fall on a busy device.
+        """
+        wish, waiting, since = self._wish(run), None, time.monotonic()
+        while wish not in _GOING:
+            if wish != waiting:
+                self._wait_as(wish, run)
+                waiting = wish
+            if wish != "hold" and time.monotonic() - since > self.patience_s:
+                return "leave"
+            time.sleep(_POLL_S)
+            wish = self._wish(run)
+            if wish == "run" and run is not None and not run.unpark():
+                wish = "yield"  # others still hold the memory: look again
+        if waiting is not None and wish == "run":
+            self._enter("loading" if run is None else "running", run)
+            self.recent.clear()
+        return wish
+
+    def _wait_as(self, wish: Wish, run: StageRun | None) -> None:
+        """Begin to wait: in place ("hold"), or in CPU memory, and saved when the artist asks."""
+        if run is not None and wish != "hold":
+            run.park()
+        if run is not None and wish == "pause":
+            self._save(run)
+        self._enter("paused" if wish == "pause" else "yielding", run)
+
+    def _wish(self, run: StageRun | None) -> Wish:
+        """What is wanted now; saves and samples that were asked for are made first."""
         control = self.folder.read_control()
-        if control.save > self.saves_done:
+        if run is not None and control.save > self.saves_done:
             self.saves_done = control.save
             self._save(run)
             self._export(run)
-        return control
+        if control.sample > self.samples_done:
+            self.samples_done, self.sample_due = control.sample, True
+        if run is not None and self.sample_due and control.wanted != "stop":
+            self._sample_if_due(run)
+            control = self.folder.read_control()  # it took a while
+        sharing = self.folder.read_sharing()
+        if control.wanted == "stop" or sharing == "leave":
+            return "stop" if control.wanted == "stop" else "leave"
+        return "pause" if control.wanted == "pause" else sharing
+
+    def _sample_if_due(self, run: StageRun) -> None:
+        """Make the clip that is due. One that fails is told and forgotten; training goes on."""
+        if not self.sample_due or self.folder.read_sharing() != "run":
+            return
+        parked, self.sample_due = run.parked, False
+        try:
+            if run.unpark():
+                self._sample(run)
+            else:
+                self._tell("sample_failed", run, reason="the device has no room")
+        except preview.Postponed:
+            self.sample_due = True
+        except Exception as error:
+            self._tell("sample_failed", run, reason=f"{type(error).__name__}: {error}"[:300])
+        if parked:
+            run.park()
+
+    def _sample(self, run: StageRun) -> None:
+        pair = preview.sample_pair(run, lambda: self.folder.read_sharing() == "run")
+        before = sum(stage.steps for stage in self.job.recipe.stages[: run.stage_index])
+        path = self.folder.samples / f"{before + run.step}.webp"
+        encoder = self.sets[run.stage.sources[0].set].encoder
+        preview.write_clip(path, pair, encoder)
+        self._tell("sample", run, file=path.name)
 
     def _tell(self, event: str, run: StageRun, **values: Any) -> None:
         self.on_event(self.folder.report(event, stage=run.stage_index, step=run.step, **values))
 
-    def _enter(self, phase, run: StageRun) -> None:
-        self.folder.write_state(State(phase, run.stage_index, run.step, run.stage.steps))
-        self._tell("phase", run, phase=phase)
+    def _enter(self, phase: Phase, run: StageRun | None) -> None:
+        if run is None:
+            state = replace(self.folder.read_state(), phase=phase, message="")
+        else:
+            state = State(phase, run.stage_index, run.step, run.stage.steps)
+        self.folder.write_state(state)
+        place = {"stage": state.stage, "step": state.step}
+        self.on_event(self.folder.report("phase", **place, phase=phase))
 
     def _report(self, run: StageRun, step: Step) -> None:
         self.recent.append(step.seconds)
@@ -269,53 +356,3 @@ class Session:
                 "the same files",
                 "Put them back, or start a new job.",
             )
-
-
-def export(path: Path, run: StageRun, job: Job, weights: UNetWeights, motion: MotionModule) -> None:
-    """Write what a stage has learned as a file that artists use.
-
-    An adapter file; for "spatial.all", a checkpoint file with the UNet's weights.
-    """
-    values = {n: t.cpu() for n, t in run.values().items()}
-    if run.stage.train == "spatial.all":
-        named = {
-            f"model.diffusion_model.{run.trainable.layout.to_ldm(n)}": t for n, t in values.items()
-        }
-        write_tensors(path, named, {"recipe": job.recipe.to_json(), "steps": str(run.step)})
-        return
-    temporal = run.stage.train == "temporal.qkv"
-    info = AdapterInfo(
-        kind="motion" if temporal else "spatial",
-        rank=run.stage.rank,
-        sites=run.stage.train if temporal else run.stage.train.removeprefix("spatial."),
-        base=weights.base,
-        motion_module=motion.hash,
-        motion_module_name=Path(job.motion_module).name,
-        checkpoint=weights.hash,
-        checkpoint_name=Path(job.checkpoint).name,
-        fingerprint=fingerprint(weights.tensors),
-        steps=run.step,
-        recipe=job.recipe.to_json(),
-        recommended_scale=0.0 if temporal else 1.0,
-    )
-    save_adapter(path, Adapter(info, run.trainable.low_rank(values)))
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device of a job. Raises UserError for a card that is not there."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("device", "no CUDA card", "one", "Choose auto or cpu.")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
-
-
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Number format of the frozen weights: bf16 (fp16 on older cards) on CUDA, fp32 on the CPU."""
-    if wanted != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
-            wanted
-        ]
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

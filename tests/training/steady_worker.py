@@ -1,0 +1,82 @@
+"""A worker without a network: takes a job's steps, 10 ms each, and obeys as the true one does.
+
+For laws about queues, which do not depend on what a step computes. It reports to log.txt when it
+begins and ends a life, so that a test can see whether two ever ran at once.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+STEP_S = 0.01
+
+
+def main(path: Path, diary: Path) -> None:
+    spec = importlib.util.spec_from_file_location("main", ROOT / "__main__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    pack = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pack)
+    pack.load_pack()
+    job = importlib.import_module("still_moving.training.job")
+    system = importlib.import_module("still_moving.training.system")
+    folder = job.JobFolder(path)
+    with system.exclusive(folder.lock) as held:
+        assert held
+        folder.pid.write_text(str(os.getpid()))
+        note(diary, "begin", path)
+        live(folder, job.State, folder.load())
+        note(diary, "end", path)
+
+
+def note(diary: Path, what: str, path: Path) -> None:
+    with diary.open("a") as file:
+        file.write(f"{what} {path.name}\n")
+
+
+def live(folder, state, job) -> None:
+    latest, steps = folder.checkpoints / "latest", job.recipe.stages[0].steps
+    latest.parent.mkdir(exist_ok=True)
+    step = int(latest.read_text()) if latest.exists() else 0
+
+    def enter(phase: str) -> None:
+        folder.write_state(state(phase, 0, step, steps))
+        folder.report("phase", stage=0, step=step, phase=phase)
+
+    def export() -> None:
+        folder.exports.mkdir(exist_ok=True)
+        (folder.exports / f"{job.name}.safetensors").write_text(f"{job.name} at {step}")
+        folder.report("exported", stage=0, step=step)
+
+    enter("running")
+    now = "running"
+    while step < steps:
+        wanted, sharing = folder.read_control().wanted, folder.read_sharing()
+        if wanted == "stop":
+            latest.write_text(str(step))
+            export()
+            enter("stopped")
+            return
+        if sharing == "leave":
+            latest.write_text(str(step))
+            enter("waiting")
+            return
+        goal = "paused" if wanted == "pause" else "running" if sharing == "run" else "yielding"
+        if goal != now:
+            latest.write_text(str(step))
+            enter(goal)
+            now = goal
+        if now == "running":
+            step += 1
+            folder.report("step", stage=0, step=step, loss=1 / step, loss_average=1 / step)
+        time.sleep(STEP_S)
+    export()
+    enter("finished")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,69 @@
+"""What a job leaves outside its folder: the adapter that artists load, and what it used."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..adapters.atomic import atomic_path
+from . import system
+from .about import About, Published, read_published
+from .job import Job, JobFolder
+
+
+def export_of(folder: JobFolder, job: Job) -> Path:
+    """Where the worker writes the job's adapter, the one of its last stage."""
+    return folder.exports / f"{job.name}.safetensors"
+
+
+def publish(folder: JobFolder, job: Job, about: About) -> Published:
+    """Copy the adapter to where artists find it, once for each export; returns where it is.
+
+    A file of that name that is not this job's own is left alone: the copy gets a number. Raises
+    OSError when there is no room, and UserError when the job's record is damaged.
+    """
+    done, export = read_published(folder.path), export_of(folder, job)
+    stamp = _stamp(export)
+    if not about.publish or not stamp or stamp == done.stamp:
+        return done
+    wanted = Path(about.publish)
+    target = Path(done.path) if done.path else _free_name(wanted)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Published(str(target), stamp)
+    if not done.path:
+        # Before the copy: a copy that nobody remembers would get a brother with a number.
+        Published(str(target)).write(folder.path)
+    with atomic_path(target) as temporary:
+        shutil.copyfile(export, temporary)
+    made.write(folder.path)
+    return made
+
+
+def _stamp(path: Path) -> str:
+    try:
+        state = path.stat()
+    except OSError:
+        return ""
+    return f"{state.st_mtime_ns}-{state.st_size}"
+
+
+def _free_name(wanted: Path) -> Path:
+    path, number = wanted, 2
+    while path.exists():
+        path = wanted.with_name(f"{wanted.stem} {number}{wanted.suffix}")
+        number += 1
+    return path
+
+
+def remove_unshared(root: Path, about: About, others: Iterable[About]) -> None:
+    """Remove what only this job used. Nothing outside weights/ and sets/ is ever touched."""
+    used = {Path(path).resolve() for other in others for path in other.uses}
+    homes = [(root / name).resolve() for name in ("weights", "sets")]
+    for path in (Path(text).resolve() for text in about.uses):
+        if path in used or path.parent not in homes:
+            continue
+        if path.is_dir():
+            system.remove_tree(path)
+        else:
+            system.patient(lambda path=path: path.unlink(missing_ok=True))
