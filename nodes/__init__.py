@@ -1,8 +1,8 @@
-"""The nodes: thin, they read inputs and call adapters/."""
+"""The nodes: thin, they read inputs and call adapters/ and training/."""
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import folders
+from . import folders, routes, train
 from .clips import FreezeClip, MeasureMotion
 from .context import ContextWindows
 from .motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule, MakeScaleSchedule
@@ -21,6 +21,7 @@ NODES: list[type[io.ComfyNode]] = [
     ContextWindows,
     MeasureMotion,
     LoadShapesWorld,
+    *train.NODES,
 ]
 
 
@@ -29,4 +30,5 @@ class StillMovingExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         folders.register()
+        routes.register()
         return NODES

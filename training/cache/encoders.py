@@ -65,40 +65,29 @@ class ShapesEncoder:
             ) from error  # fmt: skip
 
 
-class ComfyEncoder:
-    """ComfyUI's own VAE and CLIP, from an SD1.5 single-file checkpoint. A context manager.
+class HostEncoder:
+    """A VAE and a CLIP that are loaded in ComfyUI already, as its graphs carry them.
 
-    comfyui: a ComfyUI checkout; None looks in COMFYUI_PATH and around this pack. Latents are the
-    mode of the VAE's distribution at the model's scale, so equal frames give equal latents.
-    Prompts are plain text (brackets are letters, not weights), cut at 77 tokens.
-    Raises UserError when ComfyUI is not found or the checkpoint has no SD1.5 VAE and CLIP.
+    process_in: takes the VAE's latents to the model's scale. Latents are the mode of the VAE's
+    distribution, so equal frames give equal latents. Prompts are plain text (brackets are letters,
+    not weights), cut at 77 tokens. id: made from the weights where the caller knows them, else
+    from what both do to a fixed input, so that LoRAs on the CLIP count.
     """
 
     factor = 8
 
-    def __init__(self, comfyui: Path | None, checkpoint: Path):
-        checkpoint = Path(checkpoint)
-        _refuse_other_checkpoints(checkpoint)
-        self._sd, self._management, formats = _import_comfy(comfyui)
-        self.id = f"sd15-{file_hash(checkpoint)}"
-        self._format = formats.SD15()
-        try:
-            _, clip, vae, _ = self._sd.load_checkpoint_guess_config(
-                str(checkpoint), output_vae=True, output_clip=True, output_model=False
-            )
-        # ComfyUI raises bare RuntimeErrors and KeyErrors for a file it does not know.
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise _not_sd15(checkpoint, f"a file that ComfyUI cannot load ({error})") from error
-        if clip is None or vae is None:
-            raise _not_sd15(checkpoint, "no UNet that ComfyUI recognizes")
-        self._clip: Any = clip
-        self._vae: Any = vae
+    def __init__(
+        self, vae: Any, clip: Any, process_in: Callable[[Tensor], Tensor], id: str | None = None
+    ):
+        self._vae, self._clip, self._process_in = vae, clip, process_in
+        self.id = id or self._trace()
 
-    def __enter__(self) -> ComfyEncoder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _trace(self) -> str:
+        ramp = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+        seen = [*self.encode_frames(ramp).flatten(), *self.encode_prompt("a photo of a dog")[1]]
+        # Rounded: the last digits differ between devices.
+        trace = " ".join(f"{value:.1f}" for value in seen)
+        return f"sd15-{hashlib.sha256(trace.encode()).hexdigest()[:32]}"
 
     @torch.inference_mode()
     def encode_frames(self, frames: Tensor) -> Tensor:
@@ -106,13 +95,42 @@ class ComfyEncoder:
         # sizes differ in the last bits. One frame is work enough for a GPU.
         single = (frame.movedim(1, -1) for frame in frames.split(1))
         latents = torch.cat([self._vae.encode(frame).float().cpu() for frame in single])
-        return self._format.process_in(latents).clone()
+        return self._process_in(latents).clone()
 
     @torch.inference_mode()
     def encode_prompt(self, text: str) -> Tensor:
         tokens = self._clip.tokenize(text, disable_weights=True)
         embedding = self._clip.encode_from_tokens(tokens)
         return embedding[0, :SD15_TOKENS].float().cpu().clone()
+
+
+class ComfyEncoder(HostEncoder):
+    """ComfyUI's own VAE and CLIP, from an SD1.5 single-file checkpoint. A context manager.
+
+    comfyui: a ComfyUI checkout; None looks in COMFYUI_PATH and around this pack.
+    Raises UserError when ComfyUI is not found or the checkpoint has no SD1.5 VAE and CLIP.
+    """
+
+    def __init__(self, comfyui: Path | None, checkpoint: Path):
+        checkpoint = Path(checkpoint)
+        _refuse_other_checkpoints(checkpoint)
+        sd, self._management, formats = _import_comfy(comfyui)
+        try:
+            _, clip, vae, _ = sd.load_checkpoint_guess_config(
+                str(checkpoint), output_vae=True, output_clip=True, output_model=False
+            )
+        # ComfyUI raises bare RuntimeErrors and KeyErrors for a file it does not know.
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise _not_sd15(checkpoint, f"a file that ComfyUI cannot load ({error})") from error
+        if clip is None or vae is None:
+            raise _not_sd15(checkpoint, "no UNet that ComfyUI recognizes")
+        super().__init__(vae, clip, formats.SD15().process_in, f"sd15-{file_hash(checkpoint)}")
+
+    def __enter__(self) -> ComfyEncoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Free the models. The encoder cannot be used after this."""

@@ -1,0 +1,142 @@
+"""What pages and scripts ask over HTTP; the only file that knows ComfyUI's server.
+
+Documented in docs/api.md. Every answer is JSON but a sample, which is a picture. What is wrong
+with a request is said in one line, with status 400; an unknown job is a 404.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from ..adapters.errors import UserError
+from .train import jobs
+
+PREFIX = "/still_moving"
+COMMANDS = ("pause", "resume", "stop", "save", "sample", "open")
+MOST_IDS = 1000
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
+_SAMPLE = re.compile(r"[0-9]{1,9}\.webp")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def register() -> None:
+    """Add the routes to the running server, once; without a server there is nothing to do."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    if server is None or getattr(server, "still_moving_routes", False):
+        return
+    server.still_moving_routes = True
+    jobs.busy = lambda: server.prompt_queue.get_tasks_remaining() > 0
+    # Without a receiver these go to every page; safe from any thread.
+    jobs.tell = functools.partial(server.send_sync, "still_moving.job")
+    jobs.forget = functools.partial(server.send_sync, "still_moving.removed")
+    routes = server.routes
+    routes.get(f"{PREFIX}/jobs")(answered(list_jobs))
+    routes.get(f"{PREFIX}/jobs/{{id}}")(answered(one_job))
+    routes.get(f"{PREFIX}/jobs/{{id}}/log")(answered(read_log))
+    routes.get(f"{PREFIX}/jobs/{{id}}/samples/{{name}}")(answered(read_sample))
+    routes.post(f"{PREFIX}/jobs/{{id}}/{{what}}")(answered(command))
+    routes.delete(f"{PREFIX}/jobs/{{id}}")(answered(delete_job))
+    routes.post(f"{PREFIX}/queue")(answered(reorder))
+    jobs.supervisor()  # takes up what an earlier server left running
+
+
+class Unknown(UserError):
+    """A job or sample that is not there."""
+
+
+def answered(handler: Handler) -> Handler:
+    """Mistakes as JSON of one line."""
+
+    @functools.wraps(handler)
+    async def run(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except UserError as error:
+            status = 404 if isinstance(error, Unknown) else 400
+            return web.json_response({"error": str(error)}, status=status)
+
+    return run
+
+
+def _id(request: web.Request) -> str:
+    """The job's id of the path: a name, never a path."""
+    found = request.match_info["id"]
+    if not _ID.fullmatch(found) or ".." in found:
+        raise UserError(
+            "id",
+            repr(found[:60]),
+            "a job's id: letters, digits and _.-",
+            "Ask for the list of jobs.",
+        )
+    if all(view["id"] != found for view in jobs.supervisor().views()):
+        raise Unknown("id", repr(found), "a job that is there", "Ask for the list of jobs.")
+    return found
+
+
+async def _off_loop(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Files and processes are waited for in a thread: the loop serves every page."""
+    return await asyncio.to_thread(call, *arguments)
+
+
+async def list_jobs(_request: web.Request) -> web.Response:
+    return web.json_response({"jobs": await _off_loop(jobs.supervisor().views)})
+
+
+async def one_job(request: web.Request) -> web.Response:
+    id = await _off_loop(_id, request)
+    return web.json_response(await _off_loop(jobs.supervisor().view, id))
+
+
+async def read_log(request: web.Request) -> web.Response:
+    id = await _off_loop(_id, request)
+    return web.json_response({"log": await _off_loop(jobs.supervisor().log, id)})
+
+
+async def read_sample(request: web.Request) -> web.StreamResponse:
+    id, name = await _off_loop(_id, request), request.match_info["name"]
+    path = jobs.supervisor().folder(id) / "samples" / name
+    if not _SAMPLE.fullmatch(name) or not path.is_file():
+        raise Unknown("sample", repr(name[:60]), "a sample of this job", "Ask for the job.")
+    return web.FileResponse(path, headers={"Content-Type": "image/webp"})
+
+
+async def command(request: web.Request) -> web.Response:
+    id, what = await _off_loop(_id, request), request.match_info["what"]
+    if what not in COMMANDS:
+        raise UserError("command", repr(what[:60]), " or ".join(COMMANDS), "Choose one of these.")
+    if what == "open" and request.remote not in ("127.0.0.1", "::1"):
+        raise UserError(
+            "open", "a page on another machine", "a page on the machine that runs ComfyUI",
+            "Look for the job's folder in ComfyUI's user folder.",
+        )  # fmt: skip
+    return web.json_response(await _off_loop(jobs.supervisor().command, id, what))
+
+
+async def delete_job(request: web.Request) -> web.Response:
+    id = await _off_loop(_id, request)
+    await _off_loop(jobs.supervisor().delete, id)
+    return web.json_response({"removed": id})
+
+
+async def reorder(request: web.Request) -> web.Response:
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError, UnicodeDecodeError):
+        raise UserError("body", "no JSON", '{"order": [ids]}', "Send a JSON object.") from None
+    order = body.get("order") if isinstance(body, dict) else None
+    fine = isinstance(order, list) and len(order) <= MOST_IDS
+    if not fine or not all(isinstance(id, str) and _ID.fullmatch(id) for id in order or []):
+        raise UserError(
+            "order", repr(order)[:60], "a list of ids of jobs", "Ask for the list of jobs."
+        )
+    await _off_loop(jobs.supervisor().reorder, order)
+    return await list_jobs(request)

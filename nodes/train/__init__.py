@@ -1,0 +1,16 @@
+"""The nodes that gather training sets and start jobs; the worker does the rest."""
+
+from comfy_api.latest import io
+
+from .generate import GenerateImages, GeneratePriorClips
+from .sets import ClipSet, ImageSet
+from .trainers import TrainMotionAdapter, TrainSpatialAdapter
+
+NODES: list[type[io.ComfyNode]] = [
+    ImageSet,
+    ClipSet,
+    GenerateImages,
+    GeneratePriorClips,
+    TrainMotionAdapter,
+    TrainSpatialAdapter,
+]

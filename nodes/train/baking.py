@@ -1,0 +1,97 @@
+"""The weights that a MODEL samples with, as a file for the worker: checkpoint, LoRAs and all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import comfy.lora
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...adapters import host
+from ...adapters.errors import UserError
+from ...adapters.spatial import SpatialPatch, is_quantized
+from ...adapters.tensors import write_tensors
+from . import places
+
+PREFIX = "model.diffusion_model."
+MARGIN = 64 * 2**20  # bytes that a full disk must still have for logs and checkpoints
+
+
+def bake(model: ModelPatcher) -> Path:
+    """Write a MODEL's effective UNet to ``weights/`` and return the file; one file a content.
+
+    Raises UserError for a MODEL that no adapter can be trained for, and where the disk is full.
+    """
+    host.layout_of(model)
+    _refuse(model)
+    tensors = {f"{PREFIX}{name}": tensor for name, tensor in effective_unet(model)}
+    path = places.weights() / f"{_content(tensors)}.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _need_room(path, sum(t.nbytes for t in tensors.values()))
+        write_tensors(path, tensors, {"made_by": "a training job's checkpoint"})
+    return path
+
+
+def effective_unet(model: ModelPatcher) -> Iterator[tuple[str, Tensor]]:
+    """(LDM name, weight) with every patch applied, on the CPU, in the weights' own precision.
+
+    Patches are computed in fp32 and rounded once.
+    """
+    for name, weight in host.unpatched_unet(model).items():
+        own = weight.detach().to("cpu")
+        patches = model.patches.get(f"{host.UNET}{name}")
+        if patches:
+            key = f"{host.UNET}{name}"
+            whole = own.to(torch.float32, copy=True)
+            patched: Any = comfy.lora.calculate_weight(patches, whole, key)
+            own = patched.to(own.dtype)
+        yield name, own.contiguous()
+
+
+def size_of(model: ModelPatcher) -> int:
+    """Bytes that the baked file of a MODEL takes."""
+    return sum(t.nbytes for t in host.unpatched_unet(model).values())
+
+
+def _refuse(model: ModelPatcher) -> None:
+    patches = (patch[1] for listed in model.patches.values() for patch in listed)
+    if any(isinstance(patch, SpatialPatch) for patch in patches):
+        raise UserError(
+            "model",
+            "a Spatial Adapter on it",
+            "the customized model alone (LoRAs are welcome)",
+            "Connect the model from before Apply Spatial Adapter.",
+        )
+    if is_quantized(model):
+        raise UserError(
+            "model",
+            "fp8 or quantized weights",
+            "fp16, bf16 or fp32",
+            "Load the checkpoint in fp16 for training; the adapter works on fp8 as well.",
+        )
+
+
+def _content(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(memoryview(tensors[name].reshape(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type]
+    return digest.hexdigest()[:32]
+
+
+def _need_room(path: Path, size: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if free < size + MARGIN:
+        raise UserError(
+            path.parent,
+            f"{free / 2**30:.1f} GiB free",
+            f"{(size + MARGIN) / 2**30:.1f} GiB for the model's weights",
+            "Free some space, or delete old jobs in the Still-Moving tab.",
+        )

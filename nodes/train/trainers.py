@@ -1,0 +1,311 @@
+"""Train Motion Adapter and Train Spatial Adapter: a press of Train writes a job and returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ...adapters.errors import UserError
+from ...training.job import Job
+from ...training.presets import PRESETS, make_recipe
+from ...training.recipe import Recipe
+from .. import folders
+from ..motion import CATEGORY, MotionModule
+from . import jobs
+from .baking import bake
+from .sets import CachedSet, TrainingSet, advanced
+
+# Put into the prompt by the Train button, or by who talks to /prompt; no input of the node, so a
+# plain Run never has them.
+TOKEN, UID = "run_token", "node_uid"
+# What a node's list of files has as its type, so that the new adapter can be connected to one.
+FileName = io.Custom("COMBO")
+POLICIES = ["yield", "keep", "share"]
+
+
+def number_inputs(kind: str) -> list[io.Input]:
+    """What an artist may leave alone. 0 is the preset's number."""
+    paper = make_recipe(kind, "paper")
+    stage = paper.stages[0]
+
+    def whole(name: str, most: int, tooltip: str) -> io.Input:
+        return advanced(
+            io.Int.Input(
+                name,
+                default=0,
+                min=0,
+                max=most,
+                tooltip=f"{tooltip} 0: as the preset says.",
+            )
+        )
+
+    return [
+        whole("steps", 100_000, f"Optimizer steps; the paper's are {stage.steps}."),
+        whole("rank", 512, f"Size of the adapter; the paper's is {stage.rank}."),
+        advanced(
+            io.Float.Input(
+                "lr",
+                default=0.0,
+                min=0.0,
+                max=0.1,
+                step=1e-5,
+                round=1e-7,
+                tooltip=f"Learning rate; the paper's is {stage.lr:g}. 0: as the preset says.",
+            )
+        ),
+        whole("frames", 32, "Frames of a training clip. Fewer need less memory."),
+        advanced(
+            io.Int.Input(
+                "seed",
+                default=0,
+                min=0,
+                max=2**48,
+                control_after_generate=False,
+                tooltip="Of the run: the same seed and sets give the same adapter.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "memory",
+                options=["auto", "none", "top", "two", "all"],
+                tooltip="How much of the network is computed twice to save memory: none is fastest,"
+                " all needs least. auto: what fits, and more when memory runs out.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "precision",
+                options=["auto", "float32", "bfloat16", "float16"],
+                tooltip="Of the frozen weights. auto: bfloat16 on cards that have it.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "sharing",
+                options=POLICIES,
+                tooltip="While ComfyUI generates: yield frees the card and waits, keep waits with"
+                " everything loaded, share trains on.",
+            )
+        ),
+    ]
+
+
+def name_and_preset(kind: str) -> list[io.Input]:
+    return [
+        io.String.Input("name", default=f"my_{kind}_adapter", tooltip="Of the new adapter's file."),
+        io.Combo.Input(
+            "preset",
+            options=list(PRESETS[kind]),
+            tooltip="paper: the paper's numbers. fast: fewer steps at a higher learning rate. low"
+            " memory: for cards of 8 GB and less. shapes world: for the demo.",
+        ),
+    ]
+
+
+def outputs() -> list[io.Output]:
+    return [
+        FileName.Output("adapter", display_name="adapter"),
+        io.String.Output("status", display_name="status"),
+    ]
+
+
+class _Trainer(io.ComfyNode):
+    """What both trainers share; upstream runs only when Train was pressed."""
+
+    KIND = ""
+
+    @classmethod
+    def hidden_inputs(cls) -> dict[str, Any]:
+        """This node's inputs as they came in the prompt, undeclared ones included."""
+        prompt = cls.hidden.prompt or {}
+        return prompt.get(str(cls.hidden.unique_id), {}).get("inputs", {})
+
+    @classmethod
+    def uid(cls) -> str:
+        """The node's own name, given by the page; its place in the graph where there is none."""
+        return str(cls.hidden_inputs().get(UID) or cls.hidden.unique_id)[:100]
+
+    @classmethod
+    def check_lazy_status(cls, **inputs: Any) -> list[str]:
+        if not cls.token():
+            return []
+        wired = {k for k, v in cls.hidden_inputs().items() if isinstance(v, list)}
+        return [name for name, value in inputs.items() if value is None and name in wired]
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: Any) -> str:
+        # A job that ends changes what a plain Run gives, though no input changed.
+        views = jobs.supervisor().views()
+        return " ".join(sorted(v["id"] for v in views if v["adapter"]))
+
+    @classmethod
+    def token(cls) -> str:
+        """What a press of Train put into the prompt; empty in a plain Run."""
+        return str(cls.hidden_inputs().get(TOKEN) or "")
+
+    @classmethod
+    def begin(cls, job: Job, policy: str, uses: tuple[Path, ...]) -> io.NodeOutput:
+        return cls.begun(jobs.start(cls.KIND, job, cls.token(), cls.uid(), policy, uses))
+
+    @classmethod
+    def begun(cls, view: dict[str, Any]) -> io.NodeOutput:
+        text = f"Training has begun: {jobs.describe(view)}"
+        shown: Any = {"still_moving_job": [view["id"]], "text": [text]}
+        return io.NodeOutput(f"{view['name']}.safetensors", text, ui=shown)
+
+    @classmethod
+    def without_training(cls) -> io.NodeOutput | None:
+        """What to answer when there is nothing to start; None after a press of Train."""
+        if not cls.token():
+            return cls.newest()
+        view = jobs.started(cls.token())
+        return None if view is None else cls.begun(view)
+
+    @classmethod
+    def newest(cls) -> io.NodeOutput:
+        """The newest adapter of this node, for a plain Run."""
+        view = jobs.supervisor().latest_finished(cls.uid())
+        if view is None:
+            text = jobs.nothing_yet(cls.uid())
+            shown: Any = ui.PreviewText(text)
+            return io.NodeOutput(None, text, ui=shown, block_execution=text)
+        text = jobs.describe(view)
+        shown = ui.PreviewText(text)
+        return io.NodeOutput(view["adapter"], text, ui=shown)
+
+
+def recipe_of(kind: str, preset: str, sets: list[CachedSet], numbers: dict[str, Any]) -> Recipe:
+    """The preset's recipe with the artist's numbers; clips no longer than the sets hold."""
+    chosen = {name: numbers[name] for name in ("steps", "rank", "lr", "frames", "seed")}
+    chosen |= {"tier": numbers["memory"], "dtype": numbers["precision"]}
+    chosen = {name: value for name, value in chosen.items() if value != "auto"}
+    made = make_recipe(kind, preset, **chosen)
+    shortest = min((s.frames for s in sets if s.kind == "clips"), default=made.frames)
+    if kind == "spatial" and shortest < made.frames:
+        raise UserError(
+            "natural_clips",
+            f"clips of {shortest} frames",
+            f"at least {made.frames}, as the preset trains on",
+            f"Set frames to {shortest}, or make the Clip Set with more.",
+        )
+    return made
+
+
+class TrainMotionAdapter(_Trainer):
+    """MODEL, MOTION_MODULE and stills -> a job that trains a Motion Adapter."""
+
+    KIND = "motion"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingTrainMotionAdapter",
+            display_name="Train Motion Adapter",
+            category=CATEGORY,
+            description="Trains a Motion Adapter (the motion slider) in the background: once for a"
+            " motion module. Press Train; Run gives the newest adapter that is ready.",
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            inputs=[
+                io.Model.Input("model", lazy=True, tooltip="The plain model, as it was loaded."),
+                MotionModule.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
+                TrainingSet.Input(
+                    "training_set",
+                    lazy=True,
+                    tooltip="Clips or images; a single frame of each is held still.",
+                ),
+                *name_and_preset("motion"),
+                *number_inputs("motion"),
+            ],
+            outputs=outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls, name: str, preset: str, sharing: str, model: Any = None, motion_module: Any = None,
+        training_set: CachedSet | None = None, **numbers: Any,
+    ) -> io.NodeOutput:  # fmt: skip
+        if answer := cls.without_training():
+            return answer
+        assert training_set is not None
+        recipe = recipe_of("motion", preset, [], numbers)
+        checkpoint = bake(model)
+        job = Job(
+            name=jobs.adapter_name(name),
+            recipe=recipe,
+            checkpoint=str(checkpoint),
+            motion_module=str(motion_module.path.resolve()),
+            sets={"frames": str(training_set.folder)},
+        )
+        return cls.begin(job, sharing, (checkpoint, training_set.folder))
+
+
+class TrainSpatialAdapter(_Trainer):
+    """A customized MODEL, both sets and a Motion Adapter -> a job that trains a Spatial Adapter."""
+
+    KIND = "spatial"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingTrainSpatialAdapter",
+            display_name="Train Spatial Adapter",
+            category=CATEGORY,
+            description="Trains a Spatial Adapter in the background: once for a customized model."
+            " Press Train; Run gives the newest adapter that is ready.",
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    lazy=True,
+                    tooltip="The customized model, LoRAs included, without adapters of this pack.",
+                ),
+                MotionModule.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
+                TrainingSet.Input(
+                    "customized_images",
+                    lazy=True,
+                    tooltip="Images of the look, best from Generate Customized Images.",
+                ),
+                TrainingSet.Input(
+                    "natural_clips",
+                    lazy=True,
+                    tooltip="Ordinary clips, best real ones: they keep the motion natural.",
+                ),
+                io.Combo.Input(
+                    "motion_adapter",
+                    options=folders.choices(folders.MOTION_ADAPTERS),
+                    tooltip="The Motion Adapter of the same motion module. May be connected to"
+                    " Train Motion Adapter.",
+                ),
+                *name_and_preset("spatial"),
+                *number_inputs("spatial"),
+            ],
+            outputs=outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls, motion_adapter: str, name: str, preset: str, sharing: str, model: Any = None,
+        motion_module: Any = None, customized_images: CachedSet | None = None,
+        natural_clips: CachedSet | None = None, **numbers: Any,
+    ) -> io.NodeOutput:  # fmt: skip
+        if answer := cls.without_training():
+            return answer
+        assert customized_images is not None
+        assert natural_clips is not None
+        sets = [customized_images, natural_clips]
+        recipe = recipe_of("spatial", preset, sets, numbers)
+        adapter = folders.path_of(folders.MOTION_ADAPTERS, motion_adapter)
+        checkpoint = bake(model)
+        job = Job(
+            name=jobs.adapter_name(name),
+            recipe=recipe,
+            checkpoint=str(checkpoint),
+            motion_module=str(motion_module.path.resolve()),
+            sets={"customized": str(sets[0].folder), "natural": str(sets[1].folder)},
+            adapters={"motion": str(adapter.resolve())},
+        )
+        return cls.begin(job, sharing, (checkpoint, *(s.folder for s in sets)))

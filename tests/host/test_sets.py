@@ -1,0 +1,161 @@
+"""Training sets from pictures, folders and models; and the weights a job is given."""
+
+import av
+import numpy as np
+import pytest
+import torch
+import world
+
+from still_moving.adapters.checkpoint import read_unet
+from still_moving.adapters.errors import UserError
+from still_moving.demo import latents
+from still_moving.demo import world as shapes
+from still_moving.demo.data import to_images
+from still_moving.demo.files import BASE, LORAS, WEIGHTS
+from still_moving.nodes.shapes_world.pixels import ShapesVAE
+from still_moving.nodes.shapes_world.text import load_clip
+from still_moving.nodes.train import baking, places, sets
+from still_moving.nodes.train.generate import prompts_for
+from still_moving.nodes.train.sets import ClipSet, ImageSet, captions_for
+from still_moving.training.cache.store import load_set
+
+SIZE = {"width": 128, "height": 128, "crop": "centre"}
+SCENES = shapes.spread(shapes.all_scenes(), 3)
+
+
+@pytest.fixture(autouse=True)
+def user_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(places, "root", lambda: tmp_path / "user")
+    return tmp_path / "user"
+
+
+def batch(count: int = 3) -> torch.Tensor:
+    """IMAGE: clean pictures of the world."""
+    generator = torch.Generator().manual_seed(0)
+    stills = torch.stack([shapes.make_still(s, generator) for s in SCENES[:count]])
+    return latents.enlarge(stills, latents.FACTOR).permute(0, 2, 3, 1)
+
+
+def image_set(**inputs):
+    made = ImageSet.execute(clip=load_clip(), vae=ShapesVAE(), **{"folder": "", **SIZE, **inputs})
+    return made.result[0]
+
+
+def test_an_image_set_holds_what_the_encoder_makes_of_the_pictures():
+    captions = "\n".join(scene.prompt for scene in SCENES)
+    made = image_set(images=batch(), captions=captions)
+    loaded = load_set(made.folder)
+    assert (made.kind, made.count, made.frames) == ("stills", 3, 1)
+    eight_bits = (batch() * 255).round() / 255
+    for item, picture, scene in zip(loaded.items, eight_bits, SCENES, strict=True):
+        expected = latents.encode_image(picture.permute(2, 0, 1)[None])
+        assert torch.allclose(item.latents, expected, atol=1e-6)
+        assert item.caption == scene.prompt
+        assert torch.equal(item.text, latents.encode_prompt(scene.prompt))
+
+
+def test_the_same_pictures_are_one_set_and_others_another():
+    first = image_set(images=batch(), captions="red circle left night")
+    again = image_set(images=batch(), captions="red circle left night")
+    other = image_set(images=batch(), captions="blue circle left night")
+    assert first.folder == again.folder != other.folder
+
+
+def test_a_folder_that_changes_leaves_the_set_of_before(tmp_path):
+    folder = tmp_path / "pictures ö"
+    folder.mkdir()
+    for i, image in enumerate(to_images(batch().permute(0, 3, 1, 2)[..., ::8, ::8])):
+        image.save(folder / f"{i}.png")
+    before = image_set(folder=str(folder), captions="red circle left night")
+    (folder / "0.png").unlink()
+    after = image_set(folder=f'"{folder}"', captions="red circle left night")
+    assert (before.count, after.count) == (3, 2)
+    assert len(load_set(before.folder).items) == 3
+
+
+def test_a_clip_set_cuts_a_batch_into_clips():
+    clips = batch(2).repeat_interleave(4, dim=0)
+    made = ClipSet.execute(
+        clip=load_clip(), vae=ShapesVAE(), folder="", captions="red circle left night", frames=4,
+        fps=0.0, stride=1, clips=clips, **SIZE,
+    ).result[0]  # fmt: skip
+    assert (made.kind, made.count, made.frames) == ("clips", 2, 4)
+    first, second = (item.latents for item in load_set(made.folder).items)
+    assert torch.equal(first[0], first[3])
+    assert not torch.equal(first[0], second[0])
+
+
+def test_wrong_inputs_are_said():
+    with pytest.raises(UserError, match="neither"):
+        image_set(captions="")
+    with pytest.raises(UserError, match="both"):
+        image_set(images=batch(), folder="somewhere", captions="")
+    with pytest.raises(UserError, match="2 lines for 3 pictures"):
+        captions_for("one\ntwo", 3)
+    with pytest.raises(UserError, match="no folder"):
+        image_set(folder="no such folder", captions="")
+
+
+def test_prompts_are_used_in_turn_with_their_places_filled():
+    made = prompts_for("a [V*] [class]\n\n[class] alone ", "sks", "dog", 3)
+    assert made == ["a sks dog", "dog alone", "a sks dog"]
+    with pytest.raises(UserError, match="token"):
+        prompts_for("a [V*] dog", " ", "dog", 1)
+    assert prompts_for("a dog", "", "", 1) == ["a dog"]
+
+
+def test_baking_an_untouched_model_is_its_file():
+    baked = read_unet(baking.bake(world.plain())).tensors
+    original = read_unet(WEIGHTS / BASE).tensors
+    assert baked.keys() == original.keys()
+    assert all(torch.equal(baked[name], original[name]) for name in original)
+
+
+def test_baking_counts_loras_in_as_comfyui_samples_them():
+    import comfy.sd
+    import comfy.utils
+
+    lora = comfy.utils.load_torch_file(str(next(LORAS.iterdir())))
+    model, _ = comfy.sd.load_lora_for_models(world.plain(), None, lora, 0.7, 0)
+    plain, baked = baking.bake(world.plain()), baking.bake(model)
+    assert plain != baked
+    assert baking.bake(model) == baked  # one file a content
+    made = read_unet(baked).tensors
+    model.patch_model()
+    loaded = model.model.diffusion_model.state_dict()
+    try:
+        assert all(torch.allclose(made[n], loaded[n].cpu(), atol=1e-6) for n in made)
+        # Patches that are loaded now must not count twice.
+        assert baking.bake(model) == baked
+    finally:
+        model.unpatch_model()
+
+
+def test_what_no_adapter_can_be_trained_for_is_refused():
+    from still_moving.adapters.file import load_adapter
+    from still_moving.adapters.spatial import apply_spatial_adapter
+    from still_moving.demo.files import SPATIAL_ADAPTER
+
+    path = WEIGHTS / SPATIAL_ADAPTER
+    adapted, _ = apply_spatial_adapter(
+        world.moving(), load_adapter(path, kind="spatial"), 1.0, "auto", path.name
+    )
+    with pytest.raises(UserError, match="Spatial Adapter"):
+        baking.bake(adapted)
+    with pytest.raises(UserError, match="fp8"):
+        baking.bake(world.stored_as(torch.float8_e4m3fn))
+
+
+def test_a_full_disk_is_said_before_anything_is_written(monkeypatch, user_folder):
+    monkeypatch.setattr(baking, "MARGIN", 2**60)
+    with pytest.raises(UserError, match="GiB free"):
+        baking.bake(world.plain())
+    assert not list((user_folder / "weights").iterdir())
+
+
+def test_kept_clips_have_every_pixel_and_every_frame(tmp_path):
+    frames = (batch() * 255).round().byte()[[0, 0, 1, 2]].numpy()
+    sets.save_clip(frames, tmp_path / "clip.mkv")
+    with av.open(str(tmp_path / "clip.mkv")) as container:
+        kept = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert (np.stack(kept) == frames).all()

@@ -1,0 +1,141 @@
+"""Training from nodes on a started ComfyUI: Run and Train, the queue, and what routes answer."""
+
+import json
+import random
+import string
+import urllib.error
+import urllib.request
+
+import pytest
+from training_graph import motion_graph, node, pressed, spatial_graph
+
+from still_moving.adapters.file import load_adapter
+
+STEPS = 3
+ENDED = ("finished", "stopped", "failed")
+
+
+def ask(server, method: str, path: str, body: bytes | None = None) -> tuple[int, dict]:
+    """(status, JSON) of a request to the pack's routes."""
+    request = urllib.request.Request(f"{server.url}{path}", data=body, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        text = refusal.read()
+        return refusal.code, json.loads(text) if text.startswith(b"{") else {}
+
+
+def ended(server, id: str) -> dict:
+    """The job's view when it has ended."""
+    server.wait_until(lambda: server.get(f"/still_moving/jobs/{id}")["phase"] in ENDED)
+    return server.get(f"/still_moving/jobs/{id}")
+
+
+def choices(server, kind: str) -> list[str]:
+    """Files that a loader node offers."""
+    described = server.get(f"/object_info/{kind}")[kind]
+    options = described["input"]["required"]["file"]
+    return options[1]["options"] if options[0] == "COMBO" else options[0]
+
+
+@pytest.fixture(scope="module")
+def motion_job(server) -> dict:
+    prompt = pressed(motion_graph(STEPS, "from a test"), "first")
+    (id,) = server.run(prompt)["train"]["still_moving_job"]
+    return ended(server, id)
+
+
+def test_a_plain_run_trains_nothing_and_draws_nothing(server):
+    outputs = server.run(motion_graph(STEPS, "never"))
+    assert "press Train" in outputs["train"]["text"][0]
+    assert "clips" not in outputs
+    assert all(job["name"] != "never" for job in server.get("/still_moving/jobs")["jobs"])
+
+
+def test_a_press_of_train_makes_an_adapter_that_loaders_offer(server, motion_job):
+    assert (motion_job["phase"], motion_job["step"]) == ("finished", STEPS), motion_job
+    assert [step for step, _ in motion_job["loss"]] == list(range(1, STEPS + 1))
+    assert motion_job["adapter"] == "from a test.safetensors"
+    assert motion_job["adapter"] in choices(server, "StillMovingApplyMotionAdapter")
+    file = server.base / "models" / "animatediff_motion_lora" / motion_job["adapter"]
+    assert load_adapter(file, kind="motion").info.steps == STEPS
+
+
+def test_a_run_gives_the_newest_adapter_of_this_node(server, motion_job):
+    prompt = motion_graph(STEPS, "another name")
+    prompt["train"]["inputs"]["node_uid"] = motion_job["uid"]
+    prompt["world2"] = node("LoadShapesWorld")
+    prompt["slider"] = node("ApplyMotionAdapter", model=["moving", 0], file=["train", 0], scale=1.0)
+    prompt["shown"] = {"class_type": "PreviewAny", "inputs": {"source": ["train", 0]}}
+    outputs = server.run(prompt)
+    assert "finished" in outputs["train"]["text"][0]
+    assert outputs["shown"]["text"] == [motion_job["adapter"]]
+
+
+def test_the_same_token_starts_one_job(server, motion_job):
+    before = len(server.get("/still_moving/jobs")["jobs"])
+    server.run(pressed(motion_graph(STEPS, "from a test"), "first"))
+    assert len(server.get("/still_moving/jobs")["jobs"]) == before
+
+
+def test_a_spatial_adapter_uses_the_motion_adapter(server, motion_job):
+    prompt = pressed(spatial_graph(STEPS, "my look", motion_job["adapter"]), "second", "other")
+    (id,) = server.run(prompt)["train"]["still_moving_job"]
+    made = ended(server, id)
+    assert made["phase"] == "finished", made["message"]
+    assert made["adapter"] in choices(server, "StillMovingApplySpatialAdapter")
+
+
+def test_stop_keeps_what_was_learned_and_delete_removes_it_all(server):
+    prompt = pressed(motion_graph(10_000, "too long"), "third", "third")
+    (id,) = server.run(prompt)["train"]["still_moving_job"]
+    server.wait_until(lambda: server.get(f"/still_moving/jobs/{id}")["step"] > 1)
+    assert ask(server, "POST", f"/still_moving/jobs/{id}/stop")[0] == 200
+    stopped = ended(server, id)
+    assert stopped["phase"] == "stopped"
+    assert stopped["adapter"] == "too long.safetensors"
+    assert ask(server, "GET", f"/still_moving/jobs/{id}/log")[0] == 200
+    assert ask(server, "DELETE", f"/still_moving/jobs/{id}") == (200, {"removed": id})
+    assert ask(server, "GET", f"/still_moving/jobs/{id}")[0] == 404
+
+
+def test_a_name_is_no_path(server):
+    prompt = pressed(motion_graph(STEPS, "../../out"), "fourth")
+    with pytest.raises(RuntimeError, match="plain name"):
+        server.run(prompt)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/still_moving/jobs/nothing-here", None, 404),
+        ("GET", "/still_moving/jobs/..%2F..%2Fetc", None, 400),
+        ("POST", "/still_moving/jobs/nothing-here/stop", b"", 404),
+        ("DELETE", "/still_moving/jobs/%2e%2e", None, 400),
+        ("POST", "/still_moving/queue", b"no json", 400),
+        ("POST", "/still_moving/queue", b'{"order": "x"}', 400),
+        ("POST", "/still_moving/queue", b'{"order": ["../x"]}', 400),
+        ("POST", "/still_moving/queue", b"[" * 100_000, 400),
+    ],
+)
+def test_bad_requests_are_answered_in_a_line(server, method, path, body, status):
+    found, answer = ask(server, method, path, body)
+    assert found in (status, 404, 405)  # the server itself refuses some paths
+    if found == status:
+        assert "expected" in answer["error"]
+
+
+def test_requests_of_any_kind_never_crash_the_server(server, motion_job):
+    dice = random.Random(0)
+    before = sorted(p for p in server.base.rglob("*") if "browser" not in p.parts)
+    for _ in range(150):
+        path = "".join(dice.choices(string.printable[:94].replace("/", "") + "é\\/..", k=12))
+        ending = dice.choice(["", "/log", "/stop", "/open/", "/samples/1.webp", f"/{path}"])
+        url = f"/still_moving/jobs/{urllib.request.quote(path, safe='')}{ending and ending[:40]}"
+        method = dice.choice(["GET", "POST", "DELETE", "PUT"])
+        status, _ = ask(server, method, urllib.request.quote(url, safe="/%"), b"{}")
+        assert status in (400, 404, 405), url
+    assert server.get("/still_moving/jobs")["jobs"]
+    after = sorted(p for p in server.base.rglob("*") if "browser" not in p.parts)
+    assert [p for p in after if p not in before and p.suffix not in (".db", ".log")] == []

@@ -1,0 +1,45 @@
+"""Presets of the trainer nodes: a recipe's numbers for one wish. Only the standard library.
+
+"paper" is the paper's recipe as it stands (arXiv:2407.08674, section 4 and supplement). "shapes
+world" is for the demo's network of two million parameters, which must be done in minutes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import recipe
+from .recipe import Noise, Recipe
+
+_DEMO: dict[str, Any] = {
+    "frames": 8,
+    "steps": 160,
+    "batch": 4,
+    "ema": 0.95,
+    "noise": Noise(0.0),
+    "save_every": 40,
+    "held_out_every": 20,
+}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "motion": {
+        "paper": {},
+        "fast": {"steps": 1000, "lr": 1e-4},
+        "low memory": {"tier": "all", "frames": 8},
+        "shapes world": {**_DEMO, "lr": 2e-3},
+    },
+    "spatial": {
+        "paper": {},
+        "fast": {"steps": 300, "lr": 5e-5},
+        "low memory": {"tier": "all", "frames": 8},
+        "shapes world": {**_DEMO, "lr": 5e-4, "rank": 16},
+    },
+}
+
+
+def make_recipe(kind: str, preset: str, **chosen: Any) -> Recipe:
+    """The recipe of a preset. chosen: numbers that replace its own; None or 0 leaves it.
+
+    Raises UserError for a number out of range.
+    """
+    numbers = {**PRESETS[kind][preset], **{k: v for k, v in chosen.items() if v}}
+    return recipe.DEFAULTS[kind](**numbers)
