@@ -1,0 +1,84 @@
+/** One job in the sidebar: what its node shows of it, and what can be done to its folder. */
+
+import { createActions } from "./actions.js";
+import { button, h, setText } from "./dom.js";
+import { createHeader, createMessage } from "./panel.js";
+import { ENDED } from "./store.js";
+
+const KINDS = { motion: "Motion Adapter", spatial: "Spatial Adapter" };
+const WHEN = { dateStyle: "medium", timeStyle: "short" };
+
+function createLog(readLog) {
+  const el = h("pre", { className: "sm-log", tabIndex: 0, hidden: true });
+
+  async function toggle(id) {
+    el.hidden = !el.hidden;
+    if (el.hidden) return;
+    setText(el, "...");
+    setText(el, (await readLog(id)) || "The log is empty.");
+    el.scrollTop = el.scrollHeight;
+  }
+
+  return { el, toggle };
+}
+
+/** What moves a waiting job: a handle to drag, and two buttons for those who do not drag. */
+function createMover(id, move) {
+  const arrow = (text, by, title) =>
+    button(text, () => move(id, by), { title, ariaLabel: title });
+  const up = arrow("▲", -1, "Train earlier");
+  const down = arrow("▼", 1, "Train later");
+  const handle = h("span", {
+    className: "sm-handle",
+    draggable: true,
+    textContent: "⠿",
+    title: "Drag to change the order",
+  });
+  const el = h("div", { className: "sm-mover" }, handle, up, down);
+
+  function show(place, count) {
+    el.hidden = place < 0;
+    up.disabled = place === 0;
+    down.disabled = place === count - 1;
+  }
+
+  return { el, handle, show };
+}
+
+/**
+ * {el, handle, show(view, place, count)}; place: in the queue from 0, -1 for a job not in it.
+ *
+ * act(id, what), readLog(id), remove(view), move(id, by): what its buttons do.
+ */
+export function createCard(id, { act, readLog, remove, move }) {
+  const header = createHeader();
+  const message = createMessage();
+  const actions = createActions(act);
+  const mover = createMover(id, move);
+  const log = createLog(readLog);
+  const about = h("div", { className: "sm-about" });
+  let shown;
+  const discard = button("Delete", () => remove(shown), { title: "Delete the job and its folder" });
+  const folder = h(
+    "div",
+    { className: "sm-actions" },
+    button("Open folder", () => act(id, "open"), { title: "On the machine that ComfyUI runs on" }),
+    button("Log", () => log.toggle(id), { title: "What the training process wrote" }),
+    discard,
+  );
+  const inner = [header.el, about, message.el, actions.el, folder, log.el];
+  const main = h("div", { className: "sm-card-main" }, ...inner);
+  const el = h("li", { className: "sm-card" }, mover.el, main);
+  el.dataset.job = id;
+
+  function show(view, place, count) {
+    shown = view;
+    for (const part of [header, message, actions]) part.show(view);
+    mover.show(place, count);
+    const created = new Date(view.created * 1000).toLocaleString(undefined, WHEN);
+    setText(about, `${KINDS[view.kind] ?? view.kind} · ${created}`);
+    discard.textContent = ENDED.has(view.phase) ? "Delete" : "Stop and delete";
+  }
+
+  return { el, handle: mover.handle, show };
+}

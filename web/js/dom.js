@@ -1,0 +1,51 @@
+/** Elements without a framework. All text goes through textContent: nothing of a job is HTML. */
+
+const SVG = "http://www.w3.org/2000/svg";
+const STYLES = new URL("../css/still_moving.css", import.meta.url).href;
+
+/** An element with these properties (class, title, ...), attributes in `attrs`, and children. */
+export function h(tag, { attrs = {}, ...properties } = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  for (const [name, value] of Object.entries(attrs)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** An SVG element with these attributes and children. */
+export function svg(tag, attrs = {}, ...children) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attrs)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** A button that the canvas below never sees pressed. */
+export function button(text, onclick, properties = {}) {
+  const made = h("button", { type: "button", textContent: text, onclick, ...properties });
+  made.addEventListener("pointerdown", (event) => event.stopPropagation());
+  return made;
+}
+
+/** Write a text only where it changed: events come four times a second. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** A function that runs this one once before the next picture, however often it is called. */
+export function once(run) {
+  let due = false;
+  return () => {
+    if (due) return;
+    due = true;
+    requestAnimationFrame(() => {
+      due = false;
+      run();
+    });
+  };
+}
+
+/** Add the pack's style sheet to the page, once. */
+export function loadStyles() {
+  if (document.querySelector(`link[href="${STYLES}"]`)) return;
+  document.head.append(h("link", { rel: "stylesheet", href: STYLES }));
+}

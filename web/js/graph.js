@@ -1,0 +1,67 @@
+/** The training nodes of the open workflow, subgraphs included, and the uid that names each. */
+
+import { app } from "../../../scripts/app.js";
+
+const TRAINERS = new Set(["StillMovingTrainMotionAdapter", "StillMovingTrainSpatialAdapter"]);
+const UID = "still_moving_uid";
+
+export const isTrainer = (node) => TRAINERS.has(node.comfyClass);
+
+/** A random word. Pages of a plain http address in the network have no crypto.randomUUID. */
+export function token() {
+  const bytes = crypto.getRandomValues(new Uint8Array(12));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Every node with the id that /prompt knows it by: "7", in a subgraph "5:7". */
+function* walk(graph, prefix = "") {
+  for (const node of graph?.nodes ?? graph?._nodes ?? []) {
+    yield { node, id: `${prefix}${node.id}` };
+    if (node.subgraph) yield* walk(node.subgraph, `${prefix}${node.id}:`);
+  }
+}
+
+/** [{node, id}] of the open workflow; a subgraph that is used twice has its nodes twice. */
+export function trainers() {
+  const root = app.rootGraph ?? app.graph?.rootGraph ?? app.graph;
+  return [...walk(root)].filter(({ node }) => isTrainer(node));
+}
+
+/** The id that /prompt knows a node by; undefined when it is not in the open workflow. */
+export const execId = (node) => trainers().find((it) => it.node === node)?.id;
+
+export const uidOf = (node) => node.properties[UID];
+
+/** Name a node that is being made; a saved workflow puts its own name in place of this. */
+export function nameNode(node) {
+  node.properties[UID] ??= token();
+}
+
+/** The same copy at the same place always gets the same name, so undo and redo keep its job. */
+function copyName(uid, id) {
+  let hash = 2166136261; // FNV-1a
+  for (const letter of `${uid} ${id}`) hash = Math.imul(hash ^ letter.codePointAt(0), 16777619);
+  return `${uid.slice(0, 24)}-${(hash >>> 0).toString(16).padStart(8, "0")}`;
+}
+
+const numbers = (id) => id.split(":").map(Number);
+
+function byPlace(a, b) {
+  const [ours, theirs] = [numbers(a.id), numbers(b.id)];
+  const first = ours.findIndex((number, i) => number !== theirs[i]);
+  return first < 0 ? ours.length - theirs.length : ours[first] - (theirs[first] ?? -1);
+}
+
+/**
+ * Give every copied node a name of its own. The original, which was there first and so has the
+ * lowest id, keeps its name and with it its job.
+ */
+export function renameCopies() {
+  const owners = new Map();
+  for (const { node, id } of trainers().sort(byPlace)) {
+    nameNode(node);
+    const owner = owners.get(uidOf(node));
+    if (owner && owner !== node) node.properties[UID] = copyName(uidOf(node), id);
+    owners.set(uidOf(node), node);
+  }
+}

@@ -1,0 +1,112 @@
+/** Wires the browser's half of Still-Moving into ComfyUI: events, nodes, the sidebar tab. */
+
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { listJobs, sampleUrl } from "./client.js";
+import { loadStyles, once } from "./dom.js";
+import { isTrainer, nameNode, renameCopies, trainers, uidOf } from "./graph.js";
+import { announce, complain, hint } from "./notices.js";
+import { createPanel } from "./panel.js";
+import { act, registerSidebar, showBadge } from "./sidebar.js";
+import { jobs } from "./store.js";
+import { buttonOf, forgetPrompts, train, watchPrompts } from "./train.js";
+
+const WIDTH = 340; // of a new node: four buttons in a row
+const faces = new WeakMap(); // node -> {panel, button}
+
+/** Show every open node its job. */
+const refresh = once(() => {
+  renameCopies();
+  for (const { node } of trainers()) showNode(node);
+});
+
+function showNode(node) {
+  const face = faces.get(node);
+  if (!face) return;
+  const { panel, button } = face;
+  const before = panel.height();
+  panel.show(jobs.byUid(uidOf(node)));
+  const [label, enabled] = buttonOf(uidOf(node));
+  if (button.label !== label) {
+    button.label = label;
+    button.disabled = !enabled;
+    node.setDirtyCanvas(true, true);
+  }
+  if (panel.height() > before) growNode(node);
+}
+
+function growNode(node) {
+  const [width, height] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+  node.setDirtyCanvas(true, true);
+}
+
+/** After the widgets of the schema: a widget that is not saved shifts the values of later ones. */
+function addWidgets(node) {
+  const button = node.addWidget("button", "Train", null, () => train(node, refresh), {
+    serialize: false,
+  });
+  button.serialize = false;
+  const panel = createPanel({ act, sampleUrl });
+  // Its value goes into every prompt, so that a plain Run finds this node's adapters too.
+  const shown = node.addDOMWidget("node_uid", "still_moving_panel", panel.el, {
+    hideOnZoom: false,
+    getMinHeight: panel.height,
+    getMaxHeight: () => 480,
+    getValue: () => uidOf(node),
+    setValue() {},
+  });
+  shown.serialize = false;
+  faces.set(node, { panel, button });
+}
+
+/** Say why a plain Run gave nothing; when it gave an adapter, the result speaks for itself. */
+function watchRuns(node) {
+  const { onExecuted } = node;
+  node.onExecuted = function (output, ...rest) {
+    onExecuted?.call(this, output, ...rest);
+    const uid = uidOf(node);
+    const has = jobs.all().some((view) => view.uid === uid && view.adapter);
+    if (output.still_moving_job) load();
+    else if (output.text?.length && !has) hint(node.title, output.text.join("\n"));
+  };
+}
+
+async function load() {
+  try {
+    await jobs.load(listJobs);
+  } catch (error) {
+    complain("Still-Moving: the jobs cannot be listed", error);
+  }
+}
+
+// Here, not in setup(): events that arrive before a listener exists are lost.
+api.addEventListener("still_moving.job", ({ detail }) => jobs.put(detail));
+api.addEventListener("still_moving.removed", ({ detail }) => jobs.remove(detail.id));
+api.addEventListener("reconnected", () => {
+  forgetPrompts();
+  load();
+});
+watchPrompts(refresh);
+
+app.registerExtension({
+  name: "StillMoving.Jobs",
+  async setup() {
+    loadStyles();
+    registerSidebar();
+    jobs.subscribe(announce);
+    jobs.subscribe(refresh);
+    jobs.subscribe(once(showBadge));
+    await load();
+  },
+  async nodeCreated(node) {
+    if (!isTrainer(node)) return;
+    nameNode(node);
+    addWidgets(node);
+    watchRuns(node);
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(width, WIDTH), height]);
+    refresh();
+  },
+  afterConfigureGraph: refresh,
+});

@@ -1,0 +1,157 @@
+/** What a training node shows of its newest job: phase, progress, loss, samples and buttons. */
+
+import { createActions } from "./actions.js";
+import { h, setText } from "./dom.js";
+import { createPlot } from "./plot.js";
+import { costOf, messageOf, phaseWord, progressOf, stepsOf, timeLeft } from "./words.js";
+
+const NEWEST = 3; // samples that are shown
+const PLOT = 80; // the least height of the plot, which takes what room there is
+const GAP = 5; // between the parts, as in the style sheet
+const PADDING = 16; // above and below them
+const START = 96; // for the panel that has not been drawn yet
+
+/** {el, show(view)}: name, phase, bar and step of a job; the sidebar's cards have them too. */
+export function createHeader() {
+  const name = h("span", { className: "sm-name" });
+  const phase = h("span", { className: "sm-phase" });
+  const fill = h("div", { className: "sm-fill" });
+  const bar = h(
+    "div",
+    {
+      className: "sm-bar",
+      attrs: { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 },
+    },
+    fill,
+  );
+  const steps = h("span");
+  const left = h("span", { className: "sm-left" });
+  const el = h(
+    "div",
+    { className: "sm-header" },
+    h("div", { className: "sm-row" }, name, phase),
+    bar,
+    h("div", { className: "sm-row sm-numbers" }, steps, left),
+  );
+
+  function show(view) {
+    setText(name, view.name);
+    name.title = view.id;
+    setText(phase, phaseWord(view));
+    phase.dataset.phase = view.phase;
+    const percent = Math.round(progressOf(view) * 1000) / 10;
+    fill.style.width = `${percent}%`;
+    fill.dataset.phase = view.phase;
+    bar.setAttribute("aria-valuenow", percent);
+    bar.setAttribute("aria-label", view.name);
+    setText(steps, stepsOf(view));
+    setText(left, timeLeft(view));
+  }
+
+  return { el, show };
+}
+
+/** {el, show(view)}: the message of a job, or nothing. */
+export function createMessage() {
+  const el = h("div", { className: "sm-message" });
+
+  function show(view) {
+    const text = messageOf(view);
+    setText(el, text);
+    el.hidden = !text;
+    el.dataset.phase = view.phase;
+  }
+
+  return { el, show };
+}
+
+function sampleOf(view, file, sampleUrl) {
+  const step = file.replace(/\.\w+$/, "");
+  const words = `Step ${step}: scale 1 and scale 0`;
+  const src = sampleUrl(view.id, file, view.seq);
+  return h(
+    "figure",
+    {},
+    h("img", { src, alt: words, title: words, draggable: false }),
+    h("figcaption", { textContent: `step ${step}` }),
+  );
+}
+
+function createSamples(sampleUrl) {
+  const el = h("div", { className: "sm-samples" });
+  let shown = "";
+
+  function show(view) {
+    const newest = (view.samples ?? []).slice(-NEWEST);
+    el.hidden = !newest.length;
+    // Made anew only when the files change, else every event would load the pictures again.
+    const now = JSON.stringify([view.id, newest]);
+    if (now === shown) return;
+    shown = now;
+    el.replaceChildren(...newest.map((file) => sampleOf(view, file, sampleUrl)));
+  }
+
+  return { el, show };
+}
+
+function createEmpty() {
+  return h(
+    "div",
+    { className: "sm-nothing" },
+    h("strong", { textContent: "Press Train to start a job" }),
+    h("span", {
+      textContent:
+        "It trains in the background while you go on working." +
+        " Run never trains: it gives the newest adapter of this node.",
+    }),
+  );
+}
+
+/** The height that the parts of a job need when the plot is at its least, in pixels. */
+function needOf(job, plot) {
+  const shown = [...job.children].filter((part) => !part.hidden);
+  const heights = shown.map((part) => (part === plot ? PLOT : part.offsetHeight));
+  return heights.reduce((sum, height) => sum + height + GAP, -GAP);
+}
+
+/**
+ * {el, show(view), height()}; height() is the least that shows all of it. Without a
+ * view it says what to press.
+ *
+ * act(id, what): commands a job. sampleUrl(id, file, seq): where a sample lies.
+ */
+export function createPanel({ act, sampleUrl }) {
+  const header = createHeader();
+  const plot = createPlot();
+  const cost = h("div", { className: "sm-cost" });
+  const parts = [header, createMessage(), createSamples(sampleUrl), createActions(act)];
+  const [, message, samples, actions] = parts;
+  const job = h(
+    "div",
+    { className: "sm-job" },
+    header.el,
+    plot.el,
+    cost,
+    message.el,
+    samples.el,
+    actions.el,
+  );
+  const empty = createEmpty();
+  const el = h("div", { className: "sm-panel" }, empty, job);
+  let height = START;
+
+  function show(view) {
+    empty.hidden = Boolean(view);
+    job.hidden = !view;
+    if (view) {
+      for (const part of parts) part.show(view);
+      plot.draw(view);
+      setText(cost, costOf(view));
+      cost.hidden = !cost.textContent;
+    }
+    if (el.offsetHeight) height = PADDING + (view ? needOf(job, plot.el) : empty.offsetHeight);
+  }
+
+  show(undefined);
+  return { el, show, height: () => height };
+}

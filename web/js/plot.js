@@ -1,0 +1,101 @@
+/** The loss over a job's whole history, as a small SVG with HTML labels. */
+
+import { h, setText, svg } from "./dom.js";
+import { short } from "./words.js";
+
+const WIDTH = 300;
+const HEIGHT = 100;
+const LOG_FROM = 8; // a range of more than this factor is read better on a log axis
+const OUTLIERS = 0.02; // this share of single losses may lie outside on each side
+
+const finite = (points) => (points ?? []).filter((point) => point.every(Number.isFinite));
+
+/** [low, high] that shows all of the calm lines and all but the outliers of the noisy one. */
+export function rangeOf(noisy, calm) {
+  const sorted = noisy.map(([, value]) => value).sort((a, b) => a - b);
+  const cut = Math.floor(sorted.length * OUTLIERS);
+  const values = sorted.slice(cut, sorted.length - cut).concat(calm.map(([, value]) => value));
+  if (!values.length) return null;
+  const low = Math.min(...values);
+  const high = Math.max(...values);
+  if (low < high) return [low, high];
+  const room = Math.abs(low) * 0.1 || 1;
+  return [low - room, high + room];
+}
+
+/** {x, y, log}: functions from a step and a value into the picture; y is clamped to it. */
+export function axes(noisy, calm) {
+  const range = rangeOf(noisy, calm);
+  if (!range) return null;
+  const [low, high] = range;
+  const steps = [...noisy, ...calm].map(([step]) => step);
+  const [first, last] = [Math.min(...steps), Math.max(...steps)];
+  const log = low > 0 && high / low > LOG_FROM;
+  const place = log ? Math.log : (value) => value;
+  const up = (value) =>
+    (place(Math.min(Math.max(value, low), high)) - place(low)) / (place(high) - place(low));
+  return {
+    low,
+    high,
+    log,
+    x: (step) => (last > first ? ((step - first) / (last - first)) * WIDTH : WIDTH / 2),
+    y: (value) => HEIGHT * (1 - up(value)),
+  };
+}
+
+const at = ({ x, y }, [step, value]) => `${x(step).toFixed(1)} ${y(value).toFixed(1)}`;
+
+// A line to its own place is a dot, round at any size of the picture: strokes do not scale.
+const dot = (axis, point) => `M${at(axis, point)}L${at(axis, point)}`;
+const dots = (axis, points) => points.map((point) => dot(axis, point)).join("");
+
+function line(axis, points) {
+  if (points.length < 2) return dots(axis, points);
+  return `M${points.map((point) => at(axis, point)).join("L")}`;
+}
+
+/** {el, draw(view)}. */
+export function createPlot() {
+  const path = (name) => svg("path", { class: name, "vector-effect": "non-scaling-stroke" });
+  const parts = {
+    loss: path("sm-loss"),
+    average: path("sm-average"),
+    heldLine: path("sm-held-line"),
+    held: path("sm-held"),
+  };
+  const picture = svg(
+    "svg",
+    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    ...Object.values(parts),
+  );
+  const high = h("span", { className: "sm-high" });
+  const low = h("span", { className: "sm-low" });
+  const heldKey = h("span", { className: "sm-key-held", textContent: "held out" });
+  const keys = h(
+    "span",
+    { className: "sm-keys" },
+    h("span", { className: "sm-key-loss", textContent: "loss" }),
+    h("span", { className: "sm-key-average", textContent: "average" }),
+    heldKey,
+  );
+  const empty = h("span", { className: "sm-no-points", textContent: "The loss shows here." });
+  const labels = h("div", { className: "sm-plot-labels" }, high, keys, low);
+  const el = h("div", { className: "sm-plot" }, picture, labels, empty);
+
+  function draw(view) {
+    const [loss, average, held] = [view.loss, view.average, view.held_out].map(finite);
+    const axis = axes(loss, [...average, ...held]);
+    el.classList.toggle("sm-empty", !axis);
+    el.classList.toggle("sm-single", loss.length === 1);
+    if (!axis) return;
+    parts.loss.setAttribute("d", line(axis, loss));
+    parts.average.setAttribute("d", line(axis, average));
+    parts.heldLine.setAttribute("d", line(axis, held));
+    parts.held.setAttribute("d", dots(axis, held));
+    setText(high, short(axis.high));
+    setText(low, short(axis.low) + (axis.log ? " (log)" : ""));
+    heldKey.hidden = !held.length;
+  }
+
+  return { el, draw };
+}

@@ -1,0 +1,80 @@
+/** The Train button: runs the graph that feeds one node, with the token that starts its job. */
+
+import { app } from "../../../scripts/app.js";
+import { api } from "../../../scripts/api.js";
+import { execId, renameCopies, token, uidOf } from "./graph.js";
+import { complain } from "./notices.js";
+import { ACTIVE, jobs } from "./store.js";
+
+const WORDS = { queued: "Waiting...", paused: "Paused" };
+const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
+
+// Nodes whose graph is on its way to a job: uid -> prompt id (null until the server has said it).
+const starting = new Map();
+let endedEarly = new Set(); // prompts that ended before that
+
+/** The text of a node's button, and whether it can be pressed. */
+export function buttonOf(uid) {
+  const view = jobs.byUid(uid);
+  if (view && ACTIVE.has(view.phase)) return [WORDS[view.phase] ?? "Training...", false];
+  return starting.has(uid) ? ["Starting...", false] : ["Train", true];
+}
+
+/** The first reason for which ComfyUI refused a prompt, in one line. */
+export function reasonOf(error) {
+  const { error: whole, node_errors: nodes } = error.response ?? {};
+  const [node] = Object.values(nodes ?? {}).filter(({ errors }) => errors?.length);
+  if (!node) return whole?.message ?? error.message ?? String(error);
+  const [{ message, details }] = node.errors;
+  return `${node.class_type}: ${message}${details ? ` (${details})` : ""}`;
+}
+
+async function submit(node, uid) {
+  const id = execId(node);
+  const prompt = await app.graphToPrompt();
+  const entry = prompt.output[id];
+  if (!entry) throw new Error("This node is muted or bypassed: enable it first.");
+  Object.assign(entry.inputs, { run_token: token(), node_uid: uid });
+  return await api.queuePrompt(-1, prompt, { partialExecutionTargets: [id] });
+}
+
+/** Start a job with a node's graph, unless one runs. changed() is called when the button does. */
+export async function train(node, changed) {
+  renameCopies();
+  const uid = uidOf(node);
+  if (!buttonOf(uid)[1]) return;
+  starting.set(uid, null);
+  changed();
+  try {
+    const { prompt_id: id } = await submit(node, uid);
+    starting.set(uid, id);
+    if (endedEarly.has(id)) starting.delete(uid);
+  } catch (error) {
+    starting.delete(uid);
+    complain("Training did not start", new Error(reasonOf(error)));
+  }
+  if (![...starting.values()].includes(null)) endedEarly = new Set();
+  changed();
+}
+
+/** Hear the end of prompts. Call once, while the page loads. */
+export function watchPrompts(changed) {
+  api.addEventListener("status", ({ detail }) => {
+    // A prompt that is taken out of the queue has no end of its own.
+    if (detail?.exec_info?.queue_remaining !== 0) return;
+    for (const [uid, id] of starting) if (id !== null) starting.delete(uid);
+    changed();
+  });
+  for (const name of ENDS) {
+    api.addEventListener(name, ({ detail }) => {
+      if ([...starting.values()].includes(null)) endedEarly.add(detail.prompt_id);
+      for (const [uid, id] of starting) if (id === detail.prompt_id) starting.delete(uid);
+      changed();
+    });
+  }
+}
+
+/** After a lost connection nobody knows which prompts ended. */
+export function forgetPrompts() {
+  starting.clear();
+}

@@ -1,0 +1,91 @@
+/** How numbers and phases of a job are said to people. */
+
+const PHASES = {
+  queued: "Waiting",
+  loading: "Loading",
+  running: "Training",
+  yielding: "Making room",
+  paused: "Paused",
+  stopped: "Stopped",
+  finished: "Finished",
+  failed: "Failed",
+  interrupted: "Interrupted",
+};
+
+const HINTS = {
+  yielding: "Waits while ComfyUI generates, then goes on by itself.",
+  paused: "Goes on where it is when you press Resume.",
+  interrupted: "The training process has ended; nothing up to the last save is lost.",
+};
+
+/** "Waiting (2)" tells the place in the queue. */
+export function phaseWord(view) {
+  const word = PHASES[view.phase] ?? view.phase;
+  return view.phase === "queued" && view.position ? `${word} (${view.position})` : word;
+}
+
+/** What to say of a job: its own message, else what its phase means. */
+export function messageOf(view) {
+  if (view.message) return view.message;
+  if (view.phase === "finished" && view.adapter) return `Ready to select: ${view.adapter}`;
+  if (view.phase === "stopped" && view.adapter) return `Saved so far: ${view.adapter}`;
+  return HINTS[view.phase] ?? "";
+}
+
+/** 75 -> "1 min 15 s"; the two largest units. */
+export function duration(seconds) {
+  const total = Math.max(0, Math.round(seconds));
+  const parts = [
+    [Math.floor(total / 86400), "d"],
+    [Math.floor(total / 3600) % 24, "h"],
+    [Math.floor(total / 60) % 60, "min"],
+    [total % 60, "s"],
+  ];
+  const first = parts.findIndex(([count]) => count > 0);
+  if (first < 0) return "0 s";
+  const shown = parts.slice(first, first + 2).filter(([count]) => count > 0);
+  return shown.map(([count, unit]) => `${count} ${unit}`).join(" ");
+}
+
+export function stepsOf(view) {
+  return view.steps ? `${view.step} / ${view.steps} steps` : "No step yet";
+}
+
+/** The time left while steps are made, else nothing: a waiting job has no honest estimate. */
+export function timeLeft(view) {
+  const counts = view.phase === "running" && Number.isFinite(view.eta_s);
+  return counts ? `${duration(view.eta_s)} left` : "";
+}
+
+/** 0 to 1. */
+export function progressOf(view) {
+  if (view.phase === "finished") return 1;
+  return view.steps ? Math.min(1, view.step / view.steps) : 0;
+}
+
+function pace(seconds) {
+  if (seconds < 0.095) return `${Math.round(seconds * 1000)} ms/step`;
+  return `${seconds < 10 ? seconds.toPrecision(2) : Math.round(seconds)} s/step`;
+}
+
+function memory(bytes) {
+  const gigabytes = bytes / 2 ** 30;
+  return gigabytes >= 1 ? `${gigabytes.toFixed(1)} GB` : `${Math.round(bytes / 2 ** 20)} MB`;
+}
+
+/** "0.31 s/step · 3.2 GB": what is known of a job's cost. */
+export function costOf(view) {
+  const known = [];
+  if (Number.isFinite(view.seconds_per_step)) known.push(pace(view.seconds_per_step));
+  if (view.memory_bytes) known.push(memory(view.memory_bytes));
+  if (view.tier && view.tier !== "none") known.push(`memory tier ${view.tier}`);
+  return known.join(" · ");
+}
+
+/** A loss with two or three digits that matter, "0" included. */
+export function short(value) {
+  if (value === 0) return "0";
+  return Math.abs(value) >= 0.001 && Math.abs(value) < 1000
+    ? String(Number(value.toPrecision(3)))
+    : value.toExponential(1);
+}
