@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 OLD_FRONTEND := 1.27.10# what ComfyUI 0.3.64 asks for; the tests' browser looks at it
 
-.PHONY: help demo test check weights workflows clean
+.PHONY: help demo test check weights workflows tour clean
 
 help:
 	@echo "make demo     train both adapters on a tiny world, write clips and numbers to demo/out"
@@ -12,6 +12,7 @@ help:
 	@echo "              (~/comfy/ComfyUI) and COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
 	@echo "make check    lint, formatting, types"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
+	@echo "make tour       train from the page, with a picture of each stage"
 	@echo "make weights  train the tiny world itself from nothing (about two hours on two cores)"
 
 demo: $(VENV)/ready
@@ -30,6 +31,9 @@ weights: $(VENV)/ready
 
 workflows: $(VENV)/ready
 	$(RUN) tests/host/convert.py
+
+tour: $(VENV)/ready
+	$(RUN) tests/host/tour.py
 
 $(VENV)/ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -28,7 +28,7 @@ other = pytest.mark.parametrize("language", OTHERS)
 
 
 def test_pages_pictures_and_english_words_are_those_of_the_nodes():
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py")]
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "nodes").rglob("*.py")]
     ids = set(re.findall(r'node_id="(\w+)"', "".join(sources)))
     assert set(ENGLISH) == ids
     assert {path.stem for path in DOCS.glob("*.md")} == ids

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from browser import Browser, Page, why_no_browser
-from examples import API, NAMES, picture, ui_form
+from examples import API, NAMES, TRAINING, picture, ui_form
 from live import Server, frontend_of
 from PIL import Image
 
@@ -35,8 +35,11 @@ def main(names: list[str]) -> None:
             if missing := page.load(ui_form(name)):
                 sys.exit(f"{name}: unknown nodes {missing}")
             prompt = page.api_form()
+            for node in prompt.values():
+                node["inputs"].pop("node_uid", None)  # a name that this page made up
             (API / f"{name}.json").write_text(json.dumps(prompt, indent=1) + "\n", encoding="utf-8")
-            take_picture(page, name)
+            if name != TRAINING:
+                take_picture(page, name)
 
 
 def take_picture(page: Page, name: str) -> None:

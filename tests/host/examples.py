@@ -6,6 +6,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parents[2] / "workflows"
 API = FOLDER / "api"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+TRAINING = "train_adapters"  # gives its clip only after Train was pressed: tour.py does that
 
 
 def ui_form(name: str) -> dict:

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 IMAGES = ROOT / "web" / "docs" / "images"
 ZOOM, MARGIN = 1.5, 16  # pixels of the picture to a unit of the canvas; units around the nodes
 WIDTH, INDENT, GAP = 380, 40, 60
+WINDOW = {"width": 1280, "height": 1900}  # the tallest node with its neighbours
 MODULE, ADAPTER, LORA = "mm_sd_v15_v2.ckpt", "mm_sd_v15_v2_slider.safetensors", "my_dog_lora"
 CHECKPOINT, PLAIN, SPATIAL = "my_dog.safetensors", "v1-5-pruned.safetensors", "my_dog.safetensors"
 QUIET = {"Comfy.NodeBadge.NodeSourceBadgeMode": "None", "Comfy.Graph.CanvasInfo": False}
@@ -90,6 +91,63 @@ def scenes() -> dict[str, Scene]:
         "ContextWindows": after("ContextWindows", moving()),
         "MeasureMotion": measured(),
         "LoadShapesWorld": shapes_world(),
+    } | training_scenes()
+
+
+def coded(node_type: str, height: int, **widgets: object) -> Scene:
+    """A node that encodes with a checkpoint's CLIP and VAE, and the checkpoint."""
+    inputs = {"clip": ("checkpoint", 1), "vae": ("checkpoint", 2)}
+    node = ours(node_type, widgets=widgets, inputs=inputs, height=height)
+    return {"checkpoint": checkpoint(PLAIN), "node": node}
+
+
+def training_scenes() -> dict[str, Scene]:
+    """Of the nodes that gather sets and train. Large neighbours are out of view."""
+    module = ours("LoadMotionModule", widgets={"file": MODULE})
+    clips = {"folder": "dogs_at_play", "captions": "a dog at play", "fps": 8.0}
+    images = {"folder": "my_dog_drawn", "captions": "a photo of sks dog"}
+    drawn = coded("GenerateImages", 560)
+    drawn["checkpoint"].widgets = {"ckpt_name": CHECKPOINT}
+    drawn["node"].inputs["model"] = ("checkpoint", 0)
+    prior = coded("GeneratePriorClips", 560)
+    prior["node"].inputs["model"] = ("moving", 0)
+    both = {"model": ("checkpoint", 0), "motion_module": ("module", 0)}
+    motion = ours(
+        "TrainMotionAdapter",
+        widgets={"name": ADAPTER.removesuffix(".safetensors")},
+        inputs=both | {"training_set": ("_clips", 0)},
+    )
+    spatial = ours(
+        "TrainSpatialAdapter",
+        widgets={"motion_adapter": ADAPTER, "name": SPATIAL.removesuffix(".safetensors")},
+        inputs=both | {"customized_images": ("_images", 0), "natural_clips": ("_clips", 0)},
+    )
+    return {
+        "ImageSet": coded("ImageSet", 330, **images),
+        "ClipSet": coded("ClipSet", 370, **clips),
+        "GenerateImages": drawn,
+        "GeneratePriorClips": {
+            "checkpoint": prior["checkpoint"],
+            "_module": module,
+            "moving": ours(
+                "ApplyMotionModule",
+                inputs={"model": ("checkpoint", 0), "motion_module": ("_module", 0)},
+            ),
+            "node": prior["node"],
+        },
+        "TrainMotionAdapter": {
+            "_clips": ours("ClipSet"),
+            "checkpoint": checkpoint(PLAIN),
+            "module": module,
+            "node": motion,
+        },
+        "TrainSpatialAdapter": {
+            "_clips": ours("ClipSet"),
+            "_images": ours("ImageSet"),
+            "checkpoint": checkpoint(CHECKPOINT),
+            "module": module,
+            "node": spatial,
+        },
     }
 
 
@@ -204,6 +262,7 @@ def main(ids: list[str]) -> None:
             for name, value in QUIET.items():
                 server.post(f"/settings/{name}", value)
             with Browser(server) as browser, browser.open() as page:
+                page.page.set_viewport_size(WINDOW)
                 for name, scene in scenes().items():
                     if not ids or f"StillMoving{name}" in ids:
                         take_picture(page, name, scene)

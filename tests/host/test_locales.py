@@ -10,6 +10,7 @@ from still_moving.nodes import NODES, folders
 folders.register()  # the nodes list its files
 SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in NODES)}
 PACK = "/extensions/ComfyUI-StillMoving"
+LISTS = ("file", "checkpoint", "motion_adapter", "sampler_name", "scheduler")  # of files, or core's
 
 
 def named(socket, **names: str) -> dict[str, str]:
@@ -44,7 +45,7 @@ def test_every_category_has_a_word():
 def test_a_page_explains_every_choice(node_id):
     text = text_of(node_id)
     for socket in SCHEMAS[node_id].inputs:
-        if socket.id not in ("file", "checkpoint"):  # those list files
+        if socket.id not in LISTS:
             for choice in getattr(socket, "options", None) or ():
                 assert f"*{choice}*" in text
 
