@@ -68,7 +68,7 @@ def test_the_root_imports_nothing():
 
 
 def test_what_comfyui_reads_of_a_job_needs_the_standard_library_only():
-    names = ("recipe", "job", "system", "plan")
+    names = ("recipe", "job", "system", "plan", "presets", "about", "supervisor")
     assert loaded_by("adapters.errors", "adapters.atomic") == set()
     assert loaded_by(*(f"training.{name}" for name in names)) == set()
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.model_management
+import comfy.sample
 import comfy.samplers
 import comfy.utils
 import torch
 from comfy_api.latest import io
 from torch import Tensor
-
-import nodes as comfy_nodes
 
 from ...adapters.errors import UserError
 from ...adapters.motion_module.attach import KEY
@@ -52,11 +51,12 @@ def draw(
         clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, negative)
     )
     empty = torch.zeros(frames, 4, size["height"] // 8, size["width"] // 8)
-    (latent,) = comfy_nodes.common_ksampler(  # type: ignore[attr-defined]
-        model, seed, sampler["steps"], sampler["cfg"], sampler["sampler_name"],
-        sampler["scheduler"], positive, unwanted, {"samples": empty},
+    latents = comfy.sample.sample(
+        model, comfy.sample.prepare_noise(empty, seed), sampler["steps"], sampler["cfg"],
+        sampler["sampler_name"], sampler["scheduler"], positive, unwanted, empty, seed=seed,
+        disable_pbar=True,
     )  # fmt: skip
-    return vae.decode(latent["samples"])
+    return vae.decode(latents)
 
 
 def sampler_inputs(steps: int) -> list[io.Input]:
