@@ -244,7 +244,8 @@ def test_status_and_commands_are_json(files, tmp_path):
     for name, wanted in (("status", "run"), ("pause", "pause"), ("stop", "stop"), ("save", "stop")):
         code, out = main("train", name, job.path)
         assert code == 0
-        assert json.loads(out) == {"phase": "waiting", "step": 0, "steps": 0, "message": ""}
+        phase = "paused" if wanted == "pause" else "waiting"
+        assert json.loads(out) == {"phase": phase, "step": 0, "steps": 0, "message": ""}
         assert job.read_control().wanted == wanted
     assert job.read_control().save == 1
 
