@@ -1,4 +1,4 @@
-"""What pages and scripts ask over HTTP; the only file that knows ComfyUI's server.
+"""What pages and scripts ask over HTTP.
 
 Documented in docs/api.md. Every answer is JSON but a sample, which is a picture. What is wrong
 with a request is said in one line, with status 400; an unknown job is a 404.
@@ -15,12 +15,11 @@ from typing import Any
 from aiohttp import web
 
 from ..adapters.errors import UserError
+from ..training.about import is_id
 from .train import jobs
 
 PREFIX = "/still_moving"
-COMMANDS = ("pause", "resume", "stop", "save", "sample", "open")
 MOST_IDS = 1000
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,119}")
 _SAMPLE = re.compile(r"[0-9]{1,9}\.webp")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -70,7 +69,7 @@ def answered(handler: Handler) -> Handler:
 def _id(request: web.Request) -> str:
     """The job's id of the path: a name, never a path."""
     found = request.match_info["id"]
-    if not _ID.fullmatch(found) or ".." in found:
+    if not is_id(found):
         raise UserError(
             "id",
             repr(found[:60]),
@@ -111,8 +110,6 @@ async def read_sample(request: web.Request) -> web.StreamResponse:
 
 async def command(request: web.Request) -> web.Response:
     id, what = await _off_loop(_id, request), request.match_info["what"]
-    if what not in COMMANDS:
-        raise UserError("command", repr(what[:60]), " or ".join(COMMANDS), "Choose one of these.")
     if what == "open" and request.remote not in ("127.0.0.1", "::1"):
         raise UserError(
             "open", "a page on another machine", "a page on the machine that runs ComfyUI",
@@ -134,7 +131,7 @@ async def reorder(request: web.Request) -> web.Response:
         raise UserError("body", "no JSON", '{"order": [ids]}', "Send a JSON object.") from None
     order = body.get("order") if isinstance(body, dict) else None
     fine = isinstance(order, list) and len(order) <= MOST_IDS
-    if not fine or not all(isinstance(id, str) and _ID.fullmatch(id) for id in order or []):
+    if not fine or not all(isinstance(id, str) and is_id(id) for id in order or []):
         raise UserError(
             "order", repr(order)[:60], "a list of ids of jobs", "Ask for the list of jobs."
         )

@@ -55,11 +55,6 @@ def effective_unet(model: ModelPatcher) -> Iterator[tuple[str, Tensor]]:
         yield name, own.contiguous()
 
 
-def size_of(model: ModelPatcher) -> int:
-    """Bytes that the baked file of a MODEL takes."""
-    return sum(t.nbytes for t in host.unpatched_unet(model).values())
-
-
 def _refuse(model: ModelPatcher) -> None:
     patches = (patch[1] for listed in model.patches.values() for patch in listed)
     if any(isinstance(patch, SpatialPatch) for patch in patches):

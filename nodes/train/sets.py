@@ -43,7 +43,6 @@ class CachedSet:
     kind: str  # "stills" or "clips"
     count: int
     frames: int
-    encoder: str
 
 
 def encoder_of(vae: Any, clip: Any) -> Encoder:
@@ -67,7 +66,7 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     key = content_key(str(folder), seen, encoder.id, options.to_json())[:32]
     made = build_set(folder, places.sets() / key, encoder, options, progress=False)
     frames = len(made.items[0].latents)
-    return CachedSet(places.sets() / key, made.kind, len(made.items), frames, made.encoder)
+    return CachedSet(places.sets() / key, made.kind, len(made.items), frames)
 
 
 def show_set(cls: Any, made: CachedSet) -> io.NodeOutput:
