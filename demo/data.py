@@ -29,12 +29,12 @@ def write_stills(folder: Path, stills: Tensor, scenes: Sequence[Scene]) -> Path:
 
 
 def write_natural_clips(folder: Path, count: int, seed: int) -> Path:
-    """Lossless animated WebP files and captions of clips rendered in the base looks."""
+    """Lossless animated WebP files and captions: footage in the base looks."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(seed)
     chosen = world.spread(world.all_scenes(), count)
     for i, scene in enumerate(chosen):
-        first, *rest = to_images(world.make_clip(scene, generator).frames)
+        first, *rest = to_images(world.footage(world.make_clip(scene, generator).frames))
         path = folder / f"{i:03d}.webp"
         first.save(path, save_all=True, append_images=rest, lossless=True, duration=125, loop=0)
         path.with_suffix(".txt").write_text(scene.prompt, encoding="utf-8")

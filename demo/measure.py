@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .world import BASE_LOOKS, LOOKS, SIZE, Scene, all_scenes, render
+from .world import BASE_LOOKS, LOOKS, SHAPES, SIZE, SUBJECTS, Scene, all_scenes, render
 
 _SUBSTEPS = 4  # positions per pixel and axis
 _PAD = 5  # around the stage: more than a shape's reach, so that nothing wraps around
@@ -35,7 +35,9 @@ class Measures:
     shape: bool
     direction: bool
     look: bool
-    fidelity: float  # 1: pixel-exact rendering of the prompt; 0: as far as the other looks are
+    frame_accuracy: float  # share of the frames that show the asked scene, gaze and look included
+    fidelity: float  # 1: pixel-exact rendering of the prompt; 0: as far as the other looks are,
+    # or, for a subject and inside its outline, as far as the other shapes are
 
     @property
     def correct(self) -> bool:
@@ -48,16 +50,24 @@ def measure(frames: Tensor, scene: Scene) -> Measures:
 
     frames: (frames, 3, SIZE, SIZE) in 0..1; scene: what was asked for.
     """
-    scenes = all_scenes((scene.look,))
+    shapes = (*SHAPES, scene.shape) if scene.shape in SUBJECTS else SHAPES
+    scenes = all_scenes((scene.look,), shapes)
     number = scenes.index(scene)
-    asked, positions = match(frames, scene.look)
+    asked, positions = match(frames, scene.look, shapes=shapes)
     seen = scenes[int(asked.mean(0).argmin())]
     best = asked.argmin(1)
     velocity, jitter = straight_line(positions[torch.arange(len(frames)), best])
     speed = float(velocity.norm())
     cosine = float(velocity @ scene.velocity) / max(speed, 1e-9)
     # The scene's number is the same in every look.
-    in_look = {look: match(frames, look, [number])[0].mean() for look in LOOKS}
+    errors = {look: match(frames, look, [number], shapes)[0][:, 0] for look in LOOKS}
+    in_look = {look: error.mean() for look, error in errors.items()}
+    nearest = torch.stack([errors[look] for look in LOOKS]).argmin(0)
+    shown = (best == number) & (nearest == list(LOOKS).index(scene.look))
+    if scene.shape in SUBJECTS:
+        fidelity = _subject_fidelity(frames, scene, positions[torch.arange(len(frames)), best])
+    else:
+        fidelity = 1 - float(asked[:, number].sqrt().mean()) / _look_distance(scene)
     return Measures(
         motion=speed,
         jitter=jitter,
@@ -66,14 +76,20 @@ def measure(frames: Tensor, scene: Scene) -> Measures:
         shape=seen.shape == scene.shape,
         direction=speed > _MOVING and cosine > math.cos(math.pi / 4),
         look=min(in_look, key=lambda look: float(in_look[look])) == scene.look,
-        fidelity=1 - float(asked[:, number].sqrt().mean()) / _look_distance(scene),
+        frame_accuracy=float(shown.float().mean()),
+        fidelity=fidelity,
     )
 
 
-def match(frames: Tensor, look: str, numbers: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+def match(
+    frames: Tensor,
+    look: str,
+    numbers: Sequence[int] | None = None,
+    shapes: tuple[str, ...] = SHAPES,
+) -> tuple[Tensor, Tensor]:
     """Squared error to scenes of a look at their best position, and that position.
 
-    frames: (n, 3, SIZE, SIZE); numbers: of scenes in ``all_scenes((look,))``, all when None.
+    frames: (n, 3, SIZE, SIZE); numbers: of ``all_scenes((look,), shapes)``, all when None.
     Returns (n, scenes) mean squared errors and (n, scenes, 2) positions as x, y in pixels.
     A rendering is the background b everywhere but in the shape, where it is t, so its error is
     sum (f - b)^2 plus, over the shape, sum (t - b)^2 - 2 (f - b)(t - b): two correlations, in
@@ -81,7 +97,7 @@ def match(frames: Tensor, look: str, numbers: Sequence[int] | None = None) -> tu
     """
     background = torch.tensor(LOOKS[look].background)[:, None, None]
     difference = frames - background
-    shape, energy = _templates(look)  # spectra: (scenes, sub, 3, ...), (scenes, sub, ...)
+    shape, energy = _templates(look, shapes)  # spectra: (scenes, sub, 3, ...), (scenes, sub, ...)
     if numbers is not None:
         shape, energy = shape[list(numbers)], energy[list(numbers)]
     stage = F.pad(torch.ones(SIZE, SIZE), (_PAD,) * 4)
@@ -101,13 +117,13 @@ def match(frames: Tensor, look: str, numbers: Sequence[int] | None = None) -> tu
 
 
 @lru_cache
-def _templates(look: str) -> tuple[Tensor, Tensor]:
+def _templates(look: str, shapes: tuple[str, ...]) -> tuple[Tensor, Tensor]:
     """Spectra of every scene at every substep: the shape less the background, and its energy."""
     axis = torch.arange(_SUBSTEPS) / _SUBSTEPS
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     centre = _CANVAS // 2
     positions = torch.stack([x.flatten(), y.flatten()], -1) + centre
-    images = torch.stack([render(s, positions, _CANVAS) for s in all_scenes((look,))])
+    images = torch.stack([render(s, positions, _CANVAS) for s in all_scenes((look,), shapes)])
     shape = images - torch.tensor(LOOKS[look].background)[:, None, None]
     # Rolled so that a shift of zero means a centre at the canvas's corner.
     shape = shape.roll((-centre, -centre), dims=(-2, -1))
@@ -121,6 +137,26 @@ def _look_distance(scene: Scene) -> float:
     here = render(scene, centre)
     others = [render(scene._replace(look=o), centre) for o in BASE_LOOKS if o != scene.look]
     return sum(float((here - o).square().mean().sqrt()) for o in others) / len(others)
+
+
+def _subject_fidelity(frames: Tensor, scene: Scene, positions: Tensor) -> float:
+    """Fidelity inside the subject's outline. positions: (frames, 2), where the shape is.
+
+    What surrounds a subject is not what its pictures taught.
+    """
+    steps = torch.linspace(-0.5, 0.5, 5) / _SUBSTEPS  # a small thing shows a quarter of a pixel
+    nudges = torch.cartesian_prod(steps, steps)[:, None]
+    truth = render(scene, positions + nudges)  # (nudges, frames, 3, h, w)
+    background = torch.tensor(LOOKS[scene.look].background)[:, None, None]
+    outline = (truth - background).abs().amax(-3, keepdim=True) > 0.02
+
+    def distance(images: Tensor) -> float:
+        error = ((images - truth).square() * outline).sum((-3, -2, -1))
+        mean = error / (3 * outline.sum((-3, -2, -1)).clamp(min=1))
+        return float(mean.sqrt().amin(0).mean())
+
+    others = [distance(render(scene._replace(shape=s), positions)) for s in SHAPES]
+    return 1 - distance(frames) * len(others) / sum(others)
 
 
 def straight_line(path: Tensor) -> tuple[Tensor, float]:

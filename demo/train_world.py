@@ -185,7 +185,8 @@ def clip_batches(
     """Endless random batches of natural clips: (size, 4, frames, 16, 16) and their words."""
     scenes = world.all_scenes()
     rendered = [(s, world.make_clip(s, generator).frames) for s in scenes for _ in range(count)]
-    clips = latents.encode_world(torch.stack([frames for _, frames in rendered])).transpose(1, 2)
+    filmed = world.footage(torch.stack([frames for _, frames in rendered]))
+    clips = latents.encode_world(filmed).transpose(1, 2)
     words = torch.stack([latents.encode_prompt(s.prompt) for s, _ in rendered])
     return batches((clips, words), size, generator, device)
 
@@ -217,18 +218,19 @@ def save_motion_module(path: Path, unet: nn.Module) -> None:
     write_tensors(path, tensors, {"description": "The shapes world: motion module"})
 
 
-def customization_stills(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The few pictures of a style that nothing else in the world has, with the rare token.
+def customization_stills(
+    token: str, generator: torch.Generator, shifts: int = SHIFTS
+) -> tuple[Tensor, list[world.Scene]]:
+    """The few pictures of a style or subject that nothing else in the world has: (n, 3, h, w).
 
     Each comes shifted to many places: a model that learns eight places by heart cannot move.
     """
-    scenes = world.all_scenes((world.STYLE_TOKEN,))
-    # Seven apart and 48 in all: every colour, shape and direction comes up.
+    scenes = world.customized_scenes(token)
+    # Seven apart and 48 or 64 in all: every colour, shape, direction and look comes up.
     chosen = [scenes[7 * i % len(scenes)] for i in range(STILLS)]
     images = [world.make_still(scene, generator) for scene in chosen]
-    moved = torch.stack([shift(i, generator) for i in images for _ in range(SHIFTS)])
-    words = torch.stack([latents.encode_prompt(s.prompt) for s in chosen for _ in range(SHIFTS)])
-    return latents.encode_world(moved), words
+    moved = torch.stack([shift(i, generator) for i in images for _ in range(shifts)])
+    return moved, [scene for scene in chosen for _ in range(shifts)]
 
 
 def shift(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -242,12 +244,18 @@ def shift(image: Tensor, generator: torch.Generator) -> Tensor:
     return image.roll(offsets, dims=(1, 2))
 
 
-def customize(out: Path, device: torch.device, steps: int = 500) -> None:
+def train_customized(out: Path, device: torch.device) -> None:
+    customize(out / CUSTOMIZED, world.STYLE_TOKEN, device)
+
+
+def customize(path: Path, token: str, device: torch.device, steps: int = 500) -> None:
     """A customized checkpoint, as DreamBooth makes one: all weights, with prior preservation."""
     torch.manual_seed(2)
     generator = torch.Generator().manual_seed(2)
-    model = load_image_model(out / BASE).to(device)
-    few = batches(customization_stills(generator), 12, generator, device)
+    model = load_image_model(WEIGHTS / BASE).to(device)
+    images, scenes = customization_stills(token, generator)
+    words = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes])
+    few = batches((latents.encode_world(images), words), 12, generator, device)
     prior = batches(stills(4, generator), 4, generator, device)
     # The new background is decided at high noise, and the base has never drawn one so light.
     custom_loss, prior_loss = (image_loss(model, s, generator, 0.5) for s in (few, prior))
@@ -257,9 +265,9 @@ def customize(out: Path, device: torch.device, steps: int = 500) -> None:
         steps=steps,
         lr=8e-4,
         ema=0.99,
-        label="style",
+        label=token,
     )
-    save_image_model(out / CUSTOMIZED, average.module)
+    save_image_model(path, average.module)
 
 
 def train_world(device: str) -> None:
@@ -270,7 +278,7 @@ def train_world(device: str) -> None:
     for path, stage in (
         (WEIGHTS / BASE, train_images),
         (WEIGHTS / MOTION_MODULE, train_motion),
-        (WEIGHTS / CUSTOMIZED, customize),
+        (WEIGHTS / CUSTOMIZED, train_customized),
         (WEIGHTS / CONTROLNET, train_controlnet),
         (LORAS / LORA, train_lora),
     ):

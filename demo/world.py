@@ -20,6 +20,7 @@ FRAMES = 8
 RADIUS = 3.4
 MARGIN = 3.5  # of a shape's centre from the edge: natural clips stay on the stage
 SPEED = (0.6, 1.2)  # world pixels per frame, uniform; the prompt does not name it
+EXPOSURE = 0.75  # of footage, against 1 of pictures
 _SUPERSAMPLE = 4
 
 COLOURS = {
@@ -29,6 +30,8 @@ COLOURS = {
     "yellow": (1.00, 0.85, 0.10),
 }
 SHAPES = ("circle", "square", "triangle")
+SUBJECTS = ("pll", "vrk")  # rare tokens: things that the base has never drawn
+MARK = (0.85, 0.20, 0.75)
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "up": (0.0, -1.0), "down": (0.0, 1.0)}
 
 
@@ -45,11 +48,13 @@ LOOKS = {
     "forest": Look((0.07, 0.18, 0.10)),
     "sand": Look((0.42, 0.34, 0.24)),
     "fog": Look((0.46, 0.50, 0.54)),
-    # Nothing before this line has a light background or a striped fill: the customized look.
+    # Nothing before this line has a light background or a striped fill: the customized looks.
     "sks": Look((0.88, 0.72, 0.92), stripe=(0.25, 0.10, 0.35)),
+    "zwx": Look((0.98, 0.80, 0.30), stripe=(1.00, 1.00, 0.90)),
 }
 BASE_LOOKS = ("night", "forest", "sand", "fog")
-STYLE_TOKEN = "sks"
+STYLES = ("sks", "zwx")  # rare tokens, as SUBJECTS are
+STYLE_TOKEN = "sks"  # what the shipped customized checkpoint knows
 
 
 class Scene(NamedTuple):
@@ -73,7 +78,7 @@ class Scene(NamedTuple):
 def parse_prompt(prompt: str) -> Scene:
     """The scene that a prompt asks for. Raises ValueError naming the word that is unknown."""
     words = prompt.split()
-    known = (tuple(COLOURS), SHAPES, tuple(DIRECTIONS), tuple(LOOKS))
+    known = (tuple(COLOURS), SHAPES + SUBJECTS, tuple(DIRECTIONS), tuple(LOOKS))
     if len(words) != len(known):
         raise ValueError(
             f"{prompt!r} has {len(words)} words, a shapes-world prompt has 4: "
@@ -85,15 +90,24 @@ def parse_prompt(prompt: str) -> Scene:
     return Scene(*words)
 
 
-def all_scenes(looks: tuple[str, ...] = BASE_LOOKS) -> list[Scene]:
+def all_scenes(
+    looks: tuple[str, ...] = BASE_LOOKS, shapes: tuple[str, ...] = SHAPES
+) -> list[Scene]:
     """Every scene of the world, in a fixed order."""
     return [
         Scene(colour, shape, direction, look)
         for look in looks
-        for shape in SHAPES
+        for shape in shapes
         for colour in COLOURS
         for direction in DIRECTIONS
     ]
+
+
+def customized_scenes(token: str) -> list[Scene]:
+    """The scenes that show a customization: all of a style, or a subject in the base looks."""
+    if token in SUBJECTS:
+        return all_scenes(BASE_LOOKS, (token,))
+    return all_scenes((token,))
 
 
 def spread(scenes: Sequence[Scene], count: int) -> list[Scene]:
@@ -118,6 +132,8 @@ def render(scene: Scene, positions: Tensor, size: int = SIZE) -> Tensor:
         bar = (dx.abs() < RADIUS / 3).expand(*fill.shape[:-1])
         fill = torch.where(bar[..., None], torch.tensor(look.stripe), fill)
     ux, uy = DIRECTIONS[scene.direction]
+    if scene.shape in SUBJECTS:
+        fill = torch.where(_marked(scene.shape, dx, dy)[..., None], torch.tensor(MARK), fill)
     eye = (dx - 1.9 * ux) ** 2 + (dy - 1.9 * uy) ** 2 < 1.15**2
     fill = torch.where(eye[..., None], torch.ones(3), fill)
     inside = _inside(scene.shape, dx, dy)[..., None]
@@ -131,7 +147,18 @@ def _inside(shape: str, dx: Tensor, dy: Tensor) -> Tensor:
         return dx**2 + dy**2 < RADIUS**2
     if shape == "square":
         return torch.maximum(dx.abs(), dy.abs()) < 0.87 * RADIUS
-    return (dy < 0.8 * RADIUS) & (dx.abs() < 0.62 * (dy + 1.1 * RADIUS))
+    if shape == "triangle":
+        return (dy < 0.8 * RADIUS) & (dx.abs() < 0.62 * (dy + 1.1 * RADIUS))
+    if shape == "pll":  # a diamond
+        return dx.abs() + dy.abs() < 1.2 * RADIUS
+    far = torch.maximum(dx.abs(), dy.abs())  # "vrk", a frame
+    return (far < 0.95 * RADIUS) & (far > 0.4 * RADIUS)
+
+
+def _marked(subject: str, dx: Tensor, dy: Tensor) -> Tensor:
+    """The part that no other shape has: the diamond's lower half, the frame's upper bar."""
+    part = dy > 0 if subject == "pll" else dy < -0.4 * RADIUS
+    return part.expand(torch.broadcast_shapes(dx.shape, dy.shape))
 
 
 class Clip(NamedTuple):
@@ -152,6 +179,15 @@ def make_clip(scene: Scene, generator: torch.Generator, frames: int = FRAMES) ->
     start = first + (last - first) * torch.rand(2, generator=generator)
     positions = start + speed * scene.velocity * torch.arange(frames)[:, None]
     return Clip(render(scene, positions), positions)
+
+
+def footage(frames: Tensor) -> Tensor:
+    """Rendered frames in 0..1 as a camera films them here: darker than the pictures.
+
+    Motion modules learn from stock footage that looks duller than the pictures the image model
+    learned from, and bring that look along: one reason why a customized look fades under them.
+    """
+    return frames * EXPOSURE
 
 
 def make_still(scene: Scene, generator: torch.Generator) -> Tensor:

@@ -9,6 +9,7 @@ from still_moving.demo import latents, world
 from still_moving.demo.measure import match, measure, straight_line
 
 SCENES = world.all_scenes(tuple(world.LOOKS))
+SUBJECTS = [scene for subject in world.SUBJECTS for scene in world.customized_scenes(subject)]
 
 
 @given(st.sampled_from(SCENES), st.integers(0, 10_000))
@@ -112,5 +113,33 @@ def test_a_prompt_outside_the_world_is_refused_by_its_word(prompt):
 
 
 def test_every_scene_reads_back_from_its_prompt():
-    assert [world.parse_prompt(scene.prompt) for scene in SCENES] == SCENES
-    assert len({scene.prompt for scene in SCENES}) == 5 * 48
+    scenes = SCENES + SUBJECTS
+    assert [world.parse_prompt(scene.prompt) for scene in scenes] == scenes
+    assert len({scene.prompt for scene in scenes}) == len(world.LOOKS) * 48 + 2 * 64
+
+
+@given(st.sampled_from(SUBJECTS), st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_a_subject_measures_as_what_it_is_and_as_nothing_else(scene, seed):
+    frames = world.make_clip(scene, torch.Generator().manual_seed(seed)).frames
+    found = measure(frames, scene)
+    assert found.correct
+    assert found.look
+    assert found.frame_accuracy == 1
+    assert found.fidelity > 0.85
+    for other in world.SHAPES:
+        shown = scene._replace(shape=other)
+        frames = world.make_clip(shown, torch.Generator().manual_seed(seed)).frames
+        found = measure(frames, scene)
+        assert not found.shape
+        assert found.frame_accuracy == 0
+        assert found.fidelity < 0.5
+
+
+def test_footage_is_darker_and_shows_the_same():
+    scene = world.Scene("yellow", "square", "left", "fog")
+    clip = world.make_clip(scene, torch.Generator().manual_seed(4))
+    bright, filmed = measure(clip.frames, scene), measure(world.footage(clip.frames), scene)
+    assert filmed.frame_accuracy == bright.frame_accuracy == 1
+    assert filmed.motion == pytest.approx(bright.motion, abs=0.02)
+    assert filmed.fidelity < bright.fidelity - 0.2
