@@ -1,15 +1,15 @@
-"""What kills cost: jobs lost, steps lost, weights that differ; the last line is one JSON object.
+"""What kills and malformed requests cost: the last line is one JSON object of counts.
 
-``python benchmarks/faults.py --json [--worker-kills 200] [--server-kills 50]``. Jobs on a tiny
-network run under a supervisor while the worker, or the process with the supervisor, is killed at
-random moments, imports and saves included. In the end every job is compared with one that nobody
-disturbed. "given_up" counts the times that three workers in a row were killed before their first
-save, where the supervisor stops trying and an artist presses Resume; nothing is lost by that.
+``python benchmarks/faults.py --json [--worker-kills 200] [--server-kills 50] [--requests 2000]``.
+Jobs on a tiny network run under a supervisor while the worker, or the process with the supervisor,
+is killed at random moments, imports and saves included. In the end every job is compared with one
+that nobody disturbed. Requests go to a started ComfyUI (COMFYUI_PATH, or ~/comfy/ComfyUI); without
+one none are sent. "given_up" counts the times that three workers in a row were killed before their
+first save, where the supervisor stops trying and an artist presses Resume; nothing is lost by that.
 """
 
 import argparse
 import importlib
-import importlib.util
 import json
 import os
 import random
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+KEYS = ["worker_kills", "server_kills", "lost_jobs", "lost_steps", "unequal_weights", "requests"]
+KEYS += ["crashes", "files_outside"]
 PATIENCE_S = 300.0  # for a job to finish once nobody kills
 STEPS, SAVE_EVERY = 150, 4
 LONGEST_LIFE_S = 1.6  # of a worker, in times of what it takes to its first step
@@ -32,31 +34,47 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worker-kills", type=int, default=200)
     parser.add_argument("--server-kills", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the counts only")
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    load_pack()
+    prepare()
     if options.serve:
         serve(options.serve)
-    counts: Counter[str] = Counter()
+    counts = Counter(dict.fromkeys(KEYS, 0))
     with tempfile.TemporaryDirectory() as place:
-        world = World(Path(place), random.Random(options.seed), quiet=options.json)
-        counts.update(kill_workers(world, options.worker_kills))
-        counts.update(kill_servers(world, options.server_kills))
+        if options.worker_kills or options.server_kills:
+            world = World(Path(place), random.Random(options.seed), quiet=options.json)
+            counts.update(kill_workers(world, options.worker_kills))
+            counts.update(kill_servers(world, options.server_kills))
+        counts.update(ask(Path(place) / "asked", options.requests, options.seed, options.json))
     print(json.dumps(counts))
 
 
-def load_pack() -> None:
-    """The pack under the name that tests use, and their small network. One thread: equal sums."""
+def prepare() -> None:
+    """The pack and the tests' small network. One thread: equal sums."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    spec = importlib.util.spec_from_file_location("main", ROOT / "__main__.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.load_pack()
     sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "adapters")]
+    importlib.import_module("pack").load_pack()
+
+
+def say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def ask(place: Path, requests: int, seed: int, quiet: bool) -> Counter[str]:
+    """What malformed requests break, where there is a ComfyUI to send them to."""
+    comfyui = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "comfy" / "ComfyUI")
+    if not (comfyui / "main.py").is_file():
+        say("No ComfyUI (COMFYUI_PATH): no requests are sent.")
+        return Counter(requests=0)
+    malformed = importlib.import_module("malformed")
+    return malformed.ask_malformed(comfyui, place, requests, seed, no_word if quiet else say)
+
+
+def no_word(words: str) -> None:
+    """What ``--json`` says meanwhile."""
 
 
 def worker(folder: Path) -> list[str]:
@@ -84,7 +102,7 @@ class World:
         self.small = importlib.import_module("small")
         self.about = importlib.import_module("still_moving.training.about")
         self.system = importlib.import_module("still_moving.training.system")
-        self.place, self.dice, self.quiet = place, dice, quiet
+        self.place, self.dice, self.say = place, dice, no_word if quiet else say
         (place / "files").mkdir()
         self.files = self.small.write_files(place / "files")
         recipe = self.small.motion_recipe(steps=STEPS, save_every=SAVE_EVERY, held_out_every=25)
@@ -96,10 +114,6 @@ class World:
             self.start_s = time.monotonic() - started
             assert child.wait() == 0
         self.say(f"a worker takes {self.start_s:.1f} s to its first step")
-
-    def say(self, words: str) -> None:
-        if not self.quiet:
-            print(words, file=sys.stderr, flush=True)
 
     def add(self, supervisor: Any, id: str) -> Any:
         """A new job like the undisturbed one; returns its folder."""

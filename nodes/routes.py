@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,7 +20,7 @@ from ..training.about import is_id
 from .train import jobs
 
 PREFIX = "/still_moving"
-MOST_IDS = 1000
+MOST_IDS, MOST_BYTES = 1000, 2**18
 _SAMPLE = re.compile(r"[0-9]{1,9}\.webp")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -124,11 +125,22 @@ async def delete_job(request: web.Request) -> web.Response:
     return web.json_response({"removed": id})
 
 
-async def reorder(request: web.Request) -> web.Response:
+async def _json(request: web.Request) -> Any:
+    """The body, whatever type it claims. Raises UserError for one that is no JSON, or too long."""
     try:
-        body = await request.json()
-    except (ValueError, RecursionError, UnicodeDecodeError):
-        raise UserError("body", "no JSON", '{"order": [ids]}', "Send a JSON object.") from None
+        if "Content-Encoding" in request.headers:  # aiohttp would unpack it, or fail twice
+            raise ValueError
+        # Parsing keeps every page waiting, and ComfyUI itself takes bodies of 100 MB.
+        return json.loads(await request.clone(client_max_size=MOST_BYTES).read())
+    except web.HTTPRequestEntityTooLarge:
+        found = f"more than {MOST_BYTES} bytes"
+    except (ValueError, RecursionError, web.RequestPayloadError, ConnectionError):
+        found = "no plain JSON"  # or half of one, by somebody who has gone
+    raise UserError("body", found, '{"order": [ids]}', "Send a JSON object.")
+
+
+async def reorder(request: web.Request) -> web.Response:
+    body = await _json(request)
     order = body.get("order") if isinstance(body, dict) else None
     fine = isinstance(order, list) and len(order) <= MOST_IDS
     if not fine or not all(isinstance(id, str) and is_id(id) for id in order or []):

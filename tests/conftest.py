@@ -1,12 +1,11 @@
 """Loads the pack by path under one name, as ComfyUI does, and finds what tests may use."""
 
-import importlib.util
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from pack import load_pack
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The same cases everywhere, so that what passed passes again; HYPOTHESIS_PROFILE=explore draws new
@@ -17,19 +16,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
-
-def _load_pack() -> None:
-    spec = importlib.util.spec_from_file_location(
-        "still_moving", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["still_moving"] = module
-    spec.loader.exec_module(module)
-
-
-_load_pack()
+load_pack()
 
 
 @pytest.fixture

@@ -57,9 +57,9 @@ def _free_name(wanted: Path) -> Path:
 
 
 def remove_unshared(root: Path, about: About, others: Iterable[About]) -> None:
-    """Remove what only this job used. Nothing outside weights/ and sets/ is ever touched."""
+    """Remove what only this job used. Nothing elsewhere is ever touched."""
     used = {Path(path).resolve() for other in others for path in other.uses}
-    homes = [(root / name).resolve() for name in ("weights", "sets")]
+    homes = [(root / name).resolve() for name in ("weights", "sets", "pictures")]
     for path in (Path(text).resolve() for text in about.uses):
         if path in used or path.parent not in homes:
             continue

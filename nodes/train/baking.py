@@ -23,18 +23,32 @@ PREFIX = "model.diffusion_model."
 MARGIN = 64 * 2**20  # bytes that a full disk must still have for logs and checkpoints
 
 
-def bake(model: ModelPatcher) -> Path:
-    """Write a MODEL's effective UNet to ``weights/`` and return the file; one file a content.
+def check(model: ModelPatcher) -> str:
+    """Before anything is computed: the disk space that baking takes, and what is free, in words.
 
     Raises UserError for a MODEL that no adapter can be trained for, and where the disk is full.
     """
     host.layout_of(model)
     _refuse(model)
+    size, folder = _size(model), places.weights()
+    folder.mkdir(parents=True, exist_ok=True)
+    # Weights of this size may be these very ones, which take no room again.
+    if all(file.stat().st_size < size for file in folder.glob("*.safetensors")):
+        _need_room(folder, size)
+    free = _in_words(_free(folder))
+    return f"The job keeps the model's weights on disk: {_in_words(size)} of {free} free."
+
+
+def bake(model: ModelPatcher) -> Path:
+    """Write a MODEL's effective UNet to ``weights/`` and return the file; one file a content.
+
+    Raises UserError as ``check`` does.
+    """
+    check(model)
     tensors = {f"{PREFIX}{name}": tensor for name, tensor in effective_unet(model)}
     path = places.weights() / f"{_content(tensors)}.safetensors"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _need_room(path, sum(t.nbytes for t in tensors.values()))
+        _need_room(path.parent, _size(model))
         write_tensors(path, tensors, {"made_by": "a training job's checkpoint"})
     return path
 
@@ -81,12 +95,24 @@ def _content(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:32]
 
 
-def _need_room(path: Path, size: int) -> None:
-    free = shutil.disk_usage(path.parent).free
+def _size(model: ModelPatcher) -> int:
+    return sum(weight.nbytes for weight in host.unpatched_unet(model).values())
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+def _in_words(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def _need_room(folder: Path, size: int) -> None:
+    free = _free(folder)
     if free < size + MARGIN:
         raise UserError(
-            path.parent,
-            f"{free / 2**30:.1f} GiB free",
-            f"{(size + MARGIN) / 2**30:.1f} GiB for the model's weights",
+            folder,
+            f"{_in_words(free)} free",
+            f"{_in_words(size + MARGIN)} for the model's weights",
             "Free some space, or delete old jobs in the Still-Moving tab.",
         )

@@ -16,14 +16,8 @@ from ...adapters.errors import UserError
 from ...adapters.motion_module.attach import KEY
 from ...training.cache.build import CacheOptions
 from ..motion import CATEGORY
-from .sets import (
-    TrainingSet,
-    advanced,
-    encoder_of,
-    keep_pictures,
-    make_set,
-    show_set,
-)
+from .cached import CachedSet, SetNode, TrainingSet, encoder_of, make_set
+from .sets import advanced, keep_pictures
 
 TOKEN, CLASS = "[V*]", "[class]"
 
@@ -100,9 +94,9 @@ def sampler_inputs(steps: int) -> list[io.Input]:
 
 
 def _generate(
-    cls: Any, model: Any, clip: Any, vae: Any, words: list[str], frames: int, width: int,
-    height: int, seed: int, negative: str, **sampler: Any,
-) -> io.NodeOutput:  # fmt: skip
+    model: Any, clip: Any, vae: Any, words: list[str], frames: int, width: int, height: int,
+    seed: int, negative: str, **sampler: Any,
+) -> CachedSet:  # fmt: skip
     size = {"width": width, "height": height}
     bar = comfy.utils.ProgressBar(len(words))
     drawn = []
@@ -115,7 +109,7 @@ def _generate(
     place = keep_pictures(drawn, words)
     kind = "clips" if frames > 1 else "stills"
     options = CacheOptions(kind=kind, frames=frames, width=width, height=height)
-    return show_set(cls, make_set(place, encoder_of(vae, clip), options))
+    return make_set(place, encoder_of(vae, clip), options)
 
 
 def prompt_inputs(example: str, count: int, what: str) -> list[io.Input]:
@@ -134,7 +128,7 @@ def prompt_inputs(example: str, count: int, what: str) -> list[io.Input]:
     ]
 
 
-class GenerateImages(io.ComfyNode):
+class GenerateImages(SetNode):
     """The customized MODEL's own pictures -> TRAINING_SET of stills (paper, section 3.3)."""
 
     @classmethod
@@ -158,10 +152,9 @@ class GenerateImages(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, model: Any, clip: Any, vae: Any, prompts: str, token: str, class_word: str,
-        count: int, **how: Any,
-    ) -> io.NodeOutput:  # fmt: skip
+    def gather(
+        cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
+    ) -> CachedSet:
         if model.get_additional_models_with_key(KEY):
             raise UserError(
                 "model",
@@ -170,10 +163,10 @@ class GenerateImages(io.ComfyNode):
                 "Connect the model from before Apply Motion Module.",
             )
         words = prompts_for(prompts, token, class_word, count)
-        return _generate(cls, model, clip, vae, words, 1, **how)
+        return _generate(model=model, words=words, frames=1, **how)
 
 
-class GeneratePriorClips(io.ComfyNode):
+class GeneratePriorClips(SetNode):
     """A moving MODEL's own clips -> TRAINING_SET of clips, for who has no real ones."""
 
     @classmethod
@@ -199,10 +192,9 @@ class GeneratePriorClips(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, model: Any, clip: Any, vae: Any, prompts: str, token: str, class_word: str,
-        count: int, frames: int, **how: Any,
-    ) -> io.NodeOutput:  # fmt: skip
+    def gather(
+        cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
+    ) -> CachedSet:
         if not model.get_additional_models_with_key(KEY):
             raise UserError(
                 "model",
@@ -211,4 +203,4 @@ class GeneratePriorClips(io.ComfyNode):
                 "Put Apply Motion Module before this node.",
             )
         words = prompts_for(prompts, token, class_word, count)
-        return _generate(cls, model, clip, vae, words, frames, **how)
+        return _generate(model=model, words=words, **how)

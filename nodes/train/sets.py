@@ -1,80 +1,30 @@
-"""Image Set and Clip Set: pictures and words -> TRAINING_SET, encoded once and kept."""
+"""Image Set and Clip Set: pictures and words -> TRAINING_SET."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import comfy.latent_formats
 import folder_paths
 import numpy as np
-import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
 from ...adapters.errors import UserError
-from ...training.cache.build import CacheOptions, build_set
-from ...training.cache.encoders import Encoder, HostEncoder, ShapesEncoder
-from ...training.cache.media import IMAGES, VIDEOS
-from ...training.cache.store import SHEET_FILE, content_key
+from ...training.cache.build import CacheOptions
 from ..motion import CATEGORY
-from ..shapes_world.pixels import ShapesVAE
 from . import places
-
-TrainingSet = io.Custom("TRAINING_SET")
+from .cached import CachedSet, SetNode, TrainingSet, encoder_of, make_set
 
 
 def advanced(made: io.Input) -> io.Input:
     """An input that a node shows only when asked for more; 0.3.64 has no argument for it."""
     made.extra_dict = {"advanced": True}
     return made
-
-
-@dataclass(frozen=True)
-class CachedSet:
-    """What goes through a TRAINING_SET wire. folder: a cached set of training/cache/."""
-
-    folder: Path
-    kind: str  # "stills" or "clips"
-    count: int
-    frames: int
-
-
-def encoder_of(vae: Any, clip: Any) -> Encoder:
-    """The encoder behind a VAE and a CLIP; the shapes world's own is exact."""
-    if isinstance(vae, ShapesVAE):
-        return ShapesEncoder()
-    return HostEncoder(vae, clip, comfy.latent_formats.SD15().process_in)
-
-
-def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet:
-    """Encode a folder, or find it encoded already. Raises UserError for what must be mended.
-
-    The place is named after the contents, so a job keeps the set that it began with when the
-    folder changes.
-    """
-    seen = [
-        (file.name, file.stat().st_size, file.stat().st_mtime_ns)
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in (*IMAGES, *VIDEOS, ".txt")
-    ]
-    key = content_key(str(folder), seen, encoder.id, options.to_json())[:32]
-    made = build_set(folder, places.sets() / key, encoder, options, progress=False)
-    frames = len(made.items[0].latents)
-    return CachedSet(places.sets() / key, made.kind, len(made.items), frames)
-
-
-def show_set(cls: Any, made: CachedSet) -> io.NodeOutput:
-    """The node's output, with the contact sheet on the node."""
-    with Image.open(made.folder / SHEET_FILE) as sheet:
-        pixels = torch.from_numpy(np.asarray(sheet.convert("RGB")).copy())
-    preview: Any = ui.PreviewImage(pixels[None].float() / 255, cls=cls)
-    return io.NodeOutput(made, ui=preview)
 
 
 def captions_for(text: str, count: int) -> list[str]:
@@ -182,33 +132,78 @@ def size_inputs() -> list[io.Input]:
     return [*sides, crop]
 
 
-def coder_inputs() -> list[io.Input]:
+def set_inputs(connected: io.Input, files: str, *more: io.Input) -> list[io.Input]:
+    """Of a node that gathers a set: pictures that are connected, or a folder of files."""
     return [
         io.Clip.Input("clip", tooltip="Encodes the captions: of the checkpoint to train for."),
         io.Vae.Input("vae", tooltip="Encodes the pictures: of the checkpoint to train for."),
+        connected,
+        io.String.Input(
+            "folder",
+            default="",
+            tooltip=f"Instead of connecting them: a folder of {files}, as a whole path or a name in"
+            " ComfyUI's input folder.",
+        ),
+        io.String.Input(
+            "captions",
+            default="",
+            multiline=True,
+            tooltip="Connected pictures: one line for all, or a line for each. A folder: the words"
+            " of files that have no .txt beside them.",
+        ),
+        *more,
+        *size_inputs(),
     ]
 
 
-def caption_input() -> io.String.Input:
-    return io.String.Input(
-        "captions",
-        default="",
-        multiline=True,
-        tooltip="Connected pictures: one line for all, or a line for each. A folder: the words of"
-        " files that have no .txt beside them.",
-    )
+def gathered(
+    what: str, batch: Tensor | None, length: int, folder: str, captions: str, clip: Any, vae: Any,
+    **options: Any,
+) -> CachedSet:  # fmt: skip
+    """The set of a folder, or of a batch (n * length, height, width, 3): n pictures or clips.
+
+    what: the batch's input. Raises UserError unless exactly one of the two is there, and fits.
+    """
+    one_source(batch, folder, what)
+    prompt = None
+    if batch is None:
+        place, prompt = resolve_folder(folder), captions.strip() or None
+    elif len(batch) % length:
+        raise UserError(
+            what, f"{len(batch)} frames", f"a multiple of {length}",
+            "Set frames to the length of one clip.",
+        )  # fmt: skip
+    else:
+        groups = batch.split(length)
+        place = keep_pictures(groups, captions_for(captions, len(groups)))
+    return make_set(place, encoder_of(vae, clip), CacheOptions(prompt=prompt, **options))
 
 
-def folder_input(what: str) -> io.String.Input:
-    return io.String.Input(
-        "folder",
-        default="",
-        tooltip=f"Instead of connecting them: a folder of {what}, as a whole path or a name in"
-        " ComfyUI's input folder.",
-    )
+def frame_inputs() -> list[io.Input]:
+    """Which frames of a clip are taken."""
+    return [
+        io.Int.Input("frames", default=16, min=2, max=64, tooltip="Frames taken of each clip."),
+        io.Float.Input(
+            "fps",
+            default=0.0,
+            min=0.0,
+            max=60.0,
+            tooltip="Frames a second to read clips at; 0 takes them as filmed. AnimateDiff was"
+            " trained at about 8.",
+        ),
+        advanced(
+            io.Int.Input(
+                "stride",
+                default=1,
+                min=1,
+                max=16,
+                tooltip="Takes every frame (1), every second one (2), and so on.",
+            )
+        ),
+    ]
 
 
-class ImageSet(io.ComfyNode):
+class ImageSet(SetNode):
     """Pictures and captions -> TRAINING_SET of stills."""
 
     @classmethod
@@ -219,39 +214,19 @@ class ImageSet(io.ComfyNode):
             category=CATEGORY,
             description="Still images to train on, with their captions. Encoded once; the same"
             " images are found again.",
-            inputs=[
-                *coder_inputs(),
-                io.Image.Input("images", optional=True, tooltip="A batch of images."),
-                folder_input("images"),
-                caption_input(),
-                *size_inputs(),
-            ],
+            inputs=set_inputs(
+                io.Image.Input("images", optional=True, tooltip="A batch of images."), "images"
+            ),
             outputs=[TrainingSet.Output(display_name="training_set")],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(
-        cls,
-        clip: Any,
-        vae: Any,
-        folder: str,
-        captions: str,
-        images: Tensor | None = None,
-        **size: Any,
-    ) -> io.NodeOutput:
-        one_source(images, folder, "images")
-        prompt = None
-        if images is None:
-            place, prompt = resolve_folder(folder), captions.strip() or None
-        else:
-            words = captions_for(captions, len(images))
-            place = keep_pictures(images.split(1), words)
-        options = CacheOptions(kind="stills", prompt=prompt, **size)
-        return show_set(cls, make_set(place, encoder_of(vae, clip), options))
+    def gather(cls, images: Tensor | None = None, **inputs: Any) -> CachedSet:
+        return gathered("images", images, 1, kind="stills", **inputs)
 
 
-class ClipSet(io.ComfyNode):
+class ClipSet(SetNode):
     """Clips and captions -> TRAINING_SET of natural clips."""
 
     @classmethod
@@ -262,67 +237,22 @@ class ClipSet(io.ComfyNode):
             category=CATEGORY,
             description="Natural clips to train on: they teach what ordinary motion is. About 40"
             " real clips with captions do.",
-            inputs=[
-                *coder_inputs(),
+            inputs=set_inputs(
                 io.Image.Input(
                     "clips",
                     optional=True,
                     tooltip="Frames of one or more clips of equal length, one after the other.",
                 ),
-                folder_input("clips (mp4, mov, webm, mkv, gif, webp)"),
-                caption_input(),
-                io.Int.Input(
-                    "frames", default=16, min=2, max=64, tooltip="Frames taken of each clip."
-                ),
-                io.Float.Input(
-                    "fps",
-                    default=0.0,
-                    min=0.0,
-                    max=60.0,
-                    tooltip="Frames a second to read clips at; 0 takes them as filmed. AnimateDiff"
-                    " was trained at about 8.",
-                ),
-                advanced(
-                    io.Int.Input(
-                        "stride",
-                        default=1,
-                        min=1,
-                        max=16,
-                        tooltip="Takes every frame (1), every second one (2), and so on.",
-                    )
-                ),
-                *size_inputs(),
-            ],
+                "clips (mp4, mov, webm, mkv, gif, webp)",
+                *frame_inputs(),
+            ),
             outputs=[TrainingSet.Output(display_name="training_set")],
             is_output_node=True,
         )
 
     @classmethod
-    def execute(
-        cls,
-        clip: Any,
-        vae: Any,
-        folder: str,
-        captions: str,
-        frames: int,
-        fps: float,
-        stride: int,
-        clips: Tensor | None = None,
-        **size: Any,
-    ) -> io.NodeOutput:
-        one_source(clips, folder, "clips")
-        prompt = None
-        if clips is None:
-            place, prompt = resolve_folder(folder), captions.strip() or None
-        else:
-            if len(clips) % frames:
-                raise UserError(
-                    "clips", f"{len(clips)} frames", f"a multiple of {frames}",
-                    "Set frames to the length of one clip.",
-                )  # fmt: skip
-            whole = clips.split(frames)
-            place = keep_pictures(whole, captions_for(captions, len(whole)))
-        options = CacheOptions(
-            kind="clips", prompt=prompt, frames=frames, fps=fps or None, stride=stride, **size
-        )
-        return show_set(cls, make_set(place, encoder_of(vae, clip), options))
+    def gather(
+        cls, frames: int, fps: float, clips: Tensor | None = None, **inputs: Any
+    ) -> CachedSet:
+        options = {"kind": "clips", "frames": frames, "fps": fps or None}
+        return gathered("clips", clips, frames, **options, **inputs)

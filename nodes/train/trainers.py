@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -13,9 +12,10 @@ from ...training.presets import PRESETS, make_recipe
 from ...training.recipe import Recipe
 from .. import folders
 from ..motion import CATEGORY, MotionModule
-from . import jobs
-from .baking import bake
-from .sets import CachedSet, TrainingSet, advanced
+from ..notices import warn
+from . import baking, jobs
+from .cached import CachedSet, TrainingSet
+from .sets import advanced
 
 # Put into the prompt by the Train button, or by who talks to /prompt; no input of the node, so a
 # plain Run never has them.
@@ -146,8 +146,25 @@ class _Trainer(io.ComfyNode):
         return str(cls.hidden_inputs().get(TOKEN) or "")
 
     @classmethod
-    def begin(cls, job: Job, policy: str, uses: tuple[Path, ...]) -> io.NodeOutput:
-        return cls.begun(jobs.start(cls.KIND, job, cls.token(), cls.uid(), policy, uses))
+    def begin(
+        cls, model: Any, motion_module: Any, sets: dict[str, CachedSet], adapters: dict[str, str],
+        name: str, preset: str, sharing: str, **numbers: Any,
+    ) -> io.NodeOutput:  # fmt: skip
+        """Bake the model and start a job on these sets, with these adapters in use."""
+        recipe = recipe_of(cls.KIND, preset, list(sets.values()), numbers)
+        name, room = jobs.adapter_name(name), baking.check(model)
+        warn(cls, [room])
+        checkpoint = baking.bake(model)
+        job = Job(
+            name=name,
+            recipe=recipe,
+            checkpoint=str(checkpoint),
+            motion_module=str(motion_module.path.resolve()),
+            sets={role: str(made.folder) for role, made in sets.items()},
+            adapters=adapters,
+        )
+        uses = (checkpoint, *(path for made in sets.values() for path in made.uses))
+        return cls.begun(jobs.start(cls.KIND, job, cls.token(), cls.uid(), sharing, uses))
 
     @classmethod
     def begun(cls, view: dict[str, Any]) -> io.NodeOutput:
@@ -224,22 +241,13 @@ class TrainMotionAdapter(_Trainer):
 
     @classmethod
     def execute(
-        cls, name: str, preset: str, sharing: str, model: Any = None, motion_module: Any = None,
-        training_set: CachedSet | None = None, **numbers: Any,
+        cls, training_set: CachedSet | None = None, model: Any = None, motion_module: Any = None,
+        **numbers: Any,
     ) -> io.NodeOutput:  # fmt: skip
         if answer := cls.without_training():
             return answer
         assert training_set is not None
-        recipe = recipe_of("motion", preset, [], numbers)
-        checkpoint = bake(model)
-        job = Job(
-            name=jobs.adapter_name(name),
-            recipe=recipe,
-            checkpoint=str(checkpoint),
-            motion_module=str(motion_module.path.resolve()),
-            sets={"frames": str(training_set.folder)},
-        )
-        return cls.begin(job, sharing, (checkpoint, training_set.folder))
+        return cls.begin(model, motion_module, {"frames": training_set}, {}, **numbers)
 
 
 class TrainSpatialAdapter(_Trainer):
@@ -288,24 +296,19 @@ class TrainSpatialAdapter(_Trainer):
 
     @classmethod
     def execute(
-        cls, motion_adapter: str, name: str, preset: str, sharing: str, model: Any = None,
-        motion_module: Any = None, customized_images: CachedSet | None = None,
-        natural_clips: CachedSet | None = None, **numbers: Any,
+        cls, motion_adapter: str, model: Any = None, motion_module: Any = None,
+        customized_images: CachedSet | None = None, natural_clips: CachedSet | None = None,
+        **numbers: Any,
     ) -> io.NodeOutput:  # fmt: skip
         if answer := cls.without_training():
             return answer
         assert customized_images is not None
         assert natural_clips is not None
-        sets = [customized_images, natural_clips]
-        recipe = recipe_of("spatial", preset, sets, numbers)
         adapter = folders.path_of(folders.MOTION_ADAPTERS, motion_adapter)
-        checkpoint = bake(model)
-        job = Job(
-            name=jobs.adapter_name(name),
-            recipe=recipe,
-            checkpoint=str(checkpoint),
-            motion_module=str(motion_module.path.resolve()),
-            sets={"customized": str(sets[0].folder), "natural": str(sets[1].folder)},
-            adapters={"motion": str(adapter.resolve())},
+        return cls.begin(
+            model,
+            motion_module,
+            {"customized": customized_images, "natural": natural_clips},
+            {"motion": str(adapter.resolve())},
+            **numbers,
         )
-        return cls.begin(job, sharing, (checkpoint, *(s.folder for s in sets)))

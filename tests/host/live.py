@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PACK = "ComfyUI-StillMoving"  # how its folder is called there
 START_S = 180
 PROMPT_S = 300
 
@@ -31,8 +32,17 @@ class Server:
     def __enter__(self) -> "Server":
         custom_nodes = self.base / "custom_nodes"
         custom_nodes.mkdir(parents=True)
-        (custom_nodes / "ComfyUI-StillMoving").symlink_to(ROOT, target_is_directory=True)
-        with self.log.open("wb") as log:
+        (custom_nodes / PACK).symlink_to(ROOT, target_is_directory=True)
+        self._start()
+        return self
+
+    def restart(self) -> None:
+        """End it and start it again, on the same port with the same folders."""
+        self.__exit__()
+        self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "main.py", *self._options()],
                 cwd=self.comfyui,
@@ -46,7 +56,6 @@ class Server:
         except BaseException:
             self.__exit__()
             raise
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
@@ -69,6 +78,12 @@ class Server:
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read()
+
+    def delete(self, path: str) -> bytes:
+        """What a DELETE of this path answers."""
+        request = urllib.request.Request(self.url + path, method="DELETE")
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.read()
 
     def run(self, prompt: dict) -> dict:

@@ -1,9 +1,11 @@
 """The training nodes and the sidebar tab in a real browser, with jobs in every state."""
 
 import json
+import re
 
 import pytest
 from fake_jobs import FakeJobs, view
+from training_graph import motion_graph, pressed
 
 MOTION, SPATIAL = "StillMovingTrainMotionAdapter", "StillMovingTrainSpatialAdapter"
 OPEN = ["queued", "loading", "running", "yielding", "paused"]
@@ -388,3 +390,44 @@ def test_deleting_asks_first(editor, answer):
     editor.page.wait_for_timeout(200)
     assert editor.cards() == (["adapter 1"] if answer == "Cancel" else [])
     assert (f"DELETE /jobs/{job['id']}" in editor.jobs.asked) == (answer == "Delete")
+
+
+@pytest.fixture
+def real_job(server):
+    """A job that trains on that server, longer than a test."""
+    prompt = pressed(motion_graph(50_000, "a real one"), "of two tabs", "shared by tabs")
+    (id,) = server.run(prompt)["train"]["still_moving_job"]
+    yield id
+    server.delete(f"/still_moving/jobs/{id}")
+
+
+def step_shown(tab) -> int:
+    """On the one panel of a page; -1 while there is none."""
+    shown = re.search(r"(\d+) / 50000 steps", tab.page.locator(".sm-panel").inner_text())
+    return int(shown[1]) if shown else -1
+
+
+def test_two_tabs_show_one_job_and_both_find_it_again_when_the_server_restarts(
+    browser, server, real_job
+):
+    def wait_for(phase: str) -> None:
+        for tab in (one, other):
+            tab.page.locator(".sm-panel .sm-phase", has_text=phase).wait_for()
+
+    def wait_for_progress() -> None:
+        before = server.get(f"/still_moving/jobs/{real_job}")["step"]
+        for tab in (one, other):
+            server.wait_until(lambda tab=tab: step_shown(tab) > before)
+
+    mode = browser.has_nodes_2
+    with browser.open(nodes_2=mode) as one, browser.open(nodes_2=mode) as other:
+        for tab in (one, other):
+            tab.page.evaluate("app.loadGraphData({nodes: [], links: [], version: 0.4})")
+            tab.page.evaluate(ADD, [MOTION, "shared by tabs"])
+        wait_for_progress()
+        one.page.locator(".sm-panel").get_by_role("button", name="Pause").click()
+        wait_for("Paused")
+        server.restart()
+        server.post(f"/still_moving/jobs/{real_job}/resume", {})  # no page knows of it
+        wait_for("Training")
+        wait_for_progress()

@@ -2,9 +2,11 @@
 
 import json
 import random
+import re
 import string
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from training_graph import motion_graph, node, pressed, spatial_graph
@@ -100,6 +102,33 @@ def test_stop_keeps_what_was_learned_and_delete_removes_it_all(server):
     assert ask(server, "GET", f"/still_moving/jobs/{id}")[0] == 404
 
 
+def begun(server, token: str, count: int) -> str:
+    """A job on a set of its own: no other test draws this many clips."""
+    prompt = pressed(motion_graph(10_000, "of its own", count), token, "its own")
+    (id,) = server.run(prompt)["train"]["still_moving_job"]
+    return id
+
+
+def test_what_only_this_job_used_goes_with_it_and_is_made_again(server, motion_job):
+    user = server.base / "user" / "still_moving"
+    kept = {path for name in ("weights", "sets", "pictures") for path in (user / name).iterdir()}
+    id = begun(server, "fifth", count=2)
+    used = {
+        Path(path) for path in json.loads((user / "jobs" / id / "about.json").read_text())["uses"]
+    }
+    assert {path.parent.name for path in used} == {"weights", "sets", "pictures"}
+    ask(server, "DELETE", f"/still_moving/jobs/{id}")
+    assert {path for path in used if path.exists()} == used & kept
+    assert all(path.exists() for path in kept)  # another job's
+    # ComfyUI remembers the set, and must make it anew.
+    again = begun(server, "sixth", count=2)
+    assert ask(server, "DELETE", f"/still_moving/jobs/{again}")[0] == 200
+
+
+def test_the_disk_space_is_said_before_it_is_taken(server, motion_job):
+    assert re.search(r"model's weights on disk: \d+ MiB of [\d.]+ GiB free", server.log.read_text())
+
+
 def test_a_name_is_no_path(server):
     prompt = pressed(motion_graph(STEPS, "../../out"), "fourth")
     with pytest.raises(RuntimeError, match="plain name"):
@@ -117,6 +146,7 @@ def test_a_name_is_no_path(server):
         ("POST", "/still_moving/queue", b'{"order": "x"}', 400),
         ("POST", "/still_moving/queue", b'{"order": ["../x"]}', 400),
         ("POST", "/still_moving/queue", b"[" * 100_000, 400),
+        ("POST", "/still_moving/queue", b'{"order": [' + b" " * 300_000 + b"]}", 400),
     ],
 )
 def test_bad_requests_are_answered_in_a_line(server, method, path, body, status):

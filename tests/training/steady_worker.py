@@ -5,23 +5,17 @@ begins and ends a life, so that a test can see whether two ever ran at once.
 """
 
 import importlib
-import importlib.util
 import os
 import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
 STEP_S = 0.01
 
 
 def main(path: Path, diary: Path) -> None:
-    spec = importlib.util.spec_from_file_location("main", ROOT / "__main__.py")
-    assert spec is not None
-    assert spec.loader is not None
-    pack = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pack)
-    pack.load_pack()
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    importlib.import_module("pack").load_pack()
     job = importlib.import_module("still_moving.training.job")
     system = importlib.import_module("still_moving.training.system")
     folder = job.JobFolder(path)

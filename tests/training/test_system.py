@@ -45,8 +45,16 @@ def test_a_process_outlives_the_one_that_started_it(tmp_path):
 
 
 def test_windows_is_asked_for_a_process_without_window_or_console():
-    assert system.detached(True) == {"creationflags": 0x8 | 0x200 | 0x8000000}
+    assert system.detached(True) == {"creationflags": 0x8 | 0x200 | 0x8000000 | 0x4000}
     assert system.detached(False) == {"start_new_session": True}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, it is asked for as a flag")
+def test_a_spawned_process_lets_everything_else_go_first(tmp_path):
+    log = tmp_path / "log"
+    code = "import os, time; time.sleep(1); print(os.nice(0))"
+    assert system.spawn([sys.executable, "-c", code], log).wait(30) == 0
+    assert log.read_text(encoding="utf-8") == "10\n"
 
 
 def test_killing_what_is_gone_is_fine():

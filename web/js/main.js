@@ -65,6 +65,7 @@ function watchRuns(node) {
   const { onExecuted } = node;
   node.onExecuted = function (output, ...rest) {
     onExecuted?.call(this, output, ...rest);
+    growNode(node); // it may have said something, in a widget of its own
     const uid = uidOf(node);
     const has = jobs.all().some((view) => view.uid === uid && view.adapter);
     if (output.still_moving_job) load();
