@@ -2,9 +2,10 @@
 
 Opens the training workflow on a started ComfyUI, trains both adapters while it generates, runs the
 clip that uses them, and writes a picture of each stage, in classic and in Nodes 2.0 mode, to
-docs/pictures/. Prints what it timed as JSON.
+docs/pictures/. Prints as JSON what it timed, and the demo's numbers of the adapters it trained.
 """
 
+import importlib
 import io
 import json
 import os
@@ -22,6 +23,7 @@ from PIL import Image
 PICTURES = ROOT / "docs" / "pictures"
 LARGEST, QUALITY = (1500, 1500), 80
 TRAINERS = {"motion": "StillMovingTrainMotionAdapter", "spatial": "StillMovingTrainSpatialAdapter"}
+APPLIED = {"motion": "StillMovingApplyMotionAdapter", "spatial": "StillMovingApplySpatialAdapter"}
 PRESS = """type => {
   const node = app.graph._nodes.find(it => it.type === type);
   node.widgets.find(it => it.type === 'button').callback();
@@ -36,6 +38,7 @@ class Tour:
     def __init__(self, server: Server, browser: Browser):
         self.server, self.browser = server, browser
         self.seconds: dict[str, float] = {}
+        self.adapters: dict[str, str] = {}
 
     def walk(self) -> dict[str, float]:
         with self.browser.open() as page:
@@ -53,7 +56,7 @@ class Tour:
         known = {job["id"] for job in self.jobs()}
         begun = time.monotonic()
         page.page.evaluate(PRESS, TRAINERS[kind])
-        self.server.wait_until(lambda: {job["id"] for job in self.jobs()} - known, PATIENCE_S)
+        self.server.wait_until(lambda: bool({job["id"] for job in self.jobs()} - known), PATIENCE_S)
         (id,) = {job["id"] for job in self.jobs()} - known
         self.seconds[f"{kind}: click to job, sets included"] = time.monotonic() - begun
         self.server.wait_until(lambda: self.job(id)["step"] >= 1, PATIENCE_S)
@@ -71,8 +74,27 @@ class Tour:
         self.server.wait_until(lambda: self.job(id)["phase"] in ENDED, PATIENCE_S)
         if self.job(id)["phase"] != "finished":
             sys.exit(self.job(id)["message"])
+        self.adapters[APPLIED[kind]] = self.job(id)["adapter"]
         self.seconds[f"{kind}: click to adapter"] = time.monotonic() - begun
         self.generate(f"a clip after the {kind} job")
+
+    def numbers(self) -> dict[str, float]:
+        """What the demo promises, of the adapters that were trained here."""
+        sys.path.append(str(ROOT / "tests"))
+        importlib.import_module("pack").load_pack()
+        from measured import clips_of, fidelity, motion
+
+        slider = clips_of(self.server, "motion_slider", None, self.adapters)
+        ways = clips_of(self.server, "customized_clip", "sks", self.adapters)
+        moved = {
+            f"motion at {scale}": motion(slider[f"motion_slider_{i}"])
+            for i, scale in enumerate(("1", "0.5", "0", "-0.5", "-1"), 1)
+        }
+        return moved | {
+            f"{name}: {what.__name__}": what(ways[name])
+            for name in ("injected", "still_moving")
+            for what in (fidelity, motion)
+        }
 
     def generate(self, what: str) -> None:
         """Time an example's prompt, as another tab would queue it."""
@@ -108,8 +130,9 @@ def main() -> None:
         Server(comfyui, Path(base), frontend_of(comfyui)) as server,
         Browser(server) as browser,
     ):
-        seconds = Tour(server, browser).walk()
-    print(json.dumps({name: round(value, 1) for name, value in seconds.items()}, indent=1))
+        tour = Tour(server, browser)
+        found = tour.walk() | tour.numbers()
+    print(json.dumps({name: round(value, 3) for name, value in found.items()}, indent=1))
 
 
 if __name__ == "__main__":

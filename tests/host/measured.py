@@ -1,0 +1,64 @@
+"""Clips of the example workflows over several prompts, measured from pixels."""
+
+import json
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageSequence
+from torchvision.transforms.functional import pil_to_tensor
+
+from still_moving.demo import world
+from still_moving.demo.evaluate import Clips
+from still_moving.demo.latents import FACTOR
+from still_moving.demo.measure import measure
+
+API = Path(__file__).resolve().parents[2] / "workflows" / "api"
+PROMPTS = 8
+
+
+def clips_of(
+    server, name: str, look: str | None = None, adapters: dict[str, str] | None = None
+) -> dict[str, Clips]:
+    """Each saved clip of a workflow by its file's name, over several prompts and seeds.
+
+    adapters: files in place of the workflow's own, by the class of the node that applies them.
+    """
+    scenes = world.spread(world.all_scenes((look,) if look else world.BASE_LOOKS), PROMPTS)
+    frames: dict[str, list[torch.Tensor]] = {}
+    for seed, scene in enumerate(scenes):
+        prompt = json.loads((API / f"{name}.json").read_text())
+        for node in prompt.values():
+            inputs = node["inputs"]
+            if node["class_type"] == "CLIPTextEncode" and inputs["text"]:
+                inputs["text"] = scene.prompt
+            if "seed" in inputs:
+                inputs["seed"] = seed
+            if node["class_type"] in (adapters or {}):
+                inputs["file"] = adapters[node["class_type"]]
+        saved = {i: node for i, node in prompt.items() if node["class_type"] == "SaveAnimatedWEBP"}
+        outputs = server.run(prompt)
+        for i, node in saved.items():
+            (path,) = server.output_files({i: outputs[i]})
+            label = node["inputs"]["filename_prefix"].rpartition("/")[2]
+            frames.setdefault(label, []).append(read_clip(path))
+    return {
+        label: Clips(
+            torch.stack(clips), [measure(c, s) for c, s in zip(clips, scenes, strict=True)]
+        )
+        for label, clips in frames.items()
+    }
+
+
+def read_clip(path: Path) -> torch.Tensor:
+    """World pixels (frames, 3, h, w) in 0..1 of a lossless animation."""
+    with Image.open(path) as image:
+        frames = [pil_to_tensor(f.convert("RGB")) for f in ImageSequence.Iterator(image)]
+    return torch.stack(frames)[..., ::FACTOR, ::FACTOR] / 255
+
+
+def motion(clips: Clips) -> float:
+    return clips.mean(lambda m: m.motion)
+
+
+def fidelity(clips: Clips) -> float:
+    return clips.mean(lambda m: m.fidelity)
