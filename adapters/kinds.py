@@ -25,6 +25,11 @@ IMAGE_LORA = Kind("a LoRA for images", "Load it with ComfyUI's Load LoRA.")
 SPATIAL_ADAPTER = Kind("a Spatial Adapter", "Load it as a Spatial Adapter.")
 MOTION_MODULE = Kind("a motion module", "Load it as a motion module.")
 CHECKPOINT = Kind("a Stable Diffusion checkpoint", "Load it as a checkpoint.")
+MOTION_WEIGHTS = Kind("motion weights", "Load them with Apply Motion Weights.")
+EMBEDDING = Kind(
+    "a textual-inversion embedding",
+    "Put it into ComfyUI's embeddings folder and write embedding:<its name> in the prompt.",
+)
 UNET = Kind("an image UNet without motion layers", "Load it as a diffusion model.")
 ONLY_SD15 = "Only SD1.5 motion modules work here: use mm_sd_v15_v2, v3_sd15_mm or AnimateLCM."
 
@@ -58,8 +63,12 @@ def _nine_channels_in(tensors: Mapping[str, Tensor]) -> bool:
 MOTION = _inside("motion_modules", "temporal_attentions")
 LORA = _inside("_lora.", ".lora_A", ".lora_B", ".lora_down", ".lora_up", ".lora.down", ".hada_")
 
+MOTION_WEIGHTS_PREFIXES = ("temporal.", "image.")  # before the names of the layers
+
 # Order matters: a file of an extension also holds what it extends.
 KINDS: tuple[tuple[Kind, Test], ...] = (
+    (MOTION_WEIGHTS, _starting(*MOTION_WEIGHTS_PREFIXES)),
+    (EMBEDDING, lambda tensors: "emb_params" in tensors),
     (MOTION_LORA, _all(LORA, MOTION)),
     (IMAGE_LORA, LORA),
     (

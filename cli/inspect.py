@@ -34,8 +34,10 @@ def describe(path: Path) -> dict[str, Any]:
     """Facts about a file or cached set by name. Raises UserError for one we cannot use."""
     from ..adapters import kinds
     from ..adapters.checkpoint import read_unet
+    from ..adapters.embedding import load_embedding
     from ..adapters.file import load_adapter
     from ..adapters.motion_module.checkpoint import read_motion_module
+    from ..adapters.motion_weights import load_motion_weights
     from ..adapters.tensors import read_tensors
 
     if path.is_dir():
@@ -54,6 +56,16 @@ def describe(path: Path) -> dict[str, Any]:
             "unet keys": len(unet.tensors),
             "sha256": unet.hash,
         }
+    if kind is kinds.MOTION_WEIGHTS:
+        learned = load_motion_weights(path)
+        info = dataclasses.asdict(learned.info)
+        info["recipe"] = _recipe_name(info["recipe"])
+        return {"is": "motion weights", "tensors": len(learned.tensors), **info}
+    if kind is kinds.EMBEDDING:
+        made = load_embedding(path)
+        tokens, width = made.rows.shape
+        words = " ".join(made.words) or "unknown"
+        return {"is": "embedding", "tokens": tokens, "width": width, "words": words}
     module = read_motion_module(path)  # names whatever else it is
     facts = dataclasses.asdict(module.info)
     return {"is": "motion module", **facts, "keys": len(module.tensors), "sha256": module.hash}

@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from . import methods
+
 
 def add(commands) -> None:
     parser = commands.add_parser(
@@ -32,6 +34,7 @@ def add(commands) -> None:
     for name in ("motion-adapter", "natural"):
         spatial.add_argument(f"--no-{name}", action="store_true", help="the paper's ablation")
     spatial.set_defaults(run=run_spatial)
+    methods.add(actions, _add_job)
 
     resume = actions.add_parser("resume", help="go on with a job after whatever ended it")
     resume.add_argument("job", type=Path)
@@ -70,7 +73,7 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print events, one a line")
 
 
-def _overrides(options: argparse.Namespace) -> dict:
+def overrides(options: argparse.Namespace) -> dict:
     names = ("steps", "rank", "lr", "frames", "batch", "seed", "ema", "save_every", "dtype", "tier")
     return {name: value for name in names if (value := getattr(options, name)) is not None}
 
@@ -78,8 +81,8 @@ def _overrides(options: argparse.Namespace) -> dict:
 def run_motion(options: argparse.Namespace) -> int:
     from ..training import recipe
 
-    made = _recipe_file(options) or recipe.motion_adapter(**_overrides(options))
-    return _start(options, made, {"frames": options.frames_set}, {})
+    made = recipe_file(options) or recipe.motion_adapter(**overrides(options))
+    return start(options, made, {"frames": options.frames_set}, {})
 
 
 def run_spatial(options: argparse.Namespace) -> int:
@@ -95,30 +98,30 @@ def run_spatial(options: argparse.Namespace) -> int:
                 "a path",
                 f"Name one, or say --no-{flag} to train without (motion suffers).",
             )
-    made = _recipe_file(options) or recipe.spatial_adapter(
+    made = recipe_file(options) or recipe.spatial_adapter(
         sites=options.sites,
         motion_adapter=not options.no_motion_adapter,
         natural_clips=not options.no_natural,
         prior_scale=options.prior_scale,
-        **_overrides(options),
+        **overrides(options),
     )
     sets = {"customized": options.customized}
     if not options.no_natural:
         sets["natural"] = options.natural
     adapters = {} if options.no_motion_adapter else {"motion": options.motion_adapter}
-    return _start(options, made, sets, adapters)
+    return start(options, made, sets, adapters)
 
 
-def _recipe_file(options: argparse.Namespace):
+def recipe_file(options: argparse.Namespace):
     from ..adapters.errors import UserError
     from ..training.recipe import Recipe
 
     if options.recipe is None:
         return None
-    if _overrides(options):
+    if overrides(options):
         raise UserError(
             "--recipe",
-            f"{', '.join(_overrides(options))} beside it",
+            f"{', '.join(overrides(options))} beside it",
             "all numbers in the recipe file",
             "Put them into the file.",
         )
@@ -131,14 +134,22 @@ def _recipe_file(options: argparse.Namespace):
     return Recipe.from_json(text, str(options.recipe))
 
 
-def _start(options: argparse.Namespace, recipe, sets: dict, adapters: dict) -> int:
+def refuse_missing(options: argparse.Namespace, sets: dict, adapters: dict) -> None:
+    """Before there is a folder: a job with a mistyped path could never be resumed."""
     from ..adapters.errors import UserError
-    from ..training.job import Job, JobFolder, check_name
 
-    # Before there is a folder: a job with a mistyped path could never be resumed.
     for path in (options.checkpoint, options.motion_module, *sets.values(), *adapters.values()):
         if not path.exists():
             raise UserError(path, "nothing", "a file or cached set", "Check its name and folder.")
+
+
+def start(
+    options: argparse.Namespace, recipe, sets: dict, adapters: dict, tokenizer: str = ""
+) -> int:
+    """Make the job and run it here; returns the exit code."""
+    from ..training.job import Job, JobFolder, check_name
+
+    refuse_missing(options, sets, adapters)
     job = Job(
         name=check_name(options.name or options.job.resolve().name),
         recipe=recipe,
@@ -147,6 +158,7 @@ def _start(options: argparse.Namespace, recipe, sets: dict, adapters: dict) -> i
         sets={name: str(path.resolve()) for name, path in sets.items()},
         adapters={name: str(path.resolve()) for name, path in adapters.items()},
         device=options.device,
+        tokenizer=tokenizer,
     )
     return follow(JobFolder.create(options.job, job), options.json)
 

@@ -15,7 +15,7 @@ from typing import Literal
 from ..adapters.atomic import atomic_write_text
 from ..adapters.errors import UserError
 from . import system
-from .recipe import parse
+from .parse import parse
 
 Policy = Literal["yield", "keep", "share"]
 ABOUT_FILE, PUBLISHED_FILE = "about.json", "published.json"

@@ -27,7 +27,8 @@ from typing import Any, Literal
 from ..adapters.atomic import atomic_write_text
 from ..adapters.errors import UserError
 from . import system
-from .recipe import Recipe, check_name, parse, validate
+from .parse import parse
+from .recipe import Recipe, check_name, validate
 
 Wanted = Literal["run", "pause", "stop"]
 Sharing = Literal["run", "hold", "yield", "leave"]
@@ -49,6 +50,8 @@ class Job:
     adapters: dict[str, str] = field(default_factory=dict)  # the recipe's "use" names to files
     device: Literal["auto", "cpu", "cuda"] = "auto"
     sample_every: int = 0  # steps between small clips; 0: only on demand
+    text_encoder: str = ""  # file with the CLIP that reads a recipe's words; "": the checkpoint
+    tokenizer: str = ""  # folder with that CLIP's vocab.json and merges.txt, as ComfyUI has
     format: int = 1
 
     def to_json(self) -> str:
@@ -102,6 +105,11 @@ class State:
     step: int = 0
     steps: int = 0
     message: str = ""
+
+
+def first_process() -> bool:
+    """Whether this process is alone, or the first that ``accelerate launch`` has started."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 class JobFolder:
@@ -173,7 +181,13 @@ class JobFolder:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Be the job's one worker while the block runs. Raises UserError when there is another."""
+        """Be the job's one worker while the block runs. Raises UserError when there is another.
+
+        Of the processes that a launcher starts together the first one holds the job for all.
+        """
+        if not first_process():
+            yield
+            return
         with system.exclusive(self.lock) as held:
             if not held:
                 raise UserError(

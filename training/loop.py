@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from random import Random
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,28 +19,22 @@ from torch import Tensor, nn
 from ..adapters.errors import UserError
 from ..adapters.keys import UNetLayout
 from .cache.store import Item, TrainingSet
-from .losses import LOSSES, draw_noise
+from .items import check_lengths, split
+from .losses import draw_noise, stage_loss
 from .memory import MemoryTiers, choose_tier, free_memory
 from .model import SCHEDULE, predict
 from .plan import Sample, held_out_samples, training_sample
 from .recipe import Recipe
-from .sites import Trainable, set_scales
+from .sites import TemporalSwitch
+from .speed import CompileTrial
 from .state import Checkpoint, optimizer_tensors, restore_optimizer
+from .steps import Launched, Step, finite, is_finite, to_device
+from .team import Team
+from .trainable import Trainable, set_scales
+from .view import seen
+from .words import LearnedWords
 
 _SMOOTHING = 0.98  # of the loss's moving average
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one optimizer step did."""
-
-    step: int  # steps done, this one included
-    loss: float
-    loss_average: float
-    grad_norm: float
-    seconds: float
-    tier: str
-    skipped: bool  # a non-finite loss or gradient; nothing was changed
 
 
 class StageRun:
@@ -53,18 +47,24 @@ class StageRun:
         unet: UNetMotionModel,
         layout: UNetLayout,
         sets: dict[str, TrainingSet],
+        words: LearnedWords | None = None,
+        team: Team | None = None,
     ):
         self.recipe, self.stage_index, self.unet = recipe, stage_index, unet
-        self.stage = recipe.stages[stage_index]
+        self.stage, self.team = recipe.stages[stage_index], team or Team()
         self.device = next(unet.parameters()).device
         self.dtype = next(unet.parameters()).dtype
-        self.trainable = Trainable(unet, self.stage, layout, recipe.seed)
+        still = [source.view == "frame" for source in self.stage.sources]
+        self.time = TemporalSwitch(unet, not all(still)) if any(still) else None
+        self.trainable = Trainable(unet, self.stage, layout, recipe.seed, words)
         self.items = [sets[source.set].items for source in self.stage.sources]
-        self._check_lengths()
-        self.split = [self._split(items) for items in self.items]
+        for source, items in zip(self.stage.sources, self.items, strict=True):
+            check_lengths(source, items, recipe.frames)
+        self.split = [split(items, recipe.seed) for items in self.items]
         values = self.trainable.parameters
+        # Fused, it can be told by the device itself that a step shall change nothing.
         self.optimizer = torch.optim.AdamW(
-            values.values(), lr=self.stage.lr, weight_decay=recipe.weight_decay
+            self.trainable.groups(), lr=self.stage.lr, weight_decay=recipe.weight_decay, fused=True
         )
         fp16 = self.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=fp16, init_scale=2.0**14)
@@ -73,25 +73,9 @@ class StageRun:
         self.tiers = MemoryTiers(unet)
         self.tiers.set(recipe.tier if recipe.tier != "auto" else self._auto_tier())
         self.step, self.loss_average, self.skips = 0, math.nan, 0
-
-    def _check_lengths(self) -> None:
-        for source, items in zip(self.stage.sources, self.items, strict=True):
-            for item in items:
-                if source.view == "clip" and len(item.latents) < self.recipe.frames:
-                    raise UserError(
-                        item.source,
-                        f"{len(item.latents)} frames",
-                        f"at least {self.recipe.frames} for natural clips",
-                        "Cache the clips again with more frames, or train on fewer.",
-                    )
-
-    def _split(self, items: tuple[Item, ...]) -> tuple[list[Item], list[Item]]:
-        """(training, held-out) items: a tenth is held out; small sets are used for both."""
-        if len(items) < 10:
-            return list(items), list(items)
-        shuffled = Random(f"split/{self.recipe.seed}").sample(items, len(items))
-        cut = math.ceil(len(items) / 10)
-        return shuffled[cut:], shuffled[:cut]
+        self._launched: deque[Launched] = deque()
+        self._last_read = 0.0
+        self.trial = CompileTrial(self.tiers, self.device)
 
     def _auto_tier(self) -> str:
         height, width = max(
@@ -127,66 +111,98 @@ class StageRun:
 
     def _move(self, device: torch.device) -> None:
         nn.Module.to(self.unet, device)  # in place: the optimizer holds the same parameters
-        if self.trainable.spatial is not None:
-            self.trainable.spatial.to(device)
+        for module in self.trainable.beside:
+            module.to(device)
         for entry in self.optimizer.state.values():
             for name, value in entry.items():
-                if value.dim():  # the step count stays on the CPU, where AdamW reads it
+                if value.dim():  # the step count stays where AdamW made it
                     entry[name] = value.to(device)
         self.average = {name: value.to(device) for name, value in self.average.items()}
 
     def advance(self) -> Step:
-        """Take one optimizer step.
+        """Take one optimizer step and wait for what it did."""
+        self.launch()
+        return list(self.read())[-1]
+
+    def launch(self) -> None:
+        """Ask the device for one optimizer step; on a card the host does not wait for it.
 
         Out of memory: moves up a memory tier and repeats the step. Raises UserError when no tier
-        is left, or after ``max_skips`` non-finite steps in a row.
+        is left.
         """
         started = time.perf_counter()
-        while True:
-            try:
-                loss = self._accumulate()
-                break
-            except torch.OutOfMemoryError as error:
-                self._more_room(error)
-        self.scaler.unscale_(self.optimizer)
+        losses = self._gradients()
         values = list(self.trainable.parameters.values())
-        norm = float(nn.utils.clip_grad_norm_(values, self.recipe.clip_norm))
-        skipped = not (math.isfinite(loss) and math.isfinite(norm))
-        if skipped:
-            self._skip()
-        else:
-            self._update(loss)
+        self.team.add_gradients(values)
+        losses = self.team.gather(losses)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm)
+        self._update(finite(losses, norm))
         self.scaler.update() if self.scaler.is_enabled() else None
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        seconds = time.perf_counter() - started
-        return Step(self.step, loss, self.loss_average, norm, seconds, self.tiers.tier, skipped)
+        self._launched.append(Launched(self.step, started, self.tiers.tier, losses, norm))
 
-    def _accumulate(self) -> float:
-        """Gradients of the step's samples, one after the other; returns their mean loss."""
+    def read(self, behind: int = 0) -> Iterator[Step]:
+        """What the steps did that were not read yet, all but the newest ``behind`` of them.
+
+        Raises UserError after ``max_skips`` non-finite steps in a row.
+        """
+        while len(self._launched) > behind:
+            launched = self._launched.popleft()
+            loss, norm = launched.wait()
+            seconds, self._last_read = launched.seconds(self._last_read), time.perf_counter()
+            skipped = not is_finite(loss, norm)
+            self._skip(launched.step) if skipped else self._smooth(loss)
+            self.trial.look(seconds, self.stage.steps - self.step)
+            yield Step(
+                launched.step, loss, self.loss_average, norm, seconds, launched.tier, skipped
+            )
+
+    def _gradients(self) -> Tensor:
+        """Of this process's samples; returns their losses, divided by their number.
+
+        What goes wrong in a compiled network is tried again as it was written.
+        """
+        while True:
+            try:
+                return self._accumulate()
+            except torch.OutOfMemoryError as error:
+                self._more_room(error)
+            except Exception:
+                if not self.trial.give_up():
+                    raise
+
+    def _accumulate(self) -> Tensor:
+        """Gradients of the step's samples, one after the other."""
         self.optimizer.zero_grad(set_to_none=True)
-        batch, total = self.recipe.batch, 0.0
+        count, losses = self.recipe.batch * self.team.size, []
         sizes = [len(training) for training, _ in self.split]
-        for n in range(self.step * batch, (self.step + 1) * batch):
+        for n in self.team.share(self.step, self.recipe.batch):
             sample = training_sample(self.recipe.seed, self.stage_index, self.stage, sizes, n)
-            loss = self.sample_loss(sample, self.split[sample.source][0]) / batch
+            loss = self.sample_loss(sample, self.split[sample.source][0]) / count
             self.scaler.scale(loss).backward()
-            total += float(loss.detach())
-        return total
+            losses.append(loss.detach())
+        return torch.stack(losses)
 
-    def _update(self, loss: float) -> None:
-        self.scaler.step(self.optimizer)
+    def _update(self, may: Tensor) -> None:
+        """One step of AdamW, and of the average, where ``may`` (0-dim, bool) says so."""
+        self.optimizer.found_inf = (~may).float()  # type: ignore[attr-defined]
+        self.optimizer.step()
+        for name, average in self.average.items():
+            weight = may * (1 - self.recipe.ema)
+            average.lerp_(self.trainable.parameters[name].detach(), weight)
+
+    def _smooth(self, loss: float) -> None:
         self.skips = 0
         before = loss if math.isnan(self.loss_average) else self.loss_average
         self.loss_average = _SMOOTHING * before + (1 - _SMOOTHING) * loss
-        for name, average in self.average.items():
-            average.lerp_(self.trainable.parameters[name].detach(), 1 - self.recipe.ema)
 
-    def _skip(self) -> None:
+    def _skip(self, step: int) -> None:
         self.skips += 1
         if self.skips >= self.recipe.max_skips:
             raise UserError(
-                f"step {self.step + 1}",
+                f"step {step}",
                 f"{self.skips} non-finite losses in a row",
                 "numbers",
                 "The last good checkpoint is kept. Lower the learning rate, or train in float32.",
@@ -212,19 +228,21 @@ class StageRun:
         """The stage's loss on one planned sample, a 0-dim fp32 tensor."""
         source, item = self.stage.sources[sample.source], items[sample.item]
         set_scales(self.unet, self.stage, source.scales)
-        clean = view(item.latents, source.view, sample.frame, self.recipe.frames)
+        if self.time:
+            self.time.on = source.view != "frame"
+        clean = seen(item.latents, source, sample, self.recipe.frames)
         noise = draw_noise(tuple(clean.shape), sample.noise_seed, self.stage.noise.offset)
         t = torch.tensor([sample.timestep])
         noisy = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]
-        half_in_part = self.stage.train == "spatial.all" and self.dtype != torch.float32
+        half_in_part = self.trainable.full and self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=half_in_part):
             predicted = predict(
                 self.unet,
-                noisy.to(self.device, self.dtype),
-                t.to(self.device),
-                item.text[None].to(self.device, self.dtype),
+                to_device(noisy, self.device, self.dtype),
+                to_device(t, self.device),
+                to_device(self.trainable.text(item)[None], self.device, self.dtype),
             )
-        return LOSSES[self.stage.loss](predicted, noise.to(self.device))
+        return stage_loss(self.stage, predicted, to_device(noise, self.device))
 
     @torch.no_grad()
     def held_out_loss(self) -> float:
@@ -240,7 +258,11 @@ class StageRun:
         return self.average or {n: p.detach() for n, p in self.trainable.parameters.items()}
 
     def checkpoint(self, **meta: Any) -> Checkpoint:
-        """The whole state; meta: what else the worker wants to find again."""
+        """The whole state; meta: what else the worker wants to find again.
+
+        Read what the steps did first: the average of the losses is a part of it.
+        """
+        assert not self._launched
         own = {
             "stage": self.stage_index,
             "step": self.step,
@@ -277,18 +299,3 @@ class StageRun:
         self.scaler.load_state_dict(meta["scaler"])
         if self.recipe.tier == "auto":
             self.tiers.set(meta["tier"])
-
-
-def view(latents: Tensor, kind: str, position: float, frames: int) -> Tensor:
-    """How a source sees an item.
-
-    latents: (n, channels, height, width); position: 0..1. Returns (1, channels, frames, height,
-    width): one frame repeated ("frozen", the frame at ``position``), or ``frames`` consecutive
-    ones ("clip", starting anywhere that leaves enough).
-    """
-    if kind == "frozen":
-        chosen = latents[int(position * len(latents))].expand(frames, -1, -1, -1)
-    else:
-        start = int(position * (len(latents) - frames + 1))
-        chosen = latents[start : start + frames]
-    return chosen.transpose(0, 1)[None]

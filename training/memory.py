@@ -6,6 +6,7 @@ which hold the most memory. Recomputing gives bit-equal gradients.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,12 +28,12 @@ _WORKSPACE_GIB = 2.0  # one recomputed segment, kernels' scratch space, the cont
 
 
 class MemoryTiers:
-    """Switches activation checkpointing of a network's segments."""
+    """How a network's segments are run: computed twice or remembered, compiled or as written."""
 
     def __init__(self, unet: UNetMotionModel):
         self.tier = "none"
         self._levels: dict[nn.Module, int] = {}
-        self._forward: dict[nn.Module, Any] = {}
+        self._compiled: dict[nn.Module, Any] = {}
         depth = len(unet.down_blocks)
         blocks = [(block, i) for i, block in enumerate(unet.down_blocks)]
         blocks += [(block, depth - 1 - i) for i, block in enumerate(unet.up_blocks)]
@@ -40,17 +41,29 @@ class MemoryTiers:
             for module in block.modules():
                 if isinstance(module, SEGMENTS):
                     self._levels[module] = level
+        self._written = {module: module.forward for module in self._levels}
 
     def set(self, tier: str) -> None:
         """Recompute the segments of "none", the "top" level, the "two" top levels, or "all"."""
         limit = {"none": 0, "top": 1, "two": 2, "all": 1_000}[tier]
         for module, level in self._levels.items():
-            if level < limit and module not in self._forward:
-                self._forward[module] = module.forward
-                module.forward = _recomputed(module.forward)  # type: ignore[method-assign]
-            elif level >= limit and module in self._forward:
-                module.forward = self._forward.pop(module)  # type: ignore[method-assign]
+            forward = self._compiled.get(module, self._written[module])
+            recompute = level < limit
+            module.forward = _recomputed(forward) if recompute else forward  # type: ignore
         self.tier = tier
+
+    @property
+    def compiled(self) -> bool:
+        return bool(self._compiled)
+
+    def compile(self, on: bool = True, **options: Any) -> None:
+        """Run segments through ``torch.compile`` (with its options), or as they are written.
+
+        Inside of what is recomputed: a segment is compiled once for every tier.
+        """
+        make = partial(torch.compile, dynamic=False, **options)
+        self._compiled = {m: make(forward) for m, forward in self._written.items()} if on else {}
+        self.set(self.tier)
 
     def next(self) -> str | None:
         """The tier that needs less memory than this one, or None."""

@@ -6,7 +6,11 @@ library: ``random.Random`` seeded by a string is the same on every machine and P
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
 from random import Random
 
 from .recipe import Stage
@@ -23,6 +27,7 @@ class Sample:
     frame: float  # 0..1, which frame to freeze or to start at; scaled by the item's length
     timestep: int  # 0..TIMESTEPS-1
     noise_seed: int
+    crop: tuple[float, float, float] = (0.0, 0.0, 0.0)  # 0..1 each: side and place of a patch
 
 
 def training_sample(seed: int, stage_index: int, stage: Stage, sizes: list[int], n: int) -> Sample:
@@ -35,9 +40,28 @@ def training_sample(seed: int, stage_index: int, stage: Stage, sizes: list[int],
     order = list(range(sizes[source]))
     Random(f"order/{seed}/{stage_index}/{source}/{round_number}").shuffle(order)
     dice = Random(f"sample/{seed}/{stage_index}/{n}")
-    return Sample(
-        source, order[position], dice.random(), dice.randrange(TIMESTEPS), dice.getrandbits(63)
-    )
+    frame, even, noise_seed = dice.random(), dice.randrange(TIMESTEPS), dice.getrandbits(63)
+    # What was added later is drawn last: the plans of older jobs stay what they are.
+    crop = (dice.random(), dice.random(), dice.random())
+    timestep = coarse_timestep(dice.random(), stage.coarse) if stage.coarse else even
+    return Sample(source, order[position], frame, timestep, noise_seed, crop)
+
+
+def coarse_timestep(dice: float, coarse: float) -> int:
+    """The timestep at which p(t) = (1 - coarse * cos(pi t / T)) / T has summed up to ``dice``.
+
+    dice: 0 up to 1. Favours noisy timesteps, where motion is decided and not detail: NewMove,
+    section 3.2, after ReVersion, whose 0.5 it takes. The inverse of the cumulated sum, over the
+    whole timesteps 0..T-1 and divided by it: their sum is 1 only up to coarse / T.
+    """
+    total = _cumulated(coarse)
+    return min(bisect_right(total, dice * total[-1]), TIMESTEPS - 1)
+
+
+@cache
+def _cumulated(coarse: float) -> list[float]:
+    weights = (1 - coarse * math.cos(math.pi * t / TIMESTEPS) for t in range(TIMESTEPS))
+    return list(accumulate(weights))
 
 
 def held_out_samples(seed: int, stage_index: int, sizes: list[int], count: int) -> list[Sample]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import recipe
+from . import methods, recipe
 from .recipe import Noise, Recipe
 
 _DEMO: dict[str, Any] = {
@@ -20,6 +20,9 @@ _DEMO: dict[str, Any] = {
     "save_every": 40,
     "held_out_every": 20,
 }
+# One clip is seen again in every step: no batch, and no average that lags behind.
+_MOTION_DEMO: dict[str, Any] = {"frames": 8, "steps": 200, "save_every": 50, "held_out_every": 25}
+_RECIPES = {**recipe.DEFAULTS, **methods.METHODS}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "motion": {
         "paper": {},
@@ -33,6 +36,27 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "low memory": {"tier": "all", "frames": 8},
         "shapes world": {**_DEMO, "lr": 5e-4, "rank": 16},
     },
+    "customize-a-video": {
+        "paper": {},
+        "low memory": {"tier": "all", "frames": 8},
+        "shapes world": {
+            **_MOTION_DEMO,
+            "lr": 1e-3,
+            "appearance_steps": 100,
+            "appearance_lr": 1e-3,
+        },
+    },
+    "vmc": {
+        "paper": {},
+        # LoRA has no state of AdamW for whole weights.
+        "low memory": {"tier": "all", "frames": 8, "sites": "temporal.qkv"},
+        "shapes world": {**_MOTION_DEMO, "lr": 1e-3},
+    },
+    "newmove": {
+        "paper": {},
+        "low memory": {"tier": "all", "frames": 8},
+        "shapes world": {**_MOTION_DEMO, "lr": 3e-4},
+    },
 }
 
 
@@ -42,4 +66,4 @@ def make_recipe(kind: str, preset: str, **chosen: Any) -> Recipe:
     Raises UserError for a number out of range.
     """
     numbers = {**PRESETS[kind][preset], **{k: v for k, v in chosen.items() if v}}
-    return recipe.DEFAULTS[kind](**numbers)
+    return _RECIPES[kind](**numbers)

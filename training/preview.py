@@ -43,7 +43,7 @@ def sample_pair(run: StageRun, may_go_on: Callable[[], bool]) -> Tensor:
     item = run.split[0][1][0]
     text = item.text[None].to(run.device)
     size = (item.latents.shape[1], run.recipe.frames, *item.latents.shape[2:])
-    half_in_part = run.stage.train == "spatial.all" and run.dtype != torch.float32
+    half_in_part = run.trainable.full and run.dtype != torch.float32
 
     def network(noisy: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
         if not may_go_on():
@@ -52,6 +52,8 @@ def sample_pair(run: StageRun, may_go_on: Callable[[], bool]) -> Tensor:
             whole = predict(run.unet, noisy.to(run.dtype), timesteps, words.to(run.dtype))
         return whole.float()
 
+    if run.time:  # as a clip needs it, not as the last sample did
+        run.time.on = any(source.view != "frame" for source in run.stage.sources)
     clips = []
     try:
         for scale in (1.0, 0.0):
@@ -59,18 +61,13 @@ def sample_pair(run: StageRun, may_go_on: Callable[[], bool]) -> Tensor:
             made = denoise(network, text, text[0], seeds=[_SEED], size=size, steps=STEPS, cfg=1)
             clips.append(made[0].cpu())
     finally:
-        if run.trainable.spatial is not None:
-            run.trainable.spatial.set_scale(1.0)
+        run.trainable.set_scale(1.0)
     return torch.stack(clips)
 
 
 def _set_scale(run: StageRun, scale: float) -> None:
-    if run.stage.train == "temporal.qkv":
-        set_motion_scale(run.unet, scale)
-        return
     set_motion_scale(run.unet, 0.0)
-    if run.trainable.spatial is not None:
-        run.trainable.spatial.set_scale(scale)
+    run.trainable.set_scale(scale)
 
 
 def to_pixels(latents: Tensor, encoder: str) -> Tensor:

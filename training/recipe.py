@@ -10,16 +10,28 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from ..adapters.errors import UserError
+from .parse import parse
 
-View = Literal["frozen", "clip"]
-Sites = Literal["temporal.qkv", "spatial.layers", "spatial.blocks", "spatial.all"]
+View = Literal["frozen", "clip", "backward", "frame"]
+Sites = Literal[
+    "temporal.qkv",  # LoRA
+    "spatial.qkv",
+    "words",  # embeddings of describing words: textual inversion
+    "spatial.qkv+words",
+    "spatial.layers",  # Spatial Adapters
+    "spatial.blocks",
+    "spatial.all",  # weights in full
+    "temporal.qkv.full",
+    "temporal.all",
+    "temporal.all+kv",
+]
+Loss = Literal["epsilon_mse", "residual_cosine", "residual_official", "residual_l2"]
 Tier = Literal["auto", "none", "top", "two", "all"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -29,9 +41,15 @@ class Source:
     """Where samples come from: a cached set, how an item is seen, and the scales meanwhile."""
 
     set: str  # the job says which folder this name stands for
-    view: View  # "frozen": one frame for the whole clip; "clip": the frames as they move
+    # "frozen": one frame for the whole clip; "clip": the frames as they move; "backward": the
+    # same from last to first; "frame": one frame by itself, past every temporal layer.
+    view: View
     scales: dict[str, float] = field(default_factory=dict)  # of adapters, by name; absent means 0
     weight: int = 1  # share of the samples, relative to the other sources
+    prompt: str = ""  # for every item, in place of its caption
+    crop: float = 1.0  # smallest side of a random patch of a "frame", of its own; 1: no patch
+    single: bool = False  # the set must hold exactly one item
+    says: Literal["anything", "motion", "token"] = "anything"  # what its captions must name
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,11 @@ class Stage:
     lr: float = 2e-5
     use: tuple[str, ...] = ()  # finished adapters held fixed; the job says which files
     noise: Noise = Noise()
-    loss: Literal["epsilon_mse"] = "epsilon_mse"
+    loss: Loss = "epsilon_mse"
+    mse_weight: float = 0.0  # of epsilon_mse beside a residual loss
+    coarse: float = 0.0  # a of p(t) = (1 - a cos(pi t / T)) / T; 0 draws timesteps evenly
+    words: tuple[str, ...] = ()  # describing words whose embeddings are trained
+    words_lr: float = 5e-3
 
 
 @dataclass(frozen=True)
@@ -74,6 +96,8 @@ class Recipe:
     held_out_every: int = 50
     held_out: int = 8  # fixed (item, timestep, noise) triples
     max_skips: int = 10  # non-finite steps in a row before the run stops
+    token: str = ""  # the rare word that stands for a motion; its embedding is not trained
+    check_captions: bool = True  # whether captions must say what their sources ask
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2)
@@ -99,7 +123,7 @@ def motion_adapter(*, frames: int = 16, **overrides: Any) -> Recipe:
         steps=4000,
         sources=(Source("frames", "frozen", {"motion": 1.0}),),
     )
-    return _override(Recipe("motion adapter", (stage,), frames=frames), overrides)
+    return override(Recipe("motion adapter", (stage,), frames=frames), overrides)
 
 
 def spatial_adapter(
@@ -130,13 +154,13 @@ def spatial_adapter(
         use=("motion",) if motion_adapter else (),
         sources=tuple(sources),
     )
-    return _override(Recipe("spatial adapter", (stage,), frames=frames), overrides)
+    return override(Recipe("spatial adapter", (stage,), frames=frames), overrides)
 
 
 DEFAULTS = {"motion": motion_adapter, "spatial": spatial_adapter}
 
 
-def _override(recipe: Recipe, overrides: dict[str, Any]) -> Recipe:
+def override(recipe: Recipe, overrides: dict[str, Any]) -> Recipe:
     """Replace fields of the recipe or, by the same name, of its stages."""
     stage_fields = {f.name for f in dataclasses.fields(Stage)}
     in_stage = {k: v for k, v in overrides.items() if k in stage_fields - {"name"}}
@@ -162,24 +186,62 @@ def validate(recipe: Recipe, origin: str) -> Recipe:
         need(getattr(recipe, name) >= 1, name, getattr(recipe, name), "1 or more")
     need(recipe.held_out >= 0, "held_out", recipe.held_out, "0 or more")
     need(bool(recipe.stages), "stages", recipe.stages, "at least one stage")
+    one = len(recipe.token.split()) == 1 and recipe.token == recipe.token.strip()
+    said = any(source.says == "token" for stage in recipe.stages for source in stage.sources)
+    need(one or not (said or recipe.token), "token", recipe.token, "one word")
     for stage in recipe.stages:
         check_name(stage.name, f"{origin}: stage name")
-        need(bool(stage.sources), "sources", stage.sources, "at least one source")
-        need(1 <= stage.steps <= 1_000_000, "steps", stage.steps, "1 to 1,000,000")
-        need(1 <= stage.rank <= 1024, "rank", stage.rank, "1 to 1024")
-        need(0 < stage.lr <= 1, "lr", stage.lr, "above 0 and at most 1")
-        need(0 <= stage.noise.offset <= 1, "noise.offset", stage.noise.offset, "0 to 1")
-        usable = () if stage.train == "temporal.qkv" else ("motion",)
-        need(stage.use in ((), usable), "use", stage.use, f"nothing or {usable}")
-        # The Spatial Adapter that is trained is always at 1: it has no scale to choose.
-        known = {"motion"} if stage.use or stage.train == "temporal.qkv" else set()
+        _validate_stage(stage, recipe.frames, need)
         for source in stage.sources:
-            need(1 <= source.weight <= 1000, "weight", source.weight, "1 to 1000")
-            finite = all(map(math.isfinite, source.scales.values()))
-            need(finite, "scales", source.scales, "finite numbers")
-            extra = set(source.scales) - known
-            need(not extra, "scales", sorted(extra), f"adapters in this stage: {sorted(known)}")
+            _validate_source(source, stage, need)
     return recipe
+
+
+Need = Callable[[bool, str, object, str], None]  # (ok, field, found, expected)
+
+
+def _validate_stage(stage: Stage, frames: int, need: Need) -> None:
+    need(bool(stage.sources), "sources", stage.sources, "at least one source")
+    need(1 <= stage.steps <= 1_000_000, "steps", stage.steps, "1 to 1,000,000")
+    need(1 <= stage.rank <= 1024, "rank", stage.rank, "1 to 1024")
+    need(0 < stage.lr <= 1, "lr", stage.lr, "above 0 and at most 1")
+    need(0 < stage.words_lr <= 1, "words_lr", stage.words_lr, "above 0 and at most 1")
+    need(0 <= stage.noise.offset <= 1, "noise.offset", stage.noise.offset, "0 to 1")
+    need(0 <= stage.coarse <= 1, "coarse", stage.coarse, "0 to 1")
+    need(0 <= stage.mse_weight <= 1000, "mse_weight", stage.mse_weight, "0 to 1000")
+    need(stage.use in ((), usable(stage)), "use", stage.use, f"nothing or {usable(stage)}")
+    moves = frames > 1 and all(source.view != "frame" for source in stage.sources)
+    need(stage.loss == "epsilon_mse" or moves, "loss", stage.loss, "epsilon_mse: nothing moves")
+    counted = 2 <= len(set(stage.words)) == len(stage.words) <= 6 and all(stage.words)
+    fits = counted if "words" in stage.train else not stage.words
+    need(fits, "words", stage.words, "2 to 6 different ones, where words are trained")
+    prompts = {(source.set, source.prompt) for source in stage.sources}
+    sets = {source.set for source in stage.sources}
+    need(len(prompts) == len(sets), "prompt", sorted(prompts), "one for each set")
+
+
+def usable(stage: Stage) -> tuple[str, ...]:
+    """What a stage may hold fixed: absorbers under a motion, a Motion Adapter under a look.
+
+    "appearance" is the result of an earlier stage of that name, or else a file that the job names.
+    """
+    if stage.train.startswith("temporal"):
+        return ("appearance",)
+    return ("motion",) if stage.train in ("spatial.layers", "spatial.blocks", "spatial.all") else ()
+
+
+def _validate_source(source: Source, stage: Stage, need: Need) -> None:
+    need(1 <= source.weight <= 1000, "weight", source.weight, "1 to 1000")
+    need(0 < source.crop <= 1, "crop", source.crop, "above 0 and at most 1")
+    still = source.view == "frame"
+    need(source.crop == 1 or still, "crop", source.crop, "1, except for view 'frame'")
+    timed = stage.train.startswith("temporal")
+    need(not (still and timed), "view", source.view, "a clip, to train temporal layers")
+    need(all(map(math.isfinite, source.scales.values())), "scales", source.scales, "finite numbers")
+    # The Spatial Adapter that is trained is always at 1: it has no scale to choose.
+    known = {"motion"} if stage.train == "temporal.qkv" or "motion" in stage.use else set()
+    extra = set(source.scales) - known
+    need(not extra, "scales", sorted(extra), f"adapters in this stage: {sorted(known)}")
 
 
 def check_name(name: str, subject: str = "name") -> str:
@@ -194,60 +256,3 @@ def check_name(name: str, subject: str = "name") -> str:
             "Choose a plain name without slashes.",
         )
     return name
-
-
-def parse(kind: Any, value: Any, where: str) -> Any:
-    """Build a value of the annotated type from plain JSON data; unknown fields are errors."""
-    origin, args = get_origin(kind), get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _parse_dataclass(kind, value, where)
-    if origin is Literal:
-        ok = value in args
-    elif origin is tuple:
-        if isinstance(value, list):
-            return tuple(parse(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-        ok = False
-    elif origin is dict:
-        if isinstance(value, dict):
-            return {str(k): parse(args[1], v, f"{where}.{k}") for k, v in value.items()}
-        ok = False
-    elif origin in (UnionType, typing.Union):
-        if value is None:
-            return None
-        return parse(args[0], value, where)
-    elif kind is float:
-        ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-        ok = ok and abs(value) <= sys.float_info.max  # no infinity, no NaN, no 400 digits
-        value = float(value) if ok else value
-    else:
-        ok = type(value) is kind
-    if not ok:
-        raise UserError(where, repr(value)[:80], _describe(kind), "Change this field.")
-    return value
-
-
-def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise UserError(where, type(value).__name__, "an object", "Change this field.")
-    hints = get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}
-    for name in value:
-        if name not in fields:
-            raise UserError(
-                where, f"unknown field {name!r}", f"only {', '.join(fields)}", "Remove it."
-            )
-    required = (
-        name
-        for name, f in fields.items()
-        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-    )
-    for name in required:
-        if name not in value:
-            raise UserError(where, f"no field {name!r}", "a value for it", "Add it.")
-    return kind(**{k: parse(hints[k], v, f"{where}.{k}") for k, v in value.items()})
-
-
-def _describe(kind: Any) -> str:
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(map(repr, get_args(kind)))
-    return getattr(kind, "__name__", str(kind))

@@ -8,11 +8,13 @@ network's own parameter names stay what they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import cast
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, cast
 
 import torch
 from diffusers import UNetMotionModel
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
@@ -21,10 +23,11 @@ from ..adapters import keys
 from ..adapters.errors import UserError
 from ..adapters.file import Adapter
 from ..adapters.keys import UNetLayout
-from ..adapters.low_rank import LowRank
-from .recipe import Stage
 
-TEMPORAL_QKV = r".*motion_modules\.\d+\.transformer_blocks\.\d+\.attn[12]\.to_[qkv]"
+_QKV = r"\.\d+\.transformer_blocks\.\d+\.attn[12]\.to_[qkv]"
+TEMPORAL_QKV = rf".*motion_modules{_QKV}"
+# Self-attention and cross-attention of every image layer (Customize-A-Video, section 3.2).
+SPATIAL_QKV = rf".*\.attentions{_QKV}"
 # Every injected layer that writes to the residual stream: merging is exact on each of them.
 SPATIAL_LAYERS = re.compile(
     r"conv_in"
@@ -118,10 +121,15 @@ def out_channels(module: nn.Module) -> int:
 
 def add_motion_adapter(unet: UNetMotionModel, rank: int, seed: int) -> None:
     """LoRA named "motion" on the temporal q, k, v (eq. 3): down random, up zero."""
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=TEMPORAL_QKV)
-    inject_adapter_in_model(config, unet, adapter_name="motion")
+    add_lora(unet, "motion", TEMPORAL_QKV, rank, seed)
+
+
+def add_lora(unet: UNetMotionModel, name: str, targets: str, rank: int, seed: int) -> None:
+    """LoRA of a name on every layer that the pattern fits: down random, up zero."""
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets)
+    inject_adapter_in_model(config, unet, adapter_name=name)
     generator = torch.Generator().manual_seed(seed)
-    for down, up in motion_pairs(unet).values():
+    for down, up in lora_pairs(unet, name).values():
         # peft draws from the global generator; a run must depend on its seed alone.
         bound = down.shape[1] ** -0.5
         value = torch.rand(down.shape, generator=generator) * 2 * bound - bound
@@ -134,19 +142,48 @@ def lora_layers(unet: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
     return ((n, m) for n, m in unet.named_modules() if isinstance(m, LoraLayer))
 
 
+def set_lora_scale(unet: nn.Module, name: str, scale: float) -> None:
+    for _, layer in lora_layers(unet):
+        layer.set_scale(name, scale)
+
+
 def set_motion_scale(unet: nn.Module, scale: float) -> None:
     """The paper's alpha: 1 as trained (frozen), 0 off, below 0 more motion."""
-    for _, layer in lora_layers(unet):
-        layer.set_scale("motion", scale)
+    set_lora_scale(unet, "motion", scale)
+
+
+def lora_pairs(unet: nn.Module, name: str) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
+    """(down, up) of the LoRA of a name, by diffusers layer name."""
+
+    def weight(parts: nn.ModuleDict) -> nn.Parameter:
+        return cast(nn.Parameter, parts[name].weight)
+
+    layers = (item for item in lora_layers(unet) if name in item[1].lora_A)
+    return {layer: (weight(m.lora_A), weight(m.lora_B)) for layer, m in layers}
 
 
 def motion_pairs(unet: nn.Module) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
-    """(down, up) by diffusers layer name."""
+    """(down, up) of the Motion Adapter by diffusers layer name."""
+    return lora_pairs(unet, "motion")
 
-    def weight(parts: nn.ModuleDict) -> nn.Parameter:
-        return cast(nn.Parameter, parts["motion"].weight)
 
-    return {name: (weight(m.lora_A), weight(m.lora_B)) for name, m in lora_layers(unet)}
+class TemporalSwitch:
+    """Lets every frame through the motion modules as it is while ``on`` is False.
+
+    Then the network is the image model by itself (Customize-A-Video, A.1): there are no other
+    temporal layers in AnimateDiff. To be made before whatever else wraps the modules.
+    """
+
+    def __init__(self, unet: UNetMotionModel, on: bool = True):
+        self.on = on
+        for module in unet.modules():
+            if isinstance(module, AnimateDiffTransformer3D):
+                module.forward = partial(self._run, module.forward)  # type: ignore[method-assign]
+
+    def _run(
+        self, forward: Callable[..., Tensor], frames: Tensor, *rest: Any, **more: Any
+    ) -> Tensor:
+        return forward(frames, *rest, **more) if self.on else frames
 
 
 def load_motion_adapter(unet: UNetMotionModel, adapter: Adapter, origin: str) -> None:
@@ -194,52 +231,3 @@ def copy_pairs(
             )
         down.data.copy_(pair.down)
         up.data.copy_(pair.up)
-
-
-class Trainable:
-    """What a stage trains: named fp32 parameters, their scale switch and their export."""
-
-    def __init__(self, unet: UNetMotionModel, stage: Stage, layout: UNetLayout, seed: int):
-        self.unet, self.stage, self.layout = unet, stage, layout
-        self.spatial: SpatialAdapters | None = None
-        if stage.train == "temporal.qkv":
-            add_motion_adapter(unet, stage.rank, seed)
-        elif stage.train in ("spatial.layers", "spatial.blocks"):
-            policy = stage.train.removeprefix("spatial.")
-            self.spatial = SpatialAdapters(unet, policy, stage.rank, seed)
-            self.spatial.to(next(unet.parameters()).device)
-            self.spatial.set_scale(1.0)
-        self.parameters = self._parameters()
-        for parameter in self.parameters.values():
-            # In fp32, because updates of 2e-5 vanish in half precision; a copy, because a network
-            # in the file's own precision shares memory with the weights that were read.
-            parameter.data = parameter.data.to(torch.float32, copy=True)
-            parameter.requires_grad_(True)
-
-    def _parameters(self) -> dict[str, nn.Parameter]:
-        if self.stage.train == "spatial.all":
-            return {n: p for n, p in self.unet.named_parameters() if is_spatial(n)}
-        pairs = self.spatial.pairs() if self.spatial is not None else motion_pairs(self.unet)
-        return {
-            f"{name}.{part}": parameter
-            for name, (down, up) in pairs.items()
-            for part, parameter in (("down", down), ("up", up))
-        }
-
-    def low_rank(self, values: dict[str, Tensor]) -> dict[str, LowRank]:
-        """Named values as pairs by file layer name: AnimateDiff's (motion) or LDM's (spatial)."""
-        temporal = self.stage.train == "temporal.qkv"
-        rename = keys.motion_to_animatediff if temporal else self.layout.to_ldm
-        names = [n.removesuffix(".down") for n in values if n.endswith(".down")]
-        return {rename(n): LowRank(values[f"{n}.down"], values[f"{n}.up"]) for n in names}
-
-
-def is_spatial(parameter: str) -> bool:
-    """Whether a parameter of the network belongs to the image model and not to time or LoRA."""
-    return "motion_modules" not in parameter and "lora_" not in parameter
-
-
-def set_scales(unet: nn.Module, stage: Stage, scales: dict[str, float]) -> None:
-    """Set the Motion Adapter's scale for one sample; an adapter not named is off."""
-    if stage.train == "temporal.qkv" or "motion" in stage.use:
-        set_motion_scale(unet, scales.get("motion", 0.0))

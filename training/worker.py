@@ -22,17 +22,23 @@ import torch
 from ..adapters.checkpoint import read_unet
 from ..adapters.errors import UserError
 from ..adapters.file import Adapter, load_adapter
+from ..adapters.image_lora import merge_image_lora
 from ..adapters.motion_module.checkpoint import read_motion_module
 from ..adapters.tensors import file_hash
 from . import preview
 from .cache.store import load_set
-from .job import JobFolder, Phase, State
-from .loop import StageRun, Step
+from .checks import check_recipe
+from .job import JobFolder, Phase, State, first_process
+from .loop import StageRun
 from .memory import pick_device, pick_dtype, used_memory
 from .model import build_unet, text_width
 from .results import export
 from .sites import load_motion_adapter
+from .speed import AHEAD
+from .stages import APPEARANCE, absorber_files, earlier, export_path, stage_inputs, text_model
 from .state import load_checkpoint, save_checkpoint
+from .steps import Step
+from .team import Team
 
 FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 0
 PATIENCE_S = 600.0  # a job that waits longer gives its memory back too: it leaves the process
@@ -53,7 +59,8 @@ def run_job(
     """Run or resume a job; returns an exit code. Raises UserError if another worker runs it.
 
     on_event: called with each event that is also written to the folder. What goes wrong inside
-    the run is recorded there: as the state's message, and with its traceback in log.txt.
+    the run is recorded there: as the state's message, and with its traceback in log.txt. Under
+    ``accelerate launch`` or ``torchrun`` each process calls this, and the first one does so.
     patience_s: a job that is paused or gives way for longer is saved and left "waiting"; whoever
     runs it again goes on with it.
     """
@@ -106,6 +113,10 @@ def lack_of_room(folder: JobFolder, error: Exception) -> UserError | None:
 
 
 def _record_failure(folder: JobFolder, message: str) -> None:
+    if not first_process():
+        with folder.log.open("a", encoding="utf-8") as log:
+            log.write(f"A process beside the first: {message}\n")
+        return
     state = folder.read_state()
     folder.write_state(State("failed", state.stage, state.step, state.steps, message))
     folder.report("failed", stage=state.stage, step=state.step, message=message)
@@ -121,12 +132,23 @@ class Session:
         self.saves_done, self.samples_done = control.save, control.sample
         self.sample_due = False
         self.adapters: dict[str, Adapter] = {}
+        self.stage_index = 0
         self.recent: deque[float] = deque(maxlen=20)
+        self.team = Team()
 
     def run(self) -> int:
-        self.folder.write_state(replace(self.folder.read_state(), phase="loading", message=""))
+        """To the job's end, or to the wish that ends this life; returns an exit code."""
+        code = self._run()
+        self.team.leave()
+        return code
+
+    def _run(self) -> int:
         job = self.job
-        self.device = pick_device(job.device)
+        device = pick_device(job.device)
+        self.team = Team.join(device)
+        self.device = self.team.own_card(device)
+        if self.team.first:
+            self.folder.write_state(replace(self.folder.read_state(), phase="loading", message=""))
         self.weights = read_unet(Path(job.checkpoint))
         self.motion = read_motion_module(Path(job.motion_module))
         self.sets = {name: load_set(Path(path)) for name, path in job.sets.items()}
@@ -135,9 +157,11 @@ class Session:
         # Before the first step nothing is worth keeping: a new life reports it again.
         first, step = 0, -1
         if checkpoint is not None:
-            self._check_unchanged(checkpoint.meta["files"])
             first, step = checkpoint.meta["stage"], checkpoint.meta["step"]
-        self.folder.cut_events(first, step)
+            self.stage_index = first
+            self._check_unchanged(checkpoint.meta["files"])
+        if self.team.first:
+            self.folder.cut_events(first, step)
         if self._obey(None) == "leave":
             self._enter("waiting", None)
             return STOPPED
@@ -153,12 +177,16 @@ class Session:
 
     def _stage(self, index: int) -> StageRun:
         job, recipe = self.job, self.job.recipe
+        self.stage_index = index
         torch.manual_seed(recipe.seed)  # nothing should draw from it; a slip should repeat
         dtype = pick_dtype(recipe.dtype, self.device)
-        unet = build_unet(self.weights, self.motion, dtype, self.device)
-        for name in recipe.stages[index].use:
-            load_motion_adapter(unet, self.adapters[name], job.adapters[name])
-        return StageRun(recipe, index, unet, self.weights.layout, self.sets)
+        exports = self.folder.exports
+        inputs = stage_inputs(job, index, self.weights, self.sets, exports, self.text)
+        unet = build_unet(inputs.weights, self.motion, dtype, self.device)
+        if "motion" in recipe.stages[index].use:
+            load_motion_adapter(unet, self.adapters["motion"], job.adapters["motion"])
+        layout = self.weights.layout
+        return StageRun(recipe, index, unet, layout, inputs.sets, inputs.words, self.team)
 
     def _train(self, run: StageRun, resumed: bool) -> bool:
         """Train one stage; False when the worker shall end before it is done."""
@@ -170,8 +198,8 @@ class Session:
             if wish != "run":
                 self._end(run, wish)
                 return False
-            step = run.advance()
-            self._report(run, step)
+            run.launch()
+            self._report(run, AHEAD.get(self.device.type, 0))
             every = self.job.sample_every
             self.sample_due |= every > 0 and run.step % every == 0
             if run.step % self.job.recipe.held_out_every == 0 or run.done:
@@ -180,6 +208,7 @@ class Session:
                 self._save(run)
         self._sample_if_due(run)
         self._export(run)
+        self.team.agree(None)  # the others wait: a next stage may begin with these files
         return True
 
     def _end(self, run: StageRun, wish: Wish) -> None:
@@ -194,20 +223,26 @@ class Session:
 
         run: None before the network is built, so that a start does not fall on a busy device.
         """
-        wish, waiting, since = self._wish(run), None, time.monotonic()
+        wish, waiting, since = self._look(run), None, time.monotonic()
         while wish not in _GOING:
             if wish != waiting:
                 self._wait_as(wish, run)
                 waiting = wish
-            if wish != "hold" and time.monotonic() - since > self.patience_s:
+            if wish != "hold" and self.team.agree(time.monotonic() - since > self.patience_s):
                 return "leave"
             time.sleep(_POLL_S)
-            wish = self._wish(run)
-            if wish == "run" and run is not None and not run.unpark():
-                wish = "yield"  # others still hold the memory: look again
+            wish = self._look(run)
         if waiting is not None and wish == "run":
             self._enter("loading" if run is None else "running", run)
             self.recent.clear()
+        return wish
+
+    def _look(self, run: StageRun | None) -> Wish:
+        """The wish of this moment, the same in every process of a team."""
+        wish = self.team.agree(self._wish(run) if self.team.first else "run")
+        if wish == "run" and run is not None and run.parked and not self.team.all(run.unpark()):
+            run.park()
+            return "yield"  # others still hold the memory: look again
         return wish
 
     def _wait_as(self, wish: Wish, run: StageRun | None) -> None:
@@ -237,7 +272,7 @@ class Session:
 
     def _sample_if_due(self, run: StageRun) -> None:
         """Make the clip that is due. One that fails is told and forgotten; training goes on."""
-        if not self.sample_due or self.folder.read_sharing() != "run":
+        if not (self.sample_due and self.team.first) or self.folder.read_sharing() != "run":
             return
         parked, self.sample_due = run.parked, False
         try:
@@ -261,9 +296,15 @@ class Session:
         self._tell("sample", run, file=path.name)
 
     def _tell(self, event: str, run: StageRun, **values: Any) -> None:
-        self.on_event(self.folder.report(event, stage=run.stage_index, step=run.step, **values))
+        self._report(run)
+        if self.team.first:
+            self.on_event(self.folder.report(event, stage=run.stage_index, step=run.step, **values))
 
     def _enter(self, phase: Phase, run: StageRun | None) -> None:
+        if run is not None:
+            self._report(run)
+        if not self.team.first:
+            return
         if run is None:
             state = replace(self.folder.read_state(), phase=phase, message="")
         else:
@@ -272,12 +313,19 @@ class Session:
         place = {"stage": state.stage, "step": state.step}
         self.on_event(self.folder.report("phase", **place, phase=phase))
 
-    def _report(self, run: StageRun, step: Step) -> None:
-        self.recent.append(step.seconds)
+    def _report(self, run: StageRun, behind: int = 0) -> None:
+        """Report what the steps did, up to that of ``behind`` steps ago."""
+        for step in run.read(behind):
+            self.recent.append(step.seconds)
+            if self.team.first:
+                self._report_step(run, step)
+
+    def _report_step(self, run: StageRun, step: Step) -> None:
         pace = sum(self.recent) / len(self.recent)
-        self._tell(
+        event = self.folder.report(
             "skipped" if step.skipped else "step",
-            run,
+            stage=run.stage_index,
+            step=step.step,
             steps=run.stage.steps,
             loss=step.loss,
             loss_average=step.loss_average,
@@ -288,25 +336,29 @@ class Session:
             memory_bytes=used_memory(self.device),
             tier=step.tier,
         )
+        self.on_event(event)
 
     def _held_out(self, run: StageRun) -> None:
-        if self.job.recipe.held_out:
+        if self.job.recipe.held_out and self.team.first:
             loss = run.held_out_loss()
             self._tell("held_out", run, loss=loss)
 
     def _save(self, run: StageRun) -> None:
+        self._report(run)
+        if not self.team.first:
+            return
         save_checkpoint(self.folder.checkpoints, run.checkpoint(files=self._fingerprints()))
         phase = self.folder.read_state().phase
         self.folder.write_state(State(phase, run.stage_index, run.step, run.stage.steps))
         self._tell("saved", run)
 
     def _export(self, run: StageRun) -> None:
-        last = run.stage_index == len(self.job.recipe.stages) - 1
-        name = self.job.name if last else f"{self.job.name} {run.stage.name}"
+        if not self.team.first:
+            return
         self.folder.exports.mkdir(exist_ok=True)
-        path = self.folder.exports / f"{name}.safetensors"
-        export(path, run, self.job, self.weights, self.motion)
-        self._tell("exported", run, file=path.name)
+        path = export_path(self.job, run.stage_index, self.folder.exports)
+        for written in export(path, run, self.job, self.weights, self.motion):
+            self._tell("exported", run, file=written.name)
 
     def _check_files(self) -> None:
         """Everything that the recipe names is there and fits. Reads the adapters in use."""
@@ -329,12 +381,20 @@ class Session:
                     self.job.sets[name], f"text {found} wide", f"{width}, as the checkpoint reads",
                     "Cache the folder again with this checkpoint.",
                 )  # fmt: skip
-        for name in (name for stage in recipe.stages for name in stage.use):
-            if name not in self.job.adapters:
-                raise UserError(
-                    "job.json", f"no file for adapter {name!r}", "one", "Name a trained adapter."
-                )
-            self.adapters[name] = load_adapter(Path(self.job.adapters[name]), kind="motion")
+        check_recipe(recipe, self.sets)
+        for index, stage in enumerate(recipe.stages):
+            made = earlier(recipe, index, APPEARANCE) is not None
+            for name in (n for n in stage.use if not (made and n == APPEARANCE)):
+                if name not in self.job.adapters:
+                    raise UserError(
+                        "job.json", f"no file for {name!r}", "one", "Name a trained adapter."
+                    )
+                path = Path(self.job.adapters[name])
+                if name == "motion":
+                    self.adapters[name] = load_adapter(path, kind="motion")
+                else:
+                    merge_image_lora(self.weights, path)  # says now whether it fits
+        self.text = text_model(self.job, self.weights.base, self.sets)
 
     def _fingerprints(self) -> dict[str, str]:
         """What a resumed run must find unchanged to be the same run."""
@@ -344,6 +404,9 @@ class Session:
             found[f"set {name}"] = hashlib.sha256(ids.encode()).hexdigest()
         for name in self.adapters:
             found[f"adapter {name}"] = file_hash(Path(self.job.adapters[name]))
+        held = absorber_files(self.job, self.stage_index, self.folder.exports)
+        for name, path in held.items():
+            found[f"appearance {name}"] = file_hash(path)
         return found
 
     def _check_unchanged(self, saved: dict[str, str]) -> None:

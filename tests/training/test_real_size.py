@@ -12,13 +12,17 @@ from test_cache_comfy import comfyui
 
 from still_moving.adapters import keys
 from still_moving.adapters.checkpoint import read_unet
+from still_moving.adapters.embedding import load_embedding
 from still_moving.adapters.file import load_adapter
+from still_moving.adapters.image_lora import merge_image_lora
 from still_moving.adapters.motion_module.checkpoint import read_motion_module
-from still_moving.training import recipe
+from still_moving.adapters.motion_weights import apply_motion_weights, load_motion_weights
+from still_moving.training import methods, recipe
 from still_moving.training.job import JobFolder
 from still_moving.training.model import build_unet
 
 FRAMES, STEPS = 8, 2  # half of the usual frames, for the memory and minutes of a small machine
+SHORT = {"steps": STEPS, "frames": FRAMES, "held_out": 1, "dtype": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +72,14 @@ def test_photos_and_clips_become_adapters(folder, shared_data):
         coder = ("--checkpoint", checkpoint, "--comfyui", host, "--prompt", prompt)
         finished("cache", shared_data / source, folder / out, *coder, *size)
     files = ("--checkpoint", checkpoint, "--motion-module", module, "--device", "cpu")
-    short = {"steps": STEPS, "frames": FRAMES, "held_out": 1, "dtype": "float32"}
 
-    still = numbers(folder / "motion.json", recipe.motion_adapter(**short))
+    still = numbers(folder / "motion.json", recipe.motion_adapter(**SHORT))
     finished(
         *("train", "motion", folder / "still", "--frames-set", folder / "clips"),
         *("--recipe", still, *files),
     )
     motion = folder / "still" / "export" / "still.safetensors"
-    look = numbers(folder / "spatial.json", recipe.spatial_adapter(**short))
+    look = numbers(folder / "spatial.json", recipe.spatial_adapter(**SHORT))
     finished(
         *("train", "spatial", folder / "look", "--customized", folder / "photos"),
         *("--natural", folder / "clips", "--motion-adapter", motion, "--recipe", look, *files),
@@ -92,10 +95,74 @@ def test_photos_and_clips_become_adapters(folder, shared_data):
         assert facts["layers"] == layers
 
 
-def check_job(job: JobFolder) -> None:
+def check_job(job: JobFolder, stages: int = 1) -> None:
     assert job.phase() == "finished"
     events = list(job.read_events())
     losses = [event["loss"] for event in events if event["event"] in ("step", "held_out")]
-    assert len(losses) == STEPS + 2
+    assert len(losses) == stages * (STEPS + 2)
     assert all(0 < loss < 100 for loss in losses)
     assert "skipped" not in {event["event"] for event in events}
+
+
+WISHES = {
+    "customize": methods.customize_a_video(
+        absorber="both",
+        words=("red", "dog"),
+        appearance="a red dog on grass",
+        appearance_steps=STEPS,
+        **SHORT,
+    ),
+    "vmc": methods.vmc(prompt="a dog is running", **SHORT),
+    "newmove": methods.newmove(token="pll", **SHORT),
+}
+SETS = {
+    "customize": ("--clip", "one"),
+    "vmc": ("--clip", "one"),
+    "newmove": ("--clips", "several", "--token", "pll", "--regularization", "others"),
+}
+
+
+def test_clips_become_motions(folder, shared_data):
+    """All three methods on real clips: words are read by CLIP, here as ComfyUI reads them."""
+    host, clips = comfyui(), sorted((shared_data / "clips").glob("*.gif"))
+    checkpoint, module = folder / "sd15.safetensors", folder / "v2.safetensors"
+    for name, some, prompt in (
+        ("one", clips[:1], "a red dog is running on grass"),
+        ("several", clips[1:3], "a person doing the pll"),
+        ("others", clips[3:5], "a person is walking"),
+    ):
+        (folder / f"{name} files").mkdir()
+        for clip in some:
+            shutil.copy(clip, folder / f"{name} files")
+        coder = ("--checkpoint", checkpoint, "--comfyui", host, "--prompt", prompt)
+        size = ("--width", 64, "--height", 64, "--frames", FRAMES)
+        finished("cache", folder / f"{name} files", folder / name, *coder, *size)
+    for name, made in WISHES.items():
+        sets = [folder / word if word in ("one", "several", "others") else word
+                for word in SETS[name]]  # fmt: skip
+        wish = numbers(folder / f"{name}.json", made)
+        files = ("--checkpoint", checkpoint, "--motion-module", module, "--device", "cpu")
+        finished(
+            *("train", made.name, folder / name, *sets, "--recipe", wish),
+            *("--comfyui", host, *files),
+        )
+        job = JobFolder(folder / name)
+        check_job(job, stages=len(made.stages))
+        file = job.exports / f"{name}.safetensors"
+        facts = json.loads(finished("inspect", "--json", file))
+        if name == "customize":
+            adapter = load_adapter(file, "motion")
+            assert (facts["layers"], adapter.info.recommended_scale) == (126, 1.0)
+            assert all(pair.up.abs().max() > 0 for pair in adapter.pairs.values())
+            look = job.exports / "customize appearance.safetensors"
+            merged = merge_image_lora(read_unet(checkpoint), look)
+            assert len(merged.tensors) == 686
+            words = load_embedding(look.with_stem("customize appearance words"))
+            assert words.rows.shape == (2, 768)
+        else:
+            learned = load_motion_weights(file)
+            assert learned.info.sites == made.stages[0].train
+            assert facts["tensors"] == {"vmc": 126, "newmove": 588 - 42 + 32}[name]
+            moved = apply_motion_weights(read_motion_module(module).tensors, learned, 0.5)
+            assert len(moved) == 588
+        shutil.rmtree(job.checkpoints)  # NewMove's are 6 GB

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 
 from still_moving.adapters.errors import UserError
 from still_moving.training import recipe
-from still_moving.training.recipe import Noise, Recipe, Source, Stage, check_name
+from still_moving.training.methods import vmc
+from still_moving.training.recipe import Noise, Recipe, Source, Stage, check_name, usable
 
 words = st.text(st.sampled_from("abcXYZ019 ._-éß画"), min_size=1, max_size=20).filter(
     lambda name: name == name.strip(" .")
@@ -19,22 +22,40 @@ scales = st.one_of(st.just({}), st.fixed_dictionaries({"motion": st.floats(-10, 
 
 
 @st.composite
+def sources(draw, stage: Stage) -> Source:
+    still = not stage.train.startswith("temporal")
+    view = draw(st.sampled_from(get_args(recipe.View)).filter(lambda v: still or v != "frame"))
+    scaled = scales if stage.train == "temporal.qkv" or "motion" in stage.use else st.just({})
+    return Source(
+        set=draw(st.text(max_size=9)),
+        view=view,
+        scales=draw(scaled),
+        weight=draw(st.integers(1, 1000)),
+        crop=draw(st.floats(0.01, 1)) if view == "frame" else 1.0,
+        single=draw(st.booleans()),
+        says=draw(st.sampled_from(["anything", "motion"])),
+    )
+
+
+@st.composite
 def stages(draw) -> Stage:
-    train = draw(st.sampled_from(recipe.get_args(recipe.Sites)))
-    use = draw(st.sampled_from([(), ("motion",)])) if train != "temporal.qkv" else ()
-    scaled = scales if use or train == "temporal.qkv" else st.just({})
-    views = st.sampled_from(recipe.get_args(recipe.View))
-    sources = st.builds(Source, st.text(max_size=9), views, scaled, st.integers(1, 1000))
-    return Stage(
+    train = draw(st.sampled_from(get_args(recipe.Sites)))
+    with_words = st.lists(words, min_size=2, max_size=6, unique=True).map(tuple)
+    stage = Stage(
         name=draw(words),
         train=train,
-        sources=tuple(draw(st.lists(sources, min_size=1, max_size=3))),
+        sources=(),
         steps=draw(st.integers(1, 1_000_000)),
         rank=draw(st.integers(1, 1024)),
         lr=draw(rates),
-        use=use,
         noise=Noise(draw(st.floats(0, 1))),
+        mse_weight=draw(st.floats(0, 1000)),
+        coarse=draw(st.floats(0, 1)),
+        words=draw(with_words) if "words" in train else (),
+        words_lr=draw(rates),
     )
+    stage = replace(stage, use=draw(st.sampled_from([(), usable(stage)])))
+    return replace(stage, sources=tuple(draw(st.lists(sources(stage), min_size=1, max_size=3))))
 
 
 recipes = st.builds(
@@ -44,8 +65,8 @@ recipes = st.builds(
     frames=st.integers(1, 1024),
     batch=st.integers(1, 64),
     seed=st.integers(0, 2**63 - 1),
-    dtype=st.sampled_from(recipe.get_args(recipe.Dtype)),
-    tier=st.sampled_from(recipe.get_args(recipe.Tier)),
+    dtype=st.sampled_from(get_args(recipe.Dtype)),
+    tier=st.sampled_from(get_args(recipe.Tier)),
     weight_decay=st.floats(0, 1),
     clip_norm=st.floats(1e-9, 1e9),
     ema=st.floats(0, 1, exclude_max=True),
@@ -53,6 +74,8 @@ recipes = st.builds(
     held_out_every=st.integers(1, 10_000),
     held_out=st.integers(0, 99),
     max_skips=st.integers(1, 99),
+    token=st.sampled_from(["", "pll", "画"]),
+    check_captions=st.booleans(),
 )
 
 
@@ -133,8 +156,15 @@ def damaged(path: str, value: object) -> str:
         ("stages.0.name", "../../outside", "name"),
         ("stages.0.use", ["spatial"], "use"),
         ("stages.0.use", ["motion", "motion"], "use"),
+        ("stages.0.coarse", 1.5, "coarse"),
+        ("stages.0.mse_weight", -1, "mse_weight"),
+        ("stages.0.words", ["red", "circle"], "words"),
+        ("stages.0.words_lr", 0, "words_lr"),
+        ("token", "two words", "token"),
         ("stages.0.sources", [], "sources"),
-        ("stages.0.sources.0.view", "frame", "view"),
+        ("stages.0.sources.0.view", "photo", "view"),
+        ("stages.0.sources.0.crop", 0.5, "crop"),
+        ("stages.0.sources.0.says", "a motion", "says"),
         ("stages.0.sources.0.weight", 0, "weight"),
         ("stages.0.sources.0.weight", 10**12, "weight"),
         ("stages.0.sources.0.scales", {"motoin": 1}, "scales"),
@@ -155,6 +185,39 @@ def test_a_missing_field_is_named():
     data = {k: v for k, v in PLAIN.items() if k != "stages"}
     with pytest.raises(UserError, match="stages"):
         Recipe.from_json(json.dumps(data))
+
+
+BAD_MOTIONS = [
+    ({"train": "spatial.qkv", "use": ("motion",)}, "use"),
+    ({"sources": (Source("one", "frame"),)}, "view"),
+    (
+        {
+            "loss": "residual_cosine",
+            "train": "spatial.qkv",
+            "sources": (Source("one", "frame"), Source("two", "clip")),
+        },
+        "loss",
+    ),
+    ({"train": "words"}, "words"),
+    ({"train": "words", "words": ("red", "red")}, "words"),
+    ({"train": "words", "words": ("red",)}, "words"),
+    ({"train": "temporal.all", "use": ("motion",)}, "use"),
+    ({"sources": (Source("one", "clip", says="token"),)}, "token"),
+    ({"sources": (Source("one", "clip", prompt="a"), Source("one", "clip"))}, "prompt"),
+]
+
+
+@pytest.mark.parametrize(("fields", "named"), BAD_MOTIONS)
+def test_what_no_method_can_do_is_refused(fields, named):
+    plain = Stage("one", "temporal.qkv", (Source("one", "clip"),), steps=1)
+    whole = Recipe("mixed", (replace(plain, **fields),))
+    with pytest.raises(UserError, match=f"{named} = "):
+        recipe.validate(whole, "my.json")
+
+
+def test_one_frame_has_no_residuals():
+    with pytest.raises(UserError, match="loss = "):
+        vmc(frames=1)
 
 
 anything = st.recursive(

@@ -26,7 +26,6 @@ from still_moving.adapters.tensors import read_tensors
 from still_moving.training.model import build_unet, predict
 from still_moving.training.sites import (
     SpatialAdapters,
-    Trainable,
     add_motion_adapter,
     load_motion_adapter,
     load_spatial_adapter,
@@ -34,6 +33,7 @@ from still_moving.training.sites import (
     set_motion_scale,
     spatial_sites,
 )
+from still_moving.training.trainable import Trainable
 
 POLICIES = ("layers", "blocks")
 SCALES = (1.0, 0.0, -1.0, 0.5)

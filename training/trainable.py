@@ -1,0 +1,146 @@
+"""What a stage trains: its parameters, their learning rates, their scale switch, their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import UNetMotionModel
+from torch import Tensor, nn
+
+from ..adapters import keys
+from ..adapters.keys import UNetLayout
+from ..adapters.low_rank import LowRank
+from . import sites
+from .cache.store import Item
+from .recipe import Stage
+from .words import LearnedWords
+
+_KEYS_VALUES = re.compile(r".*\.attentions\.\d+\.transformer_blocks\.\d+\.attn2\.to_[kv]\.weight")
+
+
+def is_spatial(parameter: str) -> bool:
+    """Whether a parameter of the network belongs to the image model and not to time or LoRA."""
+    return "motion_modules" not in parameter and "lora_" not in parameter
+
+
+def _is_temporal(parameter: str) -> bool:
+    return "motion_modules" in parameter
+
+
+# Which parameters are trained as they are, by what the recipe calls them.
+FULL: dict[str, Callable[[str], bool]] = {
+    "spatial.all": is_spatial,
+    "temporal.qkv.full": lambda n: bool(re.fullmatch(rf"{sites.TEMPORAL_QKV}\.weight", n)),
+    "temporal.all": _is_temporal,
+    # NewMove, section 3.2: all temporal layers, keys and values of spatial cross-attention.
+    "temporal.all+kv": lambda n: _is_temporal(n) or bool(_KEYS_VALUES.fullmatch(n)),
+}
+# LoRA's name and the layers that it is on.
+LORA = {
+    "temporal.qkv": ("motion", sites.TEMPORAL_QKV),
+    "spatial.qkv": ("appearance", sites.SPATIAL_QKV),
+    "spatial.qkv+words": ("appearance", sites.SPATIAL_QKV),
+}
+WORDS = "words"  # the name of the trained embeddings among the parameters
+
+
+class Trainable:
+    """What a stage trains: named fp32 parameters, their scale switch and their export.
+
+    words: describing words with their embeddings, where the stage trains them.
+    """
+
+    def __init__(
+        self,
+        unet: UNetMotionModel,
+        stage: Stage,
+        layout: UNetLayout,
+        seed: int,
+        words: LearnedWords | None = None,
+    ):
+        self.unet, self.stage, self.layout, self.words = unet, stage, layout, words
+        self.spatial: sites.SpatialAdapters | None = None
+        self.full = stage.train in FULL
+        self.lora, targets = LORA.get(stage.train, ("", ""))
+        if self.lora:
+            sites.add_lora(unet, self.lora, targets, stage.rank, seed)
+        elif stage.train in ("spatial.layers", "spatial.blocks"):
+            policy = stage.train.removeprefix("spatial.")
+            self.spatial = sites.SpatialAdapters(unet, policy, stage.rank, seed)
+            self.spatial.set_scale(1.0)
+        for module in self.beside:
+            module.to(next(unet.parameters()).device)
+        self.parameters = self._parameters()
+        for parameter in self.parameters.values():
+            # In fp32, because updates of 2e-5 vanish in half precision; a copy, because a network
+            # in the file's own precision shares memory with the weights that were read.
+            parameter.data = parameter.data.to(torch.float32, copy=True)
+            parameter.requires_grad_(True)
+
+    @property
+    def beside(self) -> list[nn.Module]:
+        """What is trained or read and is no part of the network."""
+        return [module for module in (self.spatial, self.words) if module is not None]
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        if self.full:
+            chosen = FULL[self.stage.train]
+            return {n: p for n, p in self.unet.named_parameters() if chosen(n)}
+        found = {
+            f"{name}.{part}": parameter
+            for name, pair in self.pairs().items()
+            for part, parameter in zip(("down", "up"), pair, strict=True)
+        }
+        return found if self.words is None else {**found, WORDS: self.words.rows}
+
+    def pairs(self) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
+        """(down, up) by diffusers layer name, where the stage trains low-rank pairs."""
+        if self.spatial is not None:
+            return self.spatial.pairs()
+        return sites.lora_pairs(self.unet, self.lora) if self.lora else {}
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameters for an optimizer, in their order; embeddings have their own rate.
+
+        No weight decay for those: it would pull a word towards nothing.
+        """
+        rest = [p for n, p in self.parameters.items() if n != WORDS]
+        groups: list[dict[str, Any]] = [{"params": rest}] if rest else []
+        if self.words is not None:
+            own = {"lr": self.stage.words_lr, "weight_decay": 0.0}
+            groups.append({"params": [self.words.rows], **own})
+        return groups
+
+    def text(self, item: Item) -> Tensor:
+        """What the network reads of an item's caption: (tokens, dim)."""
+        return item.text if self.words is None else self.words.text(item.caption)
+
+    def set_scale(self, scale: float) -> None:
+        """Show the network with (1) or without (0) what is trained; full weights are always on."""
+        if self.lora:
+            sites.set_lora_scale(self.unet, self.lora, scale)
+        if self.spatial is not None:
+            self.spatial.set_scale(scale)
+
+    def low_rank(self, values: dict[str, Tensor]) -> dict[str, LowRank]:
+        """Named values as pairs by file layer name: AnimateDiff's (motion) or LDM's (spatial)."""
+        temporal = self.stage.train == "temporal.qkv"
+        rename = keys.motion_to_animatediff if temporal else self.layout.to_ldm
+        names = [n.removesuffix(".down") for n in values if n.endswith(".down")]
+        return {rename(n): LowRank(values[f"{n}.down"], values[f"{n}.up"]) for n in names}
+
+    def weights(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Named values of full weights by file name: AnimateDiff's (temporal) or LDM's."""
+        return {
+            keys.motion_to_animatediff(n) if _is_temporal(n) else self.layout.to_ldm(n): t
+            for n, t in values.items()
+        }
+
+
+def set_scales(unet: nn.Module, stage: Stage, scales: dict[str, float]) -> None:
+    """Set the Motion Adapter's scale for one sample; an adapter not named is off."""
+    if stage.train == "temporal.qkv" or "motion" in stage.use:
+        sites.set_motion_scale(unet, scales.get("motion", 0.0))
