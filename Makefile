@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 OLD_FRONTEND := 1.27.10# what ComfyUI 0.3.64 asks for; the tests' browser looks at it
 
-.PHONY: help demo test check weights workflows tour clean
+.PHONY: help demo test check weights workflows tour fidelity bench-train clean
 
 help:
 	@echo "make demo     train both adapters on a tiny world, write clips and numbers to demo/out"
@@ -13,6 +13,8 @@ help:
 	@echo "make check    lint, formatting, types"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
 	@echo "make tour       train from the page, with a picture of each stage"
+	@echo "make fidelity   who is true to a customization and still moves (about 45 minutes)"
+	@echo "make bench-train  training speed against a plain loop: full size on a card, small on a CPU"
 	@echo "make weights  train the tiny world itself from nothing (about two hours on two cores)"
 
 demo: $(VENV)/ready
@@ -44,6 +46,12 @@ $(VENV)/ready: requirements.txt requirements-dev.txt
 	$(RUN) -m pip install --quiet --no-deps --upgrade --target $(VENV)/frontend-$(OLD_FRONTEND) \
 		comfyui-frontend-package==$(OLD_FRONTEND)
 	@touch $@
+
+fidelity: $(VENV)/ready
+	$(RUN) benchmarks/fidelity.py
+
+bench-train: $(VENV)/ready
+	$(RUN) benchmarks/train.py --docs docs/results.md
 
 clean:
 	rm -rf demo/out .pytest_cache .hypothesis .ruff_cache

@@ -1,0 +1,83 @@
+"""The fidelity benchmark's sums: a frozen clip cannot win, pairs are pairs, pages keep the rest."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    sys.path.append(str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
+def row(method: str, fidelity: float, motion: float, prompt: str = "a") -> dict:
+    return {
+        "token": "sks",
+        "method": method,
+        "prompt": prompt,
+        "fidelity": fidelity,
+        "frame_accuracy": 1.0,
+        "motion": motion,
+    }
+
+
+def test_a_frozen_clip_cannot_win():
+    from fidelity_methods import in_motion
+
+    assert in_motion(1.0, 0.0) == 0
+    assert in_motion(0.3, 0.1) > 0
+    # At natural speeds only fidelity counts, and running wild is no merit.
+    assert in_motion(0.8, 0.7) == in_motion(0.8, 1.2) == in_motion(0.8, 5.0) == 0.8
+
+
+def test_the_summary_compares_the_same_prompts():
+    from fidelity_methods import Size
+    from fidelity_report import summarize
+
+    clips = [
+        row("injection", 0.5, 1.0, "a"),
+        row("injection", 0.7, 1.0, "b"),
+        row("Still-Moving", 0.6, 1.0, "a"),
+        row("Still-Moving", 0.8, 1.0, "b"),
+        row("a still, repeated", 0.9, 0.0, "a"),
+    ]
+    found = summarize(clips, [], Size(tokens=("sks",), prompts=2))
+    ours = found["against_injection"]["styles"]["Still-Moving"]
+    assert ours["fidelity"] == pytest.approx(0.1)
+    assert ours["fidelity_error"] == pytest.approx(0, abs=1e-9)  # though each varies by 0.1
+    styles = found["methods"]["styles"]
+    assert styles["Still-Moving"]["fidelity"] == pytest.approx(0.7)
+    assert styles["Still-Moving"]["fidelity_error"] == pytest.approx(0.1)
+    assert styles["a still, repeated"]["moving_fidelity"] == 0
+    assert found["methods"]["subjects"]["Still-Moving"]["clips"] == 0
+
+
+def test_a_section_is_replaced_and_the_rest_is_kept(tmp_path):
+    from results_page import put_section
+
+    page = tmp_path / "results.md"
+    page.write_text("# R\n<!-- a: begin -->\nold\n<!-- a: end -->\ntail \\1\n")
+    put_section(page, "a", "new \\1")
+    put_section(page, "a", "newer \\1")
+    assert page.read_text() == "# R\n<!-- a: begin -->\nnewer \\1\n<!-- a: end -->\ntail \\1\n"
+    with pytest.raises(ValueError, match="b: begin"):
+        put_section(page, "b", "text")
+
+
+def test_every_method_of_the_paper_and_every_ablation_is_there():
+    from fidelity_methods import FULL, METHODS, RECIPES
+
+    assert {"injection", "interpolation", "interleaved training", "Still-Moving"} <= set(METHODS)
+    assert len(FULL.tokens) >= 4
+    assert FULL.prompts >= 10
+    made = {name: recipe(FULL).stages[0] for name, recipe in RECIPES.items()}
+    assert made["no Motion Adapter"].use == ()
+    assert [s.set for s in made["no natural clips"].sources] == ["customized"]
+    assert made["no Spatial Adapter"].train == "spatial.all"
+    assert made["sites: blocks"].train == "spatial.blocks"
+    assert made["rank 64"].rank == 64
