@@ -7,35 +7,27 @@ the folder can be run again and goes on from its last checkpoint as if nothing h
 from __future__ import annotations
 
 import errno
-import hashlib
 import math
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from ..adapters.checkpoint import read_unet
 from ..adapters.errors import UserError
-from ..adapters.file import Adapter, load_adapter
-from ..adapters.image_lora import merge_image_lora
-from ..adapters.motion_module.checkpoint import read_motion_module
-from ..adapters.tensors import file_hash
 from . import preview
-from .cache.store import load_set
-from .checks import check_recipe
+from .inputs import Inputs
 from .job import JobFolder, Phase, State, first_process
 from .loop import StageRun
 from .memory import pick_device, pick_dtype, used_memory
-from .model import build_unet, text_width
+from .model import build_unet
 from .results import export
 from .sites import load_motion_adapter
 from .speed import AHEAD
-from .stages import APPEARANCE, absorber_files, earlier, export_path, stage_inputs, text_model
+from .stages import export_path, stage_inputs
 from .state import load_checkpoint, save_checkpoint
 from .steps import Step
 from .team import Team
@@ -131,7 +123,6 @@ class Session:
         control = folder.read_control()
         self.saves_done, self.samples_done = control.save, control.sample
         self.sample_due = False
-        self.adapters: dict[str, Adapter] = {}
         self.stage_index = 0
         self.recent: deque[float] = deque(maxlen=20)
         self.team = Team()
@@ -149,17 +140,14 @@ class Session:
         self.device = self.team.own_card(device)
         if self.team.first:
             self.folder.write_state(replace(self.folder.read_state(), phase="loading", message=""))
-        self.weights = read_unet(Path(job.checkpoint))
-        self.motion = read_motion_module(Path(job.motion_module))
-        self.sets = {name: load_set(Path(path)) for name, path in job.sets.items()}
-        self._check_files()
+        self.inputs = Inputs.read(job)
         checkpoint = load_checkpoint(self.folder.checkpoints)
         # Before the first step nothing is worth keeping: a new life reports it again.
         first, step = 0, -1
         if checkpoint is not None:
             first, step = checkpoint.meta["stage"], checkpoint.meta["step"]
             self.stage_index = first
-            self._check_unchanged(checkpoint.meta["files"])
+            self.inputs.check_unchanged(checkpoint.meta["files"], first, self.folder)
         if self.team.first:
             self.folder.cut_events(first, step)
         if self._obey(None) == "leave":
@@ -176,17 +164,17 @@ class Session:
         return FINISHED
 
     def _stage(self, index: int) -> StageRun:
-        job, recipe = self.job, self.job.recipe
+        job, recipe, inputs = self.job, self.job.recipe, self.inputs
         self.stage_index = index
         torch.manual_seed(recipe.seed)  # nothing should draw from it; a slip should repeat
         dtype = pick_dtype(recipe.dtype, self.device)
         exports = self.folder.exports
-        inputs = stage_inputs(job, index, self.weights, self.sets, exports, self.text)
-        unet = build_unet(inputs.weights, self.motion, dtype, self.device)
+        own = stage_inputs(job, index, inputs.weights, inputs.sets, exports, inputs.text)
+        unet = build_unet(own.weights, inputs.motion, dtype, self.device)
         if "motion" in recipe.stages[index].use:
-            load_motion_adapter(unet, self.adapters["motion"], job.adapters["motion"])
-        layout = self.weights.layout
-        return StageRun(recipe, index, unet, layout, inputs.sets, inputs.words, self.team)
+            load_motion_adapter(unet, inputs.adapters["motion"], job.adapters["motion"])
+        layout = inputs.weights.layout
+        return StageRun(recipe, index, unet, layout, own.sets, own.words, self.team)
 
     def _train(self, run: StageRun, resumed: bool) -> bool:
         """Train one stage; False when the worker shall end before it is done."""
@@ -291,7 +279,7 @@ class Session:
         pair = preview.sample_pair(run, lambda: self.folder.read_sharing() == "run")
         before = sum(stage.steps for stage in self.job.recipe.stages[: run.stage_index])
         path = self.folder.samples / f"{before + run.step}.webp"
-        encoder = self.sets[run.stage.sources[0].set].encoder
+        encoder = self.inputs.sets[run.stage.sources[0].set].encoder
         preview.write_clip(path, pair, encoder)
         self._tell("sample", run, file=path.name)
 
@@ -347,7 +335,8 @@ class Session:
         self._report(run)
         if not self.team.first:
             return
-        save_checkpoint(self.folder.checkpoints, run.checkpoint(files=self._fingerprints()))
+        files = self.inputs.fingerprints(self.stage_index, self.folder.exports)
+        save_checkpoint(self.folder.checkpoints, run.checkpoint(files=files))
         phase = self.folder.read_state().phase
         self.folder.write_state(State(phase, run.stage_index, run.step, run.stage.steps))
         self._tell("saved", run)
@@ -357,65 +346,5 @@ class Session:
             return
         self.folder.exports.mkdir(exist_ok=True)
         path = export_path(self.job, run.stage_index, self.folder.exports)
-        for written in export(path, run, self.job, self.weights, self.motion):
+        for written in export(path, run, self.job, self.inputs.weights, self.inputs.motion):
             self._tell("exported", run, file=written.name)
-
-    def _check_files(self) -> None:
-        """Everything that the recipe names is there and fits. Reads the adapters in use."""
-        recipe, most = self.job.recipe, self.motion.info.max_frames
-        if recipe.frames > most:
-            raise UserError(
-                self.job.motion_module, f"room for {most} frames", f"{recipe.frames} frames",
-                f"Train on {most} frames or fewer, or choose another motion module.",
-            )  # fmt: skip
-        width = text_width(self.weights)
-        for name in (source.set for stage in recipe.stages for source in stage.sources):
-            if name not in self.sets:
-                raise UserError(
-                    "job.json", f"no folder for the set {name!r}", "a cached set",
-                    "Cache a folder of pictures or clips and name it in the job.",
-                )  # fmt: skip
-            found = self.sets[name].items[0].text.shape[-1]
-            if found != width:
-                raise UserError(
-                    self.job.sets[name], f"text {found} wide", f"{width}, as the checkpoint reads",
-                    "Cache the folder again with this checkpoint.",
-                )  # fmt: skip
-        check_recipe(recipe, self.sets)
-        for index, stage in enumerate(recipe.stages):
-            made = earlier(recipe, index, APPEARANCE) is not None
-            for name in (n for n in stage.use if not (made and n == APPEARANCE)):
-                if name not in self.job.adapters:
-                    raise UserError(
-                        "job.json", f"no file for {name!r}", "one", "Name a trained adapter."
-                    )
-                path = Path(self.job.adapters[name])
-                if name == "motion":
-                    self.adapters[name] = load_adapter(path, kind="motion")
-                else:
-                    merge_image_lora(self.weights, path)  # says now whether it fits
-        self.text = text_model(self.job, self.weights.base, self.sets)
-
-    def _fingerprints(self) -> dict[str, str]:
-        """What a resumed run must find unchanged to be the same run."""
-        found = {"checkpoint": self.weights.hash, "motion module": self.motion.hash}
-        for name, made in self.sets.items():
-            ids = "".join(item.id for item in made.items)
-            found[f"set {name}"] = hashlib.sha256(ids.encode()).hexdigest()
-        for name in self.adapters:
-            found[f"adapter {name}"] = file_hash(Path(self.job.adapters[name]))
-        held = absorber_files(self.job, self.stage_index, self.folder.exports)
-        for name, path in held.items():
-            found[f"appearance {name}"] = file_hash(path)
-        return found
-
-    def _check_unchanged(self, saved: dict[str, str]) -> None:
-        now = self._fingerprints()
-        changed = sorted(name for name in saved if saved[name] != now.get(name))
-        if changed:
-            raise UserError(
-                self.folder.path,
-                f"other contents than when the job began: {', '.join(changed)}",
-                "the same files",
-                "Put them back, or start a new job.",
-            )

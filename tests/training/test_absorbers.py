@@ -116,8 +116,8 @@ def test_pictures_pass_time_by_and_clips_do_not_in_one_stage():
         for name, parameter in run.unet.named_parameters():
             if "motion_modules" in name:
                 parameter.mul_(1.5)
-    assert float(run.sample_loss(sample, held[0])) == losses[0][0]
-    assert float(run.sample_loss(replace(sample, source=1), held[1])) != losses[1][0]
+    assert run.sample_loss(sample, held[0]).item() == losses[0][0]
+    assert run.sample_loss(replace(sample, source=1), held[1]).item() != losses[1][0]
 
 
 def test_stage_two_leaves_the_absorbers_alone_and_exports_without_them(tmp_path, files):
