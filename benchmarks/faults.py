@@ -138,20 +138,20 @@ def saved_step(folder: Any) -> int:
     return int(latest.read_text().split("-")[1]) if latest.exists() else 0
 
 
-def resumed_at(folder: Any) -> int | None:
-    """The step at which the newest life began to train; None before it does."""
-    starts = [e["step"] for e in folder.read_events() if e.get("phase") == "running"]
-    return starts[-1] if starts and folder.phase() == "running" else None
+def resumed_at(folder: Any, since: float) -> int | None:
+    """The step at which the life after that time began to train; None before it does."""
+    begun = (e for e in folder.read_events() if e.get("phase") == "running" and e["time"] > since)
+    return next((e["step"] for e in begun), None)
 
 
 def kill_workers(world: World, kills: int) -> Counter[str]:
     """Kill the worker at random moments of its life; the supervisor starts the next one."""
     counts = Counter(worker_kills=0, lost_jobs=0, lost_steps=0, unequal_weights=0, given_up=0)
-    supervisor, jobs, kept = new_supervisor(world.place / "workers"), [], 0
+    supervisor, jobs, kept, killed = new_supervisor(world.place / "workers"), [], 0, 0.0
     while counts["worker_kills"] < kills:
         if not jobs or jobs[-1].phase() == "finished":
             jobs.append(world.add(supervisor, f"job-{len(jobs)}"))
-            kept = 0
+            kept, killed = 0, 0.0
         folder, id = jobs[-1], jobs[-1].path.name
         time.sleep(world.dice.uniform(0, LONGEST_LIFE_S * world.start_s))
         if supervisor.view(id)["phase"] == "failed":
@@ -160,12 +160,12 @@ def kill_workers(world: World, kills: int) -> Counter[str]:
             continue
         if not world.system.is_held(folder.lock):
             continue  # not begun, or just over
-        begun = resumed_at(folder)
+        begun = resumed_at(folder, killed)
         counts["lost_steps"] += max(0, kept - begun) if begun is not None else 0
         world.system.kill(int(folder.pid.read_text()))
         while world.system.is_held(folder.lock):
             time.sleep(0.001)
-        kept = saved_step(folder)
+        kept, killed = saved_step(folder), time.time()
         counts["worker_kills"] += 1
         world.say(f"worker kill {counts['worker_kills']}: {id} kept {kept} steps")
     for folder in jobs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from . import methods
@@ -174,11 +175,13 @@ def run_resume(options: argparse.Namespace) -> int:
 
 
 def run_work(options: argparse.Namespace) -> int:
-    from ..training.job import JobFolder
+    from ..training.job import JobFolder, first_process
 
     folder = JobFolder(options.job)
     folder.load()
     with folder.owned():  # before the long imports: whoever looks shall see the worker at once
+        if first_process():  # and not what a worker that was killed wrote last
+            folder.write_state(replace(folder.read_state(), phase="loading", message=""))
         from ..training.worker import PATIENCE_S, run_owned
 
         patience_s = PATIENCE_S if options.patience is None else options.patience

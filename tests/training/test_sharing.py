@@ -23,10 +23,11 @@ from small import (
     write_files,
 )
 
+from still_moving import cli
 from still_moving.demo.latents import decode_image
 from still_moving.training import preview, system, worker
 from still_moving.training.about import About
-from still_moving.training.job import JobFolder
+from still_moving.training.job import JobFolder, State
 from still_moving.training.supervisor import Supervisor
 from still_moving.training.worker import FINISHED, run_job
 
@@ -312,3 +313,13 @@ def test_the_worker_says_where_it_is(tmp_path, files):
     assert run_job(folder) == FINISHED
     assert int(folder.pid.read_text()) == os.getpid()
     assert worker.PATIENCE_S == 600
+
+
+def test_a_new_worker_is_loading_before_its_long_imports(monkeypatch, tmp_path, files):
+    """What a killed one wrote last, that it was running, must not stand while nothing runs yet."""
+    folder = new_job(tmp_path / "job", motion_recipe(), files)
+    folder.write_state(State("running", 0, 3, 10))
+    seen = []
+    monkeypatch.setattr(worker, "run_owned", lambda job, **_: seen.append(job.read_state()) or 0)
+    assert cli.main(["train", "work", str(folder.path)]) == 0
+    assert seen == [State("loading", 0, 3, 10)]
