@@ -5,7 +5,9 @@ from comfy_api.latest import ComfyExtension, io
 from . import folders, routes, train
 from .clips import FreezeClip, MeasureMotion
 from .context import ContextWindows
+from .invert import InvertClip
 from .motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule, MakeScaleSchedule
+from .motion_weights import ApplyMotionWeights
 from .shapes import LoadShapesWorld
 from .spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
 
@@ -14,11 +16,13 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyMotionModule,
     InjectCheckpoint,
     ApplyMotionAdapter,
+    ApplyMotionWeights,
     MakeScaleSchedule,
     ApplySpatialAdapter,
     ExportSpatialAdapter,
     FreezeClip,
     ContextWindows,
+    InvertClip,
     MeasureMotion,
     LoadShapesWorld,
     *train.NODES,

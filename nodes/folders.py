@@ -12,10 +12,12 @@ from ..demo import files
 MOTION_MODULES = "animatediff_models"  # names shared with other AnimateDiff packs
 MOTION_ADAPTERS = "animatediff_motion_lora"
 SPATIAL_ADAPTERS = "still_moving_adapters"
+MOTION_WEIGHTS = "still_moving_motion_weights"
+EMBEDDINGS = "embeddings"
 CHECKPOINTS = "checkpoints"
 LORAS = "loras"
 
-OURS = (MOTION_MODULES, MOTION_ADAPTERS, SPATIAL_ADAPTERS)
+OURS = (MOTION_MODULES, MOTION_ADAPTERS, SPATIAL_ADAPTERS, MOTION_WEIGHTS)
 DEMO = "demo: "  # before the names of the shapes world's files
 DEMO_FILES = {
     MOTION_MODULES: (files.MOTION_MODULE,),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from ..adapters.errors import UserError
 from . import system
 from .parse import parse
 
+Kind = Literal["motion", "spatial", "customize-a-video", "vmc", "newmove"]
 Policy = Literal["yield", "keep", "share"]
 ABOUT_FILE, PUBLISHED_FILE = "about.json", "published.json"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")  # no leading dot: those are not jobs
@@ -28,11 +29,12 @@ class About:
 
     id: str  # the folder's name
     name: str  # for people
-    kind: Literal["motion", "spatial"]
+    kind: Kind
     uid: str  # of the node that began it
     created: float  # seconds since 1970
     policy: Policy = "yield"  # how it shares the device with ComfyUI's queue
     publish: str = ""  # file that the finished adapter is copied to
+    others: dict[str, str] = field(default_factory=dict)  # more exports, by name, and their places
     uses: tuple[str, ...] = ()  # what was made for it and goes with the last job that uses it
 
     def write(self, folder: Path) -> None:
@@ -41,10 +43,14 @@ class About:
 
 @dataclass(frozen=True)
 class Published:
-    """The copy of a job's adapter. stamp: time and size of the export that it is a copy of."""
+    """The copy of a job's adapter. stamp: time and size of the export that it is a copy of.
+
+    others: where other exports went, by name.
+    """
 
     path: str = ""
     stamp: str = ""
+    others: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         atomic_write_text(folder / PUBLISHED_FILE, json.dumps(dataclasses.asdict(self)))

@@ -1,20 +1,37 @@
-"""What a recipe needs of memory before a step is taken: said before anything is trained."""
+"""What a recipe needs of memory before a step is taken: said before anything is trained.
+
+Counted from the files' layers by their names, so that ComfyUI's process need not build a network.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from ..adapters.checkpoint import UNetWeights
 from ..adapters.motion_module.checkpoint import MotionModule
-from .model import build_unet
 from .recipe import Recipe
-from .trainable import Trainable
 
 FP32 = 4  # bytes of a trained number, of its gradient, and of each of AdamW's two moments
 # CLIP's text encoder of SD1.5, in fp32, which only trained words keep on the device.
 TEXT_ENCODER = 123_060_480 * FP32
+_TEMPORAL_QKV = r".*\.attention_blocks\.\d+\.to_[qkv]\.weight"
+_SPATIAL_QKV = r".*\.attn[12]\.to_[qkv]\.weight"
+_TEMPORAL = r".*\.motion_modules\..*(?<!\.pe)"
+# The layers that a stage trains, by what the recipe calls them: by LoRA, and in full.
+_LORA = {
+    "temporal.qkv": _TEMPORAL_QKV,
+    "spatial.qkv": _SPATIAL_QKV,
+    "spatial.qkv+words": _SPATIAL_QKV,
+}
+_FULL = {
+    "temporal.qkv.full": _TEMPORAL_QKV,
+    "temporal.all": _TEMPORAL,
+    "temporal.all+kv": rf"{_TEMPORAL}|.*\.attn2\.to_[kv]\.weight",
+}
 
 
 @dataclass(frozen=True)
@@ -40,13 +57,17 @@ class Budget:
 def budget(
     weights: UNetWeights, motion: MotionModule, recipe: Recipe, index: int, dtype: torch.dtype
 ) -> Budget:
-    """The memory of one stage. dtype: of the frozen weights. Nothing is allocated for it."""
+    """The memory of one stage of a motion method. dtype: of the frozen weights.
+
+    Only shapes are read: the tensors may be on the "meta" device. Words are too few to count.
+    """
     stage = recipe.stages[index]
-    unet = build_unet(weights, motion, dtype, torch.device("meta"))
-    whole = sum(t.numel() for t in unet.state_dict().values())
-    trainable = Trainable(unet, stage, weights.layout, recipe.seed)
-    trained = sum(p.numel() for p in trainable.parameters.values())
-    frozen = whole - (trained if trainable.full else 0)
+    layers = dict(_layers(weights, motion))
+    full, lora = (re.compile(table.get(stage.train, "(?!)")) for table in (_FULL, _LORA))
+    in_full = sum(shape.numel() for name, shape in layers.items() if full.fullmatch(name))
+    pairs = sum(stage.rank * sum(shape) for name, shape in layers.items() if lora.fullmatch(name))
+    trained = in_full + pairs
+    frozen = sum(shape.numel() for shape in layers.values()) - in_full
     text = TEXT_ENCODER if stage.words and weights.base == "sd15" else 0
     return Budget(
         trained,
@@ -55,6 +76,18 @@ def budget(
         optimizer=2 * trained * FP32,
         average=trained * FP32 if recipe.ema else 0,
     )
+
+
+def _layers(weights: UNetWeights, motion: MotionModule) -> Iterator[tuple[str, torch.Size]]:
+    """Every tensor of the network: name and shape. Its position tables are its own."""
+    for name, tensor in weights.tensors.items():
+        yield name, tensor.shape
+    for name, tensor in motion.tensors.items():
+        if not name.endswith(".pe"):
+            yield name, tensor.shape
+        if name.endswith(".attention_blocks.0.to_q.weight"):  # one for all of a block's
+            rows = motion.info.max_frames
+            yield name.replace("to_q.weight", "pos_encoder.pe"), torch.Size((rows, len(tensor)))
 
 
 def _size(count: int) -> str:

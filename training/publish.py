@@ -20,6 +20,8 @@ def export_of(folder: JobFolder, job: Job) -> Path:
 def publish(folder: JobFolder, job: Job, about: About) -> Published:
     """Copy the adapter to where artists find it, once for each export; returns where it is.
 
+    What else the job has exported, such as trained words, goes to its own place with it.
+
     A file of that name that is not this job's own is left alone: the copy gets a number. Raises
     OSError when there is no room, and UserError when the job's record is damaged.
     """
@@ -27,15 +29,21 @@ def publish(folder: JobFolder, job: Job, about: About) -> Published:
     stamp = _stamp(export)
     if not about.publish or not stamp or stamp == done.stamp:
         return done
-    wanted = Path(about.publish)
-    target = Path(done.path) if done.path else _free_name(wanted)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made = Published(str(target), stamp)
-    if not done.path:
+    target = done.path or str(_free_name(Path(about.publish)))
+    others = {
+        name: done.others.get(name) or str(_free_name(Path(wanted)))
+        for name, wanted in about.others.items()
+        if (folder.exports / name).is_file()
+    }
+    if (target, others) != (done.path, done.others):
         # Before the copy: a copy that nobody remembers would get a brother with a number.
-        Published(str(target)).write(folder.path)
-    with atomic_path(target) as temporary:
-        shutil.copyfile(export, temporary)
+        Published(target, "", others).write(folder.path)
+    copies = {folder.exports / name: place for name, place in others.items()} | {export: target}
+    for source, place in copies.items():
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(Path(place)) as temporary:
+            shutil.copyfile(source, temporary)
+    made = Published(target, stamp, others)
     made.write(folder.path)
     return made
 

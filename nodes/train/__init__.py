@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from .generate import GenerateImages, GeneratePriorClips
+from .motion_clips import TrainMotionFromClips
 from .sets import ClipSet, ImageSet
 from .trainers import TrainMotionAdapter, TrainSpatialAdapter
 
@@ -13,4 +14,5 @@ NODES: list[type[io.ComfyNode]] = [
     GeneratePriorClips,
     TrainMotionAdapter,
     TrainSpatialAdapter,
+    TrainMotionFromClips,
 ]

@@ -20,6 +20,8 @@ from ...adapters.tensors import write_tensors
 from . import places
 
 PREFIX = "model.diffusion_model."
+TEXT_MODEL = "clip_l.transformer."  # before the text encoder's own names in ComfyUI's CLIP
+TEXT_PREFIX = "cond_stage_model.transformer."  # and in a checkpoint
 MARGIN = 64 * 2**20  # bytes that a full disk must still have for logs and checkpoints
 
 
@@ -53,20 +55,53 @@ def bake(model: ModelPatcher) -> Path:
     return path
 
 
+def bake_clip(clip: Any) -> Path:
+    """Write a CLIP's effective text encoder to ``weights/`` and return the file.
+
+    Raises UserError for a CLIP that is not SD1.5's, and where the disk is full.
+    """
+    tensors = {f"{TEXT_PREFIX}{name}": tensor for name, tensor in effective_text(clip)}
+    if not tensors:
+        raise UserError(
+            "clip",
+            f"a {type(clip.cond_stage_model).__name__}",
+            "the CLIP of an SD1.5 checkpoint",
+            "Connect the CLIP of the checkpoint that is trained for.",
+        )
+    path = places.weights() / f"{_content(tensors)}.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _need_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
+        write_tensors(path, tensors, {"made_by": "a training job's text encoder"})
+    return path
+
+
+def effective_text(clip: Any) -> Iterator[tuple[str, Tensor]]:
+    """(name from "text_model." on, weight) of SD1.5's text encoder with every patch applied."""
+    patcher: ModelPatcher = clip.patcher
+    for key, weight in patcher.model.state_dict().items():
+        name = key.removeprefix(TEXT_MODEL)
+        if name != key and name.startswith("text_model."):
+            backup = patcher.backup.get(key)
+            yield name, _effective(patcher, key, weight if backup is None else backup.weight)
+
+
 def effective_unet(model: ModelPatcher) -> Iterator[tuple[str, Tensor]]:
     """(LDM name, weight) with every patch applied, on the CPU, in the weights' own precision.
 
     Patches are computed in fp32 and rounded once.
     """
     for name, weight in host.unpatched_unet(model).items():
-        own = weight.detach().to("cpu")
-        patches = model.patches.get(f"{host.UNET}{name}")
-        if patches:
-            key = f"{host.UNET}{name}"
-            whole = own.to(torch.float32, copy=True)
-            patched: Any = comfy.lora.calculate_weight(patches, whole, key)
-            own = patched.to(own.dtype)
-        yield name, own.contiguous()
+        yield name, _effective(model, f"{host.UNET}{name}", weight)
+
+
+def _effective(patcher: ModelPatcher, key: str, weight: Tensor) -> Tensor:
+    own = weight.detach().to("cpu")
+    if patches := patcher.patches.get(key):
+        whole = own.to(torch.float32, copy=True)
+        patched: Any = comfy.lora.calculate_weight(patches, whole, key)
+        own = patched.to(own.dtype)
+    return own.contiguous()
 
 
 def _refuse(model: ModelPatcher) -> None:

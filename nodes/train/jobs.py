@@ -6,22 +6,21 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import folder_paths
 
-from ...training.about import About
+from ...training.about import About, Kind
 from ...training.job import Job
 from ...training.recipe import check_name
 from ...training.supervisor import Supervisor
-from .. import folders
 from . import places
 
 PACK = Path(__file__).resolve().parents[2]
-PUBLISH = {"motion": folders.MOTION_ADAPTERS, "spatial": folders.SPATIAL_ADAPTERS}
 
 # What the server gives, when there is one (nodes/routes.py): without it, jobs run and nobody looks.
 busy: Callable[[], bool] = lambda: False  # noqa: E731
@@ -54,18 +53,24 @@ def started(token: str) -> dict[str, Any] | None:
 
 
 def start(
-    kind: str, job: Job, token: str, uid: str, policy: Any, uses: tuple[Path, ...]
-) -> dict[str, Any]:
-    """Put a job into the queue; returns its view. The adapter will be published under its name."""
-    publish = Path(folder_paths.get_folder_paths(PUBLISH[kind])[0]) / f"{job.name}.safetensors"
+    kind: Kind, job: Job, token: str, uid: str, policy: Any, uses: tuple[Path, ...], folder: str,
+    others: Mapping[str, Path] = MappingProxyType({}),
+) -> dict[str, Any]:  # fmt: skip
+    """Put a job into the queue; returns its view.
+
+    folder: of ComfyUI's, where the adapter will be published under its name; others: more of the
+    job's exports, by their names, and where they go.
+    """
+    publish = Path(folder_paths.get_folder_paths(folder)[0]) / f"{job.name}.safetensors"
     about = About(
         id=new_id(job.name),
         name=job.name,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         uid=uid,
         created=time.time(),
         policy=policy,
         publish=str(publish),
+        others={name: str(path) for name, path in others.items()},
         uses=tuple(str(path) for path in uses),
     )
     view = supervisor().add(job, about)

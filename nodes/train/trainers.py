@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ...adapters.errors import UserError
+from ...training.about import Kind
 from ...training.job import Job
 from ...training.presets import PRESETS, make_recipe
 from ...training.recipe import Recipe
@@ -25,25 +26,27 @@ FileName = io.Custom("COMBO")
 POLICIES = ["yield", "keep", "share"]
 
 
+def whole(name: str, most: int, tooltip: str) -> io.Input:
+    """A number of the recipe; 0 is the preset's."""
+    text = f"{tooltip} 0: as the preset says."
+    return advanced(io.Int.Input(name, default=0, min=0, max=most, tooltip=text))
+
+
 def number_inputs(kind: str) -> list[io.Input]:
-    """What an artist may leave alone. 0 is the preset's number."""
-    paper = make_recipe(kind, "paper")
-    stage = paper.stages[0]
+    """What an artist may leave alone."""
+    stage = make_recipe(kind, "paper").stages[0]
+    return learning_inputs(
+        f"Optimizer steps; the paper's are {stage.steps}.",
+        f"Size of the adapter; the paper's is {stage.rank}.",
+        f"Learning rate; the paper's is {stage.lr:g}.",
+    )
 
-    def whole(name: str, most: int, tooltip: str) -> io.Input:
-        return advanced(
-            io.Int.Input(
-                name,
-                default=0,
-                min=0,
-                max=most,
-                tooltip=f"{tooltip} 0: as the preset says.",
-            )
-        )
 
+def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
+    """The numbers of every training. steps, rank, lr: what their tooltips say."""
     return [
-        whole("steps", 100_000, f"Optimizer steps; the paper's are {stage.steps}."),
-        whole("rank", 512, f"Size of the adapter; the paper's is {stage.rank}."),
+        whole("steps", 100_000, steps),
+        whole("rank", 512, rank),
         advanced(
             io.Float.Input(
                 "lr",
@@ -52,7 +55,7 @@ def number_inputs(kind: str) -> list[io.Input]:
                 max=0.1,
                 step=1e-5,
                 round=1e-7,
-                tooltip=f"Learning rate; the paper's is {stage.lr:g}. 0: as the preset says.",
+                tooltip=f"{lr} 0: as the preset says.",
             )
         ),
         whole("frames", 32, "Frames of a training clip. Fewer need less memory."),
@@ -111,10 +114,11 @@ def outputs() -> list[io.Output]:
     ]
 
 
-class _Trainer(io.ComfyNode):
-    """What both trainers share; upstream runs only when Train was pressed."""
+class Trainer(io.ComfyNode):
+    """What trainers share; upstream runs only when Train was pressed."""
 
-    KIND = ""
+    KIND: Kind
+    FOLDER: str  # where loaders look for the adapter
 
     @classmethod
     def hidden_inputs(cls) -> dict[str, Any]:
@@ -164,7 +168,8 @@ class _Trainer(io.ComfyNode):
             adapters=adapters,
         )
         uses = (checkpoint, *(path for made in sets.values() for path in made.uses))
-        return cls.begun(jobs.start(cls.KIND, job, cls.token(), cls.uid(), sharing, uses))
+        view = jobs.start(cls.KIND, job, cls.token(), cls.uid(), sharing, uses, cls.FOLDER)
+        return cls.begun(view)
 
     @classmethod
     def begun(cls, view: dict[str, Any]) -> io.NodeOutput:
@@ -210,10 +215,11 @@ def recipe_of(kind: str, preset: str, sets: list[CachedSet], numbers: dict[str, 
     return made
 
 
-class TrainMotionAdapter(_Trainer):
+class TrainMotionAdapter(Trainer):
     """MODEL, MOTION_MODULE and stills -> a job that trains a Motion Adapter."""
 
     KIND = "motion"
+    FOLDER = folders.MOTION_ADAPTERS
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -250,10 +256,11 @@ class TrainMotionAdapter(_Trainer):
         return cls.begin(model, motion_module, {"frames": training_set}, {}, **numbers)
 
 
-class TrainSpatialAdapter(_Trainer):
+class TrainSpatialAdapter(Trainer):
     """A customized MODEL, both sets and a Motion Adapter -> a job that trains a Spatial Adapter."""
 
     KIND = "spatial"
+    FOLDER = folders.SPATIAL_ADAPTERS
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -22,12 +22,14 @@ WIDTH, INDENT, GAP = 380, 40, 60
 WINDOW = {"width": 1280, "height": 1900}  # the tallest node with its neighbours
 MODULE, ADAPTER, LORA = "mm_sd_v15_v2.ckpt", "mm_sd_v15_v2_slider.safetensors", "my_dog_lora"
 CHECKPOINT, PLAIN, SPATIAL = "my_dog.safetensors", "v1-5-pruned.safetensors", "my_dog.safetensors"
+WEIGHTS = "pll_dance.safetensors"
 QUIET = {"Comfy.NodeBadge.NodeSourceBadgeMode": "None", "Comfy.Graph.CanvasInfo": False}
 NAMED_FILES = {  # empty ones, so that the pictures show the names an artist has
     "checkpoints": (CHECKPOINT, PLAIN),
     "animatediff_models": (MODULE,),
     "animatediff_motion_lora": (ADAPTER,),
     "still_moving_adapters": (SPATIAL,),
+    "still_moving_motion_weights": (WEIGHTS,),
 }
 DEMO_MODULE = "demo: shapes_motion_module.safetensors"
 
@@ -82,6 +84,7 @@ def scenes() -> dict[str, Scene]:
         },
         "InjectCheckpoint": after("InjectCheckpoint", checkpoint(PLAIN), checkpoint=CHECKPOINT),
         "ApplyMotionAdapter": after("ApplyMotionAdapter", moving(), file=ADAPTER, scale=-0.5),
+        "ApplyMotionWeights": after("ApplyMotionWeights", moving(), file=WEIGHTS, amount=0.8),
         "ScaleSchedule": after("ApplyMotionAdapter", schedule, "scale_schedule", file=ADAPTER),
         "ApplySpatialAdapter": after("ApplySpatialAdapter", moving(), file=SPATIAL),
         "ExportSpatialAdapter": after(
@@ -122,6 +125,9 @@ def training_scenes() -> dict[str, Scene]:
         widgets={"motion_adapter": ADAPTER, "name": SPATIAL.removesuffix(".safetensors")},
         inputs=both | {"customized_images": ("_images", 0), "natural_clips": ("_clips", 0)},
     )
+    inverted = coded("InvertClip", 330)
+    inverted["node"].inputs["model"] = ("moving", 0)
+    with_module = {"model": ("checkpoint", 0), "motion_module": ("_module", 0)}
     return {
         "ImageSet": coded("ImageSet", 330, **images),
         "ClipSet": coded("ClipSet", 370, **clips),
@@ -129,10 +135,7 @@ def training_scenes() -> dict[str, Scene]:
         "GeneratePriorClips": {
             "checkpoint": prior["checkpoint"],
             "_module": module,
-            "moving": ours(
-                "ApplyMotionModule",
-                inputs={"model": ("checkpoint", 0), "motion_module": ("_module", 0)},
-            ),
+            "moving": ours("ApplyMotionModule", inputs=with_module),
             "node": prior["node"],
         },
         "TrainMotionAdapter": {
@@ -140,6 +143,23 @@ def training_scenes() -> dict[str, Scene]:
             "checkpoint": checkpoint(PLAIN),
             "module": module,
             "node": motion,
+        },
+        "InvertClip": {
+            "checkpoint": inverted["checkpoint"],
+            "_module": module,
+            "moving": ours("ApplyMotionModule", inputs=with_module),
+            "node": inverted["node"],
+        },
+        "TrainMotionFromClips": {
+            "_clips": ours("ClipSet"),
+            "checkpoint": checkpoint(PLAIN),
+            "module": module,
+            "node": ours(
+                "TrainMotionFromClips",
+                widgets={"name": "my_cat_jumps", "prompt": "a ginger cat jumping on a sofa"}
+                | {"appearance": "a ginger cat on a sofa"},
+                inputs=both | {"clips": ("_clips", 0), "clip": ("checkpoint", 1)},
+            ),
         },
         "TrainSpatialAdapter": {
             "_clips": ours("ClipSet"),

@@ -10,7 +10,8 @@ from still_moving.nodes import NODES, folders
 folders.register()  # the nodes list its files
 SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in NODES)}
 PACK = "/extensions/ComfyUI-StillMoving"
-LISTS = ("file", "checkpoint", "motion_adapter", "sampler_name", "scheduler")  # of files, or core's
+LISTS = ("file", "checkpoint", "motion_adapter", "absorber_file")  # of files
+LISTS += ("sampler_name", "scheduler")  # core's
 
 
 def named(socket, **names: str) -> dict[str, str]:

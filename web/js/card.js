@@ -5,7 +5,13 @@ import { button, h, setText } from "./dom.js";
 import { createHeader, createMessage } from "./panel.js";
 import { ENDED } from "./store.js";
 
-const KINDS = { motion: "Motion Adapter", spatial: "Spatial Adapter" };
+const KINDS = {
+  motion: "Motion Adapter",
+  spatial: "Spatial Adapter",
+  "customize-a-video": "Customize-A-Video",
+  vmc: "VMC",
+  newmove: "NewMove",
+};
 const WHEN = { dateStyle: "medium", timeStyle: "short" };
 
 function createLog(readLog) {

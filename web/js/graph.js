@@ -2,7 +2,11 @@
 
 import { app } from "../../../scripts/app.js";
 
-const TRAINERS = new Set(["StillMovingTrainMotionAdapter", "StillMovingTrainSpatialAdapter"]);
+const TRAINERS = new Set([
+  "StillMovingTrainMotionAdapter",
+  "StillMovingTrainSpatialAdapter",
+  "StillMovingTrainMotionFromClips",
+]);
 const UID = "still_moving_uid";
 
 export const isTrainer = (node) => TRAINERS.has(node.comfyClass);

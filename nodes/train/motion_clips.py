@@ -1,0 +1,224 @@
+"""Train Motion from Clips: Customize-A-Video, VMC or NewMove, by the same button and jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.sd1_clip
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ...adapters import host
+from ...adapters.checkpoint import UNetWeights
+from ...adapters.errors import UserError
+from ...adapters.motion_module.attach import LoadedMotionModule
+from ...adapters.motion_module.checkpoint import LAYERS
+from ...adapters.motion_module.checkpoint import MotionModule as MotionFile
+from ...adapters.templates import module_shapes
+from ...training.budget import budget
+from ...training.cache.store import load_set
+from ...training.checks import check_recipe
+from ...training.job import Job
+from ...training.methods import METHODS
+from ...training.presets import PRESETS
+from ...training.recipe import Recipe
+from .. import folders
+from ..motion import CATEGORY, MotionModule
+from ..notices import warn
+from . import baking, jobs
+from .cached import CachedSet, TrainingSet
+from .motion_inputs import METHOD_NAMES, NO_FILE, artist_inputs, method_inputs
+from .trainers import Trainer, outputs
+
+
+class TrainMotionFromClips(Trainer):
+    """MODEL, MOTION_MODULE and clips -> a job that learns their motion."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingTrainMotionFromClips",
+            display_name="Train Motion from Clips",
+            category=CATEGORY,
+            description="Learns the motion of one clip, or what several share, in the background."
+            " Press Train; Run gives the newest file that is ready.",
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            inputs=[
+                io.Model.Input("model", lazy=True, tooltip="The plain model, as it was loaded."),
+                MotionModule.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
+                TrainingSet.Input(
+                    "clips",
+                    lazy=True,
+                    tooltip="From Clip Set: one clip, or 5 to 10 for NewMove, with captions.",
+                ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    lazy=True,
+                    tooltip="Of the model's checkpoint; reads prompt, appearance and words. Not"
+                    " needed without them.",
+                ),
+                TrainingSet.Input(
+                    "regularization",
+                    optional=True,
+                    lazy=True,
+                    tooltip="NewMove: other clips with captions, best real ones of the same kind:"
+                    " they keep other motions as they are.",
+                ),
+                *artist_inputs(),
+                *method_inputs(),
+            ],
+            outputs=outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any = None, motion_module: Any = None, clips: CachedSet | None = None,
+        clip: Any = None, regularization: CachedSet | None = None, **asked: Any,
+    ) -> io.NodeOutput:  # fmt: skip
+        if answer := cls.without_training():
+            return answer
+        assert clips is not None
+        method: Any = METHOD_NAMES[asked["method"]]
+        name = jobs.adapter_name(asked["name"])
+        recipe = recipe_of(method, asked, regularization is not None)
+        sets = sets_of(recipe, clips, regularization)
+        check_recipe(recipe, {role: load_set(made.folder) for role, made in sets.items()})
+        reads = reads_with_clip(recipe, model, clip)
+        notes = [baking.check(model), *memory_of(model, motion_module, recipe)]
+        if method == "newmove" and regularization is None:
+            notes.append("No regularization clips: motions like the new one may be lost.")
+        warn(cls, notes)
+        files = [baking.bake(model), *([baking.bake_clip(clip)] if reads else [])]
+        job = Job(
+            name=name,
+            recipe=recipe,
+            checkpoint=str(files[0]),
+            motion_module=str(motion_module.path.resolve()),
+            sets={role: str(made.folder) for role, made in sets.items()},
+            adapters=absorber_file(recipe, asked["absorber_file"]),
+            text_encoder=str(files[1]) if reads else "",
+            tokenizer=str(tokenizer()) if reads else "",
+        )
+        uses = (*files, *{path for made in sets.values() for path in made.uses})
+        place, words = folder_of(recipe), trained_words(job)
+        view = jobs.start(method, job, cls.token(), cls.uid(), asked["sharing"], uses, place, words)
+        return cls.begun(view)
+
+
+def sets_of(
+    recipe: Recipe, clips: CachedSet, regularization: CachedSet | None
+) -> dict[str, CachedSet]:
+    """The recipe's names for the sets that it uses."""
+    used = {source.set for stage in recipe.stages for source in stage.sources}
+    others = {} if regularization is None else {"regularization": regularization}
+    return {role: others.get(role, clips) for role in sorted(used)}
+
+
+def reads_with_clip(recipe: Recipe, model: ModelPatcher, clip: Any) -> bool:
+    """Whether the job has texts for CLIP to read. Raises UserError where there is no CLIP."""
+    stages = recipe.stages
+    texts = any(s.words or any(source.prompt for source in s.sources) for s in stages)
+    if not texts or host.layout_of(model)[1] == "shapes":  # which has words of its own
+        return False
+    if clip is None:
+        raise UserError(
+            "clip", "nothing", "the CLIP of the checkpoint, to read your words",
+            "Connect it, or leave prompt and appearance empty and describe in Clip Set.",
+        )  # fmt: skip
+    return True
+
+
+def recipe_of(method: str, asked: dict[str, Any], regularized: bool) -> Recipe:
+    """The method's recipe with an artist's wishes. Raises UserError for what does not fit."""
+    prompt, learns = asked["prompt"].strip(), asked["learns"]
+    chosen: dict[str, Any] = {"check_captions": asked["check_captions"]}
+    if method == "customize-a-video":
+        words = tuple(word.strip() for word in asked["words"].split(",") if word.strip())
+        with_words = asked["absorber"] in ("words", "both")
+        chosen |= {"caption": prompt, "appearance": asked["appearance"].strip()}
+        chosen |= {"absorber": asked["absorber"], "words": words if with_words else ()}
+        if asked["appearance_steps"]:
+            chosen["appearance_steps"] = asked["appearance_steps"]
+    elif method == "vmc":
+        chosen |= {"prompt": prompt, "loss": asked["loss"], "backward": asked["backward"]}
+        if learns != "auto":
+            chosen["sites"] = "temporal.qkv" if learns == "LoRA" else "temporal.qkv.full"
+    else:
+        chosen |= {"prompt": prompt, "token": asked["token"].strip()}
+        chosen |= {"regularization": regularized, "keys_values": asked["keys_values"]}
+        chosen["full"] = learns != "LoRA"
+    numbers = {name: asked[name] for name in ("steps", "rank", "lr", "frames", "seed")}
+    chosen |= {name: value for name, value in numbers.items() if value}
+    words_of = {"tier": asked["memory"], "dtype": asked["precision"]}
+    chosen |= {name: value for name, value in words_of.items() if value != "auto"}
+    return METHODS[method](**{**PRESETS[method][asked["preset"]], **chosen})
+
+
+def absorber_file(recipe: Recipe, name: str) -> dict[str, str]:
+    """The job's file for an absorber that no stage of its own trains."""
+    last = recipe.stages[-1]
+    if "appearance" not in last.use or len(recipe.stages) > 1:
+        return {}
+    if name == NO_FILE:
+        raise UserError(
+            "absorber_file", "none", "a LoRA for images, as absorber says",
+            "Choose one, or another absorber.",
+        )  # fmt: skip
+    return {"appearance": str(folders.path_of(folders.LORAS, name).resolve())}
+
+
+def folder_of(recipe: Recipe) -> str:
+    """The folder that loaders of the result look in."""
+    lora = recipe.stages[-1].train == "temporal.qkv"
+    return folders.MOTION_ADAPTERS if lora else folders.MOTION_WEIGHTS
+
+
+def trained_words(job: Job) -> dict[str, Path]:
+    """Exports with trained words, by name, and where ComfyUI's CLIP finds them.
+
+    A prompt names them with ``embedding:``, which ends at a space.
+    """
+    folder = Path(folder_paths.get_folder_paths(folders.EMBEDDINGS)[0])
+    endings = {"words": "", "spatial.qkv+words": " words"}
+    names = [
+        f"{job.name} {stage.name}{endings[stage.train]}.safetensors"
+        for stage in job.recipe.stages
+        if stage.train in endings
+    ]
+    return {name: folder / name.replace(" ", "_") for name in names}
+
+
+def tokenizer() -> Path:
+    """The folder of CLIP's words in this ComfyUI."""
+    return Path(comfy.sd1_clip.__file__).resolve().parent / "sd1_tokenizer"
+
+
+def memory_of(model: ModelPatcher, module: LoadedMotionModule, recipe: Recipe) -> list[str]:
+    """What each stage takes, in words."""
+    layout, base = host.layout_of(model)
+    weights = UNetWeights(host.unpatched_unet(model), layout, base, "", "")
+    info = module.info
+    shapes = module_shapes(
+        info.channels, LAYERS[info.channels], info.has_mid_block, info.max_frames
+    )
+    motion = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    files, dtype = (weights, MotionFile(info, motion, module.hash, module.name)), _dtype(recipe)
+    return [
+        f"Memory, {stage.name}: {budget(*files, recipe, i, dtype)}"
+        for i, stage in enumerate(recipe.stages)
+    ]
+
+
+def _dtype(recipe: Recipe) -> torch.dtype:
+    """Of the frozen weights, as the worker chooses it: training/memory.py."""
+    if recipe.dtype != "auto":
+        return getattr(torch, recipe.dtype)
+    if comfy.model_management.get_torch_device().type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

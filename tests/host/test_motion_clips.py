@@ -1,0 +1,306 @@
+"""Motion from clips in ComfyUI: trained from the node, put into a MODEL, and inverted clips."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import comfy.sd
+import comfy.sd1_clip
+import comfy.supported_models_base
+import folder_paths
+import pytest
+import torch
+import world
+from test_training import choices, ended
+from training_graph import NUMBERS, generating, motion_graph, node, pressed
+
+import nodes
+from still_moving import comfy_entrypoint
+from still_moving.adapters.embedding import load_embedding
+from still_moving.adapters.errors import UserError
+from still_moving.adapters.file import load_adapter
+from still_moving.adapters.learned_motion import apply_to_model
+from still_moving.adapters.motion import apply_motion_adapter
+from still_moving.adapters.motion_module.attach import apply_motion_module, load_motion_module
+from still_moving.adapters.motion_weights import (
+    MotionWeights,
+    MotionWeightsInfo,
+    apply_motion_weights,
+    is_temporal,
+    load_motion_weights,
+    save_motion_weights,
+)
+from still_moving.adapters.tensors import read_tensors, write_tensors
+from still_moving.demo import latents
+from still_moving.demo import world as shapes_world
+from still_moving.demo.files import BASE, MOTION_MODULE, WEIGHTS
+from still_moving.nodes import folders
+from still_moving.nodes.invert import InvertClip
+from still_moving.nodes.motion_weights import ApplyMotionWeights
+from still_moving.nodes.shapes_world import model as shapes
+from still_moving.nodes.shapes_world.pixels import ShapesVAE
+from still_moving.nodes.shapes_world.text import load_clip
+from still_moving.nodes.train import baking, motion_clips
+from still_moving.training.clip_text import read_clip_text
+
+PREFIX = shapes.CHECKPOINT_PREFIX
+STEPS, SCHEDULER = 20, "sgm_uniform"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    return asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
+
+
+def network() -> dict[str, torch.Tensor]:
+    """Every tensor of the shapes world's network by its file name, in fp32."""
+    image, _ = read_tensors(WEIGHTS / BASE)
+    motion, _ = read_tensors(WEIGHTS / MOTION_MODULE)
+    own = {k.removeprefix(PREFIX): t for k, t in image.items() if k.startswith(PREFIX)}
+    return {name: tensor.float() for name, tensor in {**own, **motion}.items()}
+
+
+def learned(form: str = "difference", **info) -> MotionWeights:
+    """As NewMove changes a network, at random."""
+    dice, before = torch.Generator().manual_seed(0), network()
+    names = [n for n in before if is_temporal(n) and not n.endswith(".pe")]
+    names += [n for n in before if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]
+    after = {n: before[n] + 0.03 * torch.randn(before[n].shape, generator=dice) for n in names}
+    made = MotionWeightsInfo("temporal.all+kv", form, "shapes", **info)  # type: ignore[arg-type]
+    return MotionWeights.between(made, before, after)
+
+
+def whole_files(tensors: dict[str, torch.Tensor], folder: Path):
+    """A MODEL of these tensors, loaded from files as any other."""
+    motion = {n: t for n, t in tensors.items() if is_temporal(n)}
+    image = {f"{PREFIX}{n}": t for n, t in tensors.items() if n not in motion}
+    write_tensors(folder / "motion.safetensors", motion, {})
+    write_tensors(folder / "image.safetensors", image, {})
+    module = load_motion_module(folder / "motion.safetensors")
+    return apply_motion_module(shapes.load_model(folder / "image.safetensors"), module)
+
+
+def test_at_zero_nothing_changes_at_one_it_is_the_trained_network(tmp_path):
+    moving, weights = world.moving(), learned()
+    before = world.sample(moving)
+    (off, none), (on, _) = (apply_to_model(moving, weights, a, "it") for a in (0.0, 1.0))
+    assert none == []
+    assert torch.equal(world.sample(off), before)
+    trained = world.sample(whole_files(apply_motion_weights(network(), weights, 1.0), tmp_path))
+    made = world.sample(on)
+    assert world.difference(made, trained) < 1e-5
+    assert world.difference(trained, before) > 0.05
+    assert torch.equal(world.sample(moving), before)  # no trace
+
+
+def test_both_forms_are_the_same_line_and_leave_loras_whole():
+    moving = world.moving()
+    adapted, _ = apply_motion_adapter(moving, world.motion_adapter(), 1.0, "a LoRA")
+    for amount in (0.5, 1.0):
+        made = [
+            world.sample(apply_to_model(adapted, learned(form), amount, "it")[0])
+            for form in ("difference", "whole")
+        ]
+        assert world.difference(*made) < 1e-4
+        alone = world.sample(apply_to_model(moving, learned(), amount, "it")[0])
+        assert world.difference(made[0], alone) > 0.01
+
+
+def test_stacked_motions_commute():
+    moving, one, two = world.moving(), world.motion_adapter(1), world.motion_adapter(2)
+    made = []
+    for order in ((one, two), (two, one)):
+        stacked = moving
+        for adapter in order:
+            stacked, _ = apply_motion_adapter(stacked, adapter, 1.0, "a motion")
+        made.append(world.sample(stacked))
+    assert world.difference(*made) < 1e-5
+
+
+def test_weights_of_another_network_are_refused_and_another_module_is_named():
+    other = learned(motion_module="0" * 64, motion_module_name="mm_other.ckpt")
+    _, (warning,) = apply_to_model(world.moving(), other, 0.5, "dance")
+    assert "mm_other.ckpt" in warning
+    assert MOTION_MODULE in warning
+    with pytest.raises(UserError, match="without a motion module"):
+        apply_to_model(world.plain(), other, 1.0, "dance")
+    lost = replace(other, tensors={"down_blocks.9.motion_modules.0.norm.bias": torch.ones(3)})
+    with pytest.raises(UserError, match=r"1 of 1 layers not there.*mm_other"):
+        apply_to_model(world.moving(), lost, 0.0, "dance")
+
+
+def test_the_node_finds_the_file_in_its_folder():
+    own = Path(folder_paths.get_folder_paths(folders.MOTION_WEIGHTS)[0])
+    own.mkdir(parents=True, exist_ok=True)
+    save_motion_weights(own / "dance.safetensors", learned())
+    folder_paths.filename_list_cache.clear()
+    assert folders.choices(folders.MOTION_WEIGHTS) == ["dance.safetensors"]
+    moving = world.moving()
+    (moved,) = ApplyMotionWeights.execute(moving, "dance.safetensors", 1.0).result
+    assert world.difference(world.sample(moved), world.sample(moving)) > 0.05
+    (own / "dance.safetensors").unlink()
+
+
+def real_clip() -> torch.Tensor:
+    """(frames, height, width, 3) of the shapes world."""
+    scene = shapes_world.all_scenes()[0]
+    frames = shapes_world.make_clip(scene, torch.Generator().manual_seed(0)).frames
+    return latents.enlarge(frames).movedim(1, -1)
+
+
+def generated(model, start: torch.Tensor, noise: bool = False) -> torch.Tensor:
+    """By KSampler (Advanced), with the settings that Invert Clip states."""
+    words = [[world.text(""), {}]]
+    latent = {"samples": torch.zeros_like(start) if noise else start}
+    (made,) = nodes.common_ksampler(
+        model, 0, STEPS, 1.0, "ddim", SCHEDULER, words, words, latent,
+        disable_noise=not noise, start_step=0, last_step=10_000, force_full_denoise=True,
+    )  # fmt: skip
+    return made["samples"]
+
+
+def test_an_inverted_clip_comes_back():
+    images = real_clip()
+    model, vae = world.moving(), ShapesVAE()
+    clip, error = vae.encode(images), {}
+    for refine in (0, 5):
+        start, settings = InvertClip.execute(
+            model, images, vae, load_clip(), "", STEPS, SCHEDULER, refine
+        ).result
+        assert f"steps {STEPS}" in settings
+        error[refine] = world.difference(generated(model, start["samples"]), clip)
+    chance = world.difference(generated(model, start["samples"], noise=True), clip)
+    assert error[5] < 0.02
+    assert error[5] < error[0] < chance
+
+
+def test_only_clips_on_a_model_that_moves_are_inverted():
+    images = real_clip()
+    rest = (ShapesVAE(), load_clip(), "", 2, SCHEDULER, 0)
+    with pytest.raises(UserError, match="no motion module"):
+        InvertClip.execute(world.plain(), images, *rest)
+    with pytest.raises(UserError, match="one frame"):
+        InvertClip.execute(world.moving(), images[:1], *rest)
+
+
+ASKED = NUMBERS | {
+    "prompt": "", "appearance": "", "token": "", "preset": "shapes world", "steps": 3, "name": "it",
+    "absorber": "lora", "words": "", "absorber_file": "none", "appearance_steps": 2,
+    "loss": "residual_cosine", "backward": False, "learns": "auto", "keys_values": True,
+    "check_captions": True,
+}  # fmt: skip
+WISHES = {
+    "Customize-A-Video": {
+        "absorber": "both", "words": "red, circle", "appearance": "red circle night",
+    },
+    "VMC": {"prompt": "circle left"},
+    "NewMove": {"prompt": "red circle pll night", "token": "pll"},
+}  # fmt: skip
+MADE = {
+    "Customize-A-Video": (folders.MOTION_ADAPTERS, "StillMovingApplyMotionAdapter"),
+    "VMC": (folders.MOTION_WEIGHTS, "StillMovingApplyMotionWeights"),
+    "NewMove": (folders.MOTION_WEIGHTS, "StillMovingApplyMotionWeights"),
+}
+
+
+def clips_graph(method: str, **asked) -> dict:
+    """Train Motion from Clips on what the base draws; the trainer's id is "train"."""
+    prompt = motion_graph(3, "unused", 1)
+    del prompt["train"]
+    inputs = ASKED | WISHES[method] | {"method": method, "name": f"my {method}"} | asked
+    if method == "NewMove":
+        words = "blue square up fog\ngreen triangle down sand"
+        prompt["others"] = generating("GeneratePriorClips", ["moving", 0], 2, words, frames=8)
+        inputs["regularization"] = ["others", 0]
+    prompt["train"] = node(
+        "TrainMotionFromClips", model=["world", 0], motion_module=["module", 0],
+        clips=["clips", 0], clip=["world", 2], **inputs,
+    )  # fmt: skip
+    return prompt
+
+
+@pytest.fixture(scope="module")
+def jobs(server) -> dict[str, dict]:
+    """A finished job of each method."""
+    begun = {
+        method: server.run(pressed(clips_graph(method), f"press {method}", method))["train"]
+        for method in WISHES
+    }
+    return {name: ended(server, out["still_moving_job"][0]) for name, out in begun.items()}
+
+
+@pytest.mark.parametrize("method", WISHES)
+def test_a_press_of_train_makes_what_loaders_offer(server, jobs, method):
+    job, (folder, loader) = jobs[method], MADE[method]
+    assert (job["phase"], job["step"]) == ("finished", 3), job["message"]
+    assert job["adapter"] == f"my {method}.safetensors"
+    assert job["adapter"] in choices(server, loader)
+    file, moving = server.base / "models" / folder / job["adapter"], world.moving()
+    if folder == folders.MOTION_ADAPTERS:
+        adapter = load_adapter(file, kind="motion")
+        assert adapter.info.steps == 3
+        moved, warnings = apply_motion_adapter(moving, adapter, 1.0, job["adapter"])
+    else:
+        weights = load_motion_weights(file)
+        assert (weights.info.steps, weights.info.token) == (3, WISHES[method].get("token", ""))
+        moved, warnings = apply_to_model(moving, weights, 1.0, job["adapter"])
+    assert warnings == []
+    assert world.difference(world.sample(moved), world.sample(moving)) > 1e-6
+
+
+def test_trained_words_lie_where_clip_looks_for_them(server, jobs):
+    assert jobs["Customize-A-Video"]["phase"] == "finished"
+    (file,) = (server.base / "models" / "embeddings").glob("*.safetensors")
+    assert " " not in file.name
+    assert load_embedding(file).words == ("red", "circle")
+
+
+def test_the_memory_is_said_before_it_is_taken(server, jobs):
+    log = server.log.read_text()
+    assert "Memory, appearance:" in log
+    assert log.count("Memory, motion:") >= 3
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "said"),
+    [
+        ("Customize-A-Video", {"words": "red"}, "words"),
+        ("Customize-A-Video", {"appearance": "red circle left night"}, "nothing about a motion"),
+        ("Customize-A-Video", {"absorber": "file"}, "absorber_file"),
+        ("VMC", {"prompt": "circle"}, "nothing about a motion"),
+        ("NewMove", {"token": "dance"}, "common word"),
+        ("NewMove", {"prompt": "red circle night"}, "no 'pll'"),
+        ("NewMove", {"name": "../out"}, "plain name"),
+        ("VMC", {"frames": 16}, "frames"),
+    ],
+)
+def test_what_would_spoil_a_training_is_said_before_it(server, method, asked, said):
+    before = len(server.get("/still_moving/jobs")["jobs"])
+    with pytest.raises(RuntimeError, match=said):
+        server.run(pressed(clips_graph(method, **asked), f"bad {method} {asked}", "bad"))
+    assert len(server.get("/still_moving/jobs")["jobs"]) == before
+
+
+def test_the_baked_text_encoder_reads_as_comfyuis():
+    size = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
+    config = {"clip_l_model_config": size | {"num_attention_heads": 2}}
+    cpu = torch.device("cpu")
+    target = comfy.supported_models_base.ClipTarget(
+        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel
+    )
+    options = {"load_device": cpu, "offload_device": cpu, "dtype": torch.float32}
+    clip = comfy.sd.CLIP(target, model_options=config | options)
+    dice = torch.Generator().manual_seed(0)
+    for name, weight in clip.cond_stage_model.named_parameters():
+        with torch.no_grad():
+            weight.copy_(0.1 * torch.randn(weight.shape, generator=dice) + ("norm" in name))
+    own = {k: t.clone() for k, t in clip.cond_stage_model.state_dict().items()}
+    key = "clip_l.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight"
+    change = torch.randn(own[key].shape, generator=dice)
+    clip.patcher.add_patches({key: ("diff", (change,))}, 0.5)  # as a LoRA on the CLIP
+    model = read_clip_text(baking.bake_clip(clip), motion_clips.tokenizer())
+    said = clip.encode_from_tokens(clip.tokenize("a red dog runs"))[0]
+    read = model.encode(model.pieces("a red dog runs"), {})
+    assert world.difference(read, said) < 1e-4
+    with pytest.raises(UserError, match=r"SD1\.5"):
+        baking.bake_clip(load_clip())
