@@ -34,8 +34,8 @@ class About:
     created: float  # seconds since 1970
     policy: Policy = "yield"  # how it shares the device with ComfyUI's queue
     publish: str = ""  # file that the finished adapter is copied to
-    others: dict[str, str] = field(default_factory=dict)  # more exports, by name, and their places
     uses: tuple[str, ...] = ()  # what was made for it and goes with the last job that uses it
+    others: dict[str, str] = field(default_factory=dict)  # more exports, by name, and their places
 
     def write(self, folder: Path) -> None:
         atomic_write_text(folder / ABOUT_FILE, json.dumps(dataclasses.asdict(self), indent=2))
