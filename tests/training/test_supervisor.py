@@ -251,14 +251,14 @@ def test_an_adapter_is_published_once_and_overwrites_nobody(place, tmp_path):
 def test_a_stopped_job_goes_on_and_publishes_under_its_own_name(place, tmp_path):
     target = tmp_path / "dog.safetensors"
     supervisor = place.supervisor()
-    add(supervisor, "a", steps=100, publish=str(target))
+    add(supervisor, "a", steps=500, publish=str(target))
     until(lambda: supervisor.view("a")["step"] > 3, "some steps")
     supervisor.command("a", "stop")
     assert reach(supervisor, "a", "stopped")["adapter"] == "dog.safetensors"
     assert supervisor.latest_finished("node")["id"] == "a"
     supervisor.command("a", "resume")
     reach(supervisor, "a", "finished")
-    until(lambda: target.read_text() == "dog at 100", "the newer copy")
+    until(lambda: target.read_text() == "dog at 500", "the newer copy")
     assert [p.name for p in tmp_path.glob("*.safetensors")] == ["dog.safetensors"]
     with pytest.raises(UserError, match="finished"):
         supervisor.command("a", "resume")
