@@ -196,7 +196,9 @@ def test_words_of_a_job_are_never_html(editor):
     editor.show(name=EVIL, message=EVIL, phase="failed")
     assert editor.panel().locator("b, .sm-message img").count() == 0
     assert EVIL in editor.panel().inner_text()
-    editor.sidebar().get_by_role("button", name="Log").click()
+    # Jobs of other tests may be listed beside it.
+    card = editor.sidebar().locator(".sm-card", has_text=EVIL)
+    card.get_by_role("button", name="Log").click()
     editor.page.get_by_text("<b>not bold</b>").wait_for()
     assert not editor.page.evaluate("window.harmed")
 
