@@ -88,6 +88,7 @@ class InvertClip(io.ComfyNode):
         return io.NodeOutput({"samples": start}, settings)
 
 
+@torch.no_grad()  # ComfyUI 0.3.64's samplers do not say it themselves
 def invert(
     model: Any, latents: Tensor, words: list, steps: int, scheduler: str, refine: int
 ) -> Tensor:
