@@ -34,8 +34,5 @@ def test_the_spatial_adapter_keeps_the_motion(customized, slider):
     assert motion(customized["still_moving"]) >= 0.8 * motion(slider["motion_slider_3"])
 
 
-@pytest.mark.xfail(
-    strict=False, reason="0.892 measured against injection's 0.913 with this sampler (16 prompts)"
-)
 def test_the_spatial_adapter_beats_injection(customized):
     assert fidelity(customized["still_moving"]) > fidelity(customized["injected"])
