@@ -6,14 +6,12 @@ MODEL's: ComfyUI puts both in before sampling and takes both out with the models
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from . import host
 from .errors import UserError
-from .file import UNKNOWN
+from .motion import other_module
 from .motion_module.attach import motion_patcher
 from .motion_weights import Form, MotionWeights
 
@@ -46,7 +44,8 @@ def apply_to_model(
     if amount != 0:
         _patch(patcher, motion, amount, weights.info.form)
         _patch(moved, {f"{host.UNET}{n}": t for n, t in image.items()}, amount, weights.info.form)
-    return moved, _mismatch(patcher.model, weights, name)
+    advice = "the motion may break. Load the one it was trained on."
+    return moved, other_module(patcher.model, weights.info, name, advice)
 
 
 def _patch(patcher: ModelPatcher, learned: dict[str, Tensor], amount: float, form: Form) -> None:
@@ -89,13 +88,3 @@ def _refuse_misfit(
 
 def _fits(learned: Tensor, weight: Tensor) -> bool:
     return learned.shape == weight.shape
-
-
-def _mismatch(motion: Any, weights: MotionWeights, name: str) -> list[str]:
-    trained = weights.info.motion_module
-    if UNKNOWN in (trained, motion.file_hash) or trained == motion.file_hash:
-        return []
-    return [
-        f"{name} was trained on the motion module {weights.info.motion_module_name}, this is"
-        f" {motion.file_name}: the motion may break. Load the one it was trained on."
-    ]

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from . import host
 from .errors import UserError
-from .file import UNKNOWN, Adapter
+from .file import UNKNOWN, Adapter, AdapterInfo
 from .low_rank import LowRank
 from .motion_module.attach import motion_patcher
+from .motion_weights import MotionWeightsInfo
 from .scale_schedule import ScaleSchedule
 
 KEY = "still_moving.motion_adapter"
@@ -42,7 +43,11 @@ def apply_motion_adapter(
             "Put Apply Motion Module before Apply Motion Adapter.",
         )
     fitting, missing = _fit(patcher.model, adapter, name)
-    warnings = _mismatch(patcher.model, adapter, name)
+    advice = (
+        "the scale may not do what it says. Load the one it was trained on,"
+        " or train a Motion Adapter for this one."
+    )
+    warnings = other_module(patcher.model, adapter.info, name, advice)
     if missing:
         warnings.append(
             f"{name}: {len(missing)} of {len(adapter.pairs)} layers are not in"
@@ -86,14 +91,16 @@ def _misfit(motion: Any, name: str, found: str) -> UserError:
     )
 
 
-def _mismatch(motion: Any, adapter: Adapter, name: str) -> list[str]:
-    trained = adapter.info.motion_module
+def other_module(
+    motion: Any, trained_on: AdapterInfo | MotionWeightsInfo, name: str, advice: str
+) -> list[str]:
+    """A warning where a file was trained on another motion module than the one that is loaded."""
+    trained = trained_on.motion_module
     if UNKNOWN in (trained, motion.file_hash) or trained == motion.file_hash:
         return []
     return [
-        f"{name} was trained on the motion module {adapter.info.motion_module_name}, this is"
-        f" {motion.file_name}: the scale may not do what it says. Load the one it was trained on,"
-        " or train a Motion Adapter for this one."
+        f"{name} was trained on the motion module {trained_on.motion_module_name}, this is"
+        f" {motion.file_name}: {advice}"
     ]
 
 

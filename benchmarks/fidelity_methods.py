@@ -72,6 +72,7 @@ class Bench:
         out.mkdir(parents=True, exist_ok=True)
         clips = write_natural_clips(out / "natural_clips", size.natural, seed=10)
         self.natural = self.cached(clips, "clips")
+        self.labs: dict[str, Lab] = {}
 
     def cached(self, folder: Path, kind: str) -> Path:
         side = world.SIZE * 8
@@ -84,11 +85,16 @@ class Bench:
         """Every method on every customization: a row for each clip."""
         rows: list[Row] = []
         for token in self.size.tokens:
-            lab = Lab(self, token)
+            lab = self.lab(token)
             tested = METHODS | (CHOICES if token in ("sks", "pll") else {})
             for method, way in tqdm(tested.items(), desc=token):
                 rows += self.remembered(f"{token}-{method}", partial(way, lab))
         return rows
+
+    def lab(self, token: str) -> Lab:
+        if token not in self.labs:
+            self.labs[token] = Lab(self, token)
+        return self.labs[token]
 
     def remembered(self, name: str, make: Callable[[], list[Row]]) -> list[Row]:
         """The rows of a finished part, made if they are not there yet."""
@@ -104,7 +110,7 @@ class Bench:
         return self.remembered("sweep", self._sweep)
 
     def _sweep(self) -> list[Row]:
-        lab = Lab(self, self.size.tokens[0])
+        lab = self.lab(self.size.tokens[0])
         motion = WEIGHTS / MOTION_ADAPTER
         base = world.spread(world.all_scenes(), self.size.sweep_prompts)
         styled = lab.scenes(self.size.sweep_prompts)

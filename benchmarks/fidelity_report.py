@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import platform
 import statistics
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from fidelity_methods import CHOICES, METHODS, SCALES, Bench, Row, Size, in_motion
-from results_page import put_section
+from results_page import commit, put_section
 
 from still_moving.adapters.tensors import read_tensors
 from still_moving.demo import show, world
@@ -90,14 +89,6 @@ def paired(rows: Sequence[Row], method: str, tokens: Sequence[str]) -> dict[str,
         ]
         made[name], made[f"{name}_error"] = mean(differences)
     return made
-
-
-def commit() -> str:
-    asked = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False,
-        cwd=Path(__file__).parent,
-    )  # fmt: skip
-    return asked.stdout.strip() or "unknown"
 
 
 def machine() -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results_page import commit, put_section
 from train_steps import SIZES, Way, pick_device
 
 HERE = Path(__file__).resolve().parent
@@ -65,21 +66,16 @@ def put_docs(page: Path, report: dict[str, Any]) -> None:
     from pack import load_pack
 
     load_pack()
-    from results_page import put_section
-
     put_section(page, "training speed", markdown(report))
 
 
 def about(card: bool, quick: bool) -> dict[str, Any]:
     """What a number is worth only together with."""
-    git = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
-    changed = subprocess.run([*git[:3], "status", "--porcelain"], capture_output=True, text=True)
     rates = {} if quick else {d: child({"rate": d})["tflops"] for d in ("float32", "bfloat16")}
     return {
         "device": torch.cuda.get_device_name() if card else processor(),
         "threads": torch.get_num_threads(),
-        "commit": commit + (" with changes" if changed.stdout.strip() else ""),
+        "commit": commit(),
         "torch": torch.__version__,
         "size": "tiny" if quick else "full" if card else "small",
         "tflops": rates,

@@ -19,6 +19,20 @@ MotionModule = io.Custom("MOTION_MODULE")
 Schedule = io.Custom("SCALE_SCHEDULE")
 
 
+def amount_input(tooltip: str) -> io.Float.Input:
+    """How much of another file's weights: 0 none, 1 all."""
+    return io.Float.Input(
+        "amount",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        round=0.01,
+        display_mode=io.NumberDisplay.slider,
+        tooltip=tooltip,
+    )
+
+
 class LoadMotionModule(io.ComfyNode):
     """A motion module's file -> MOTION_MODULE."""
 

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..adapters.learned_motion import apply_to_model
 from ..adapters.motion_weights import load_motion_weights
 from . import folders
-from .motion import CATEGORY
+from .motion import CATEGORY, amount_input
 from .notices import warn
 
 
@@ -33,16 +33,9 @@ class ApplyMotionWeights(io.ComfyNode):
                     tooltip="Motion weights from models/still_moving_motion_weights. May be"
                     " connected to Train Motion from Clips.",
                 ),
-                io.Float.Input(
-                    "amount",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.01,
-                    display_mode=io.NumberDisplay.slider,
-                    tooltip="1 is the motion as trained, 0 the model as it was, between them less"
-                    " of the motion and less of what came along with it.",
+                amount_input(
+                    "1 is the motion as trained, 0 the model as it was, between them less"
+                    " of the motion and less of what came along with it."
                 ),
             ],
             outputs=[io.Model.Output(display_name="model")],

@@ -15,7 +15,7 @@ from ..adapters.injection import inject_checkpoint
 from ..adapters.scale_schedule import ScaleSchedule
 from ..adapters.spatial import MODES, apply_spatial_adapter, export_spatial_adapter
 from . import folders
-from .motion import CATEGORY, Schedule
+from .motion import CATEGORY, Schedule, amount_input
 from .notices import warn
 
 
@@ -37,16 +37,9 @@ class InjectCheckpoint(io.ComfyNode):
                     options=folders.choices(folders.CHECKPOINTS),
                     tooltip="The customized SD1.5 checkpoint (DreamBooth, style, merge).",
                 ),
-                io.Float.Input(
-                    "amount",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    round=0.01,
-                    display_mode=io.NumberDisplay.slider,
-                    tooltip="1 is the customized checkpoint, 0 the model as it comes, between them"
-                    " a mixture: less of the look, more of the original motion.",
+                amount_input(
+                    "1 is the customized checkpoint, 0 the model as it comes, between them"
+                    " a mixture: less of the look, more of the original motion."
                 ),
             ],
             outputs=[io.Model.Output(display_name="model")],

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import torch
@@ -16,6 +18,7 @@ from real_size import write_random
 from small_files import MODULE_SHAPES, PREFIX, UNET_SHAPES, random_tensors, shapes_unet
 from torch import Tensor
 
+from still_moving import cli
 from still_moving.adapters.checkpoint import UNetWeights
 from still_moving.adapters.file import Adapter, load_adapter, save_adapter
 from still_moving.adapters.low_rank import LowRank
@@ -228,3 +231,14 @@ def wait_for(truth: Callable[[], bool], child: subprocess.Popen[str], what: str)
             raise AssertionError(f"ended before {what}: {child.communicate()}")
         assert time.monotonic() < deadline, f"waited too long for {what}"
         time.sleep(0.02)
+
+
+def main(*arguments: object) -> tuple[int, str]:
+    """(exit code, standard output) of a command in this process."""
+    out = StringIO()
+    with redirect_stdout(out):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(str(stop.code))
+    return code, out.getvalue()

@@ -2,13 +2,12 @@
 
 import json
 import sys
-from contextlib import redirect_stdout
-from io import StringIO
 
 import pytest
 import torch
 from PIL import Image
 from small import (
+    main,
     motion_recipe,
     new_job,
     random_motion_adapter,
@@ -17,7 +16,6 @@ from small import (
     write_files,
 )
 
-from still_moving import cli
 from still_moving.adapters.errors import UserError
 from still_moving.adapters.file import Adapter, load_adapter, save_adapter
 from still_moving.adapters.tensors import read_tensors, write_tensors
@@ -37,17 +35,6 @@ HELP = [
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     return write_files(tmp_path_factory.mktemp("files"))
-
-
-def main(*arguments: object) -> tuple[int, str]:
-    """(exit code, standard output) of a command in this process."""
-    out = StringIO()
-    with redirect_stdout(out):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(str(stop.code))
-    return code, out.getvalue()
 
 
 @pytest.mark.parametrize("words", HELP, ids=" ".join)

@@ -1,13 +1,9 @@
 """``train customize-a-video | vmc | newmove | invert`` from end to end, and what they refuse."""
 
-from contextlib import redirect_stdout
-from io import StringIO
-
 import pytest
 from reference_clips import WORDS, clips, write_sets
-from small import FRAMES, write_files, write_set
+from small import FRAMES, main, write_files, write_set
 
-from still_moving import cli
 from still_moving.adapters.file import load_adapter
 from still_moving.adapters.motion_weights import load_motion_weights
 from still_moving.training.inversion import load_start
@@ -19,16 +15,6 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     stills = write_set(folder / "stills", clips("red circle left night", frames=1))
     return {**write_files(folder), **write_sets(folder), "stills": stills}
-
-
-def main(*arguments: object) -> tuple[int, str]:
-    out = StringIO()
-    with redirect_stdout(out):
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(str(stop.code))
-    return code, out.getvalue()
 
 
 def job_words(files, *more: object) -> list[object]:

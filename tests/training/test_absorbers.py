@@ -46,14 +46,7 @@ from still_moving.training.sites import TemporalSwitch
 from still_moving.training.stages import export_path, stage_inputs, text_model
 from still_moving.training.worker import FINISHED, USER_ERROR, run_job
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

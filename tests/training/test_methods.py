@@ -40,14 +40,7 @@ from still_moving.training.recipe import Recipe
 from still_moving.training.state import load_checkpoint
 from still_moving.training.worker import FINISHED, run_job
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -39,13 +39,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     return write_files(tmp_path_factory.mktemp("files"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums depend on the number of threads; child processes have one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def launch(job: JobFolder) -> subprocess.Popen[str]:
