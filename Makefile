@@ -4,7 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 OLD_FRONTEND := 1.27.10# what ComfyUI 0.3.64 asks for; the tests' browser looks at it
 
-.PHONY: help demo test check weights workflows tour fidelity bench-train clean
+.PHONY: help demo test check weights motions workflows tour fidelity motion-benchmark \
+	bench-train clean
 
 help:
 	@echo "make demo     train both adapters on a tiny world, write clips and numbers to demo/out"
@@ -14,8 +15,10 @@ help:
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
 	@echo "make tour       train from the page, with a picture of each stage"
 	@echo "make fidelity   who is true to a customization and still moves (about 45 minutes)"
+	@echo "make motion-benchmark  who learns a motion from a clip or a few (about an hour)"
 	@echo "make bench-train  training speed against a plain loop: full size on a card, small on a CPU"
 	@echo "make weights  train the tiny world itself from nothing (about two hours on two cores)"
+	@echo "make motions  train what the examples of motion from clips ship (a few minutes)"
 
 demo: $(VENV)/ready
 	$(RUN) . demo
@@ -30,6 +33,9 @@ check: $(VENV)/ready
 
 weights: $(VENV)/ready
 	$(RUN) . demo --train-world
+
+motions: $(VENV)/ready
+	$(RUN) . demo --train-motions
 
 workflows: $(VENV)/ready
 	$(RUN) tests/host/convert.py
@@ -49,6 +55,9 @@ $(VENV)/ready: requirements.txt requirements-dev.txt
 
 fidelity: $(VENV)/ready
 	$(RUN) benchmarks/fidelity.py
+
+motion-benchmark: $(VENV)/ready
+	$(RUN) benchmarks/motion.py
 
 bench-train: $(VENV)/ready
 	$(RUN) benchmarks/train.py --docs docs/results.md

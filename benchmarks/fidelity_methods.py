@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from rows import Row, cached, remembered
 from tqdm import tqdm
 
 from still_moving.adapters.checkpoint import read_unet
@@ -23,9 +23,6 @@ from still_moving.demo.evaluate import Clips, Network, sample_stills
 from still_moving.demo.files import BASE, CUSTOMIZED, MOTION_ADAPTER, MOTION_MODULE, WEIGHTS
 from still_moving.demo.measure import measure
 from still_moving.demo.train_world import customization_stills, customize
-from still_moving.training.cache.build import build_set
-from still_moving.training.cache.encoders import ShapesEncoder
-from still_moving.training.cache.options import CacheOptions
 from still_moving.training.job import Job, JobFolder
 from still_moving.training.recipe import Recipe, Source, spatial_adapter
 from still_moving.training.worker import pick_device, run_job
@@ -61,9 +58,6 @@ class Way(NamedTuple):
     adapter: Path | None = None
 
 
-Row = dict[str, Any]  # a clip: who made it, of what, and its measures
-
-
 class Bench:
     """All customizations, in one folder."""
 
@@ -75,11 +69,8 @@ class Bench:
         self.labs: dict[str, Lab] = {}
 
     def cached(self, folder: Path, kind: str) -> Path:
-        side = world.SIZE * 8
-        options = CacheOptions(kind=kind, width=side, height=side, frames=world.FRAMES)
         target = self.out / "cache" / f"{folder.parent.name}-{folder.name}"
-        build_set(folder, target, ShapesEncoder(), options, progress=False)
-        return target
+        return cached(folder, kind, target)
 
     def run(self) -> list[Row]:
         """Every method on every customization: a row for each clip."""
@@ -97,13 +88,7 @@ class Bench:
         return self.labs[token]
 
     def remembered(self, name: str, make: Callable[[], list[Row]]) -> list[Row]:
-        """The rows of a finished part, made if they are not there yet."""
-        path = self.out / "rows" / f"{name}.json"
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            rows = make()
-            path.write_text(json.dumps(rows), encoding="utf-8")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return remembered(self.out / "rows" / f"{name}.json", make)
 
     def sweep(self) -> list[Row]:
         """Motion at each scale of the Motion Adapter, without and with a Spatial Adapter."""

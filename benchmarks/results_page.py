@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from still_moving.demo.show import plt
+
+COLOURS = ("#2a6fdb", "#d9622b", "#3f9b57")
 
 
 def put_section(page: Path, name: str, text: str) -> None:
@@ -28,3 +33,35 @@ def commit() -> str:
         for asked in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"])
     )
     return (name or "unknown") + (" with changes" if changed else "")
+
+
+def bars(
+    path: Path,
+    groups: Mapping[str, Mapping[str, Mapping[str, float]]],
+    titles: Mapping[str, str],
+    names: Sequence[str],
+) -> None:
+    """A panel a measure, a row a method, a bar a group, with standard errors.
+
+    groups: group to method to measure; titles: of the measures.
+    """
+    size = (3.25 * len(titles), 1 + 0.36 * len(names))
+    figure, axes = plt.subplots(1, len(titles), figsize=size, layout="constrained")
+    thick = 0.76 / len(groups)
+    for axis, (measure, title) in zip(axes, titles.items(), strict=True):
+        for number, (group, values) in enumerate(groups.items()):
+            axis.barh(
+                [i + (number - (len(groups) - 1) / 2) * thick for i in range(len(names))],
+                [values[name][measure] for name in names],
+                thick,
+                xerr=[values[name][f"{measure}_error"] for name in names],
+                color=COLOURS[number % len(COLOURS)],
+                label=group,
+            )
+        axis.set(title=title, yticks=range(len(names)))
+        axis.set_yticklabels(names if axis is axes[0] else [])
+        axis.invert_yaxis()
+        axis.grid(axis="x", alpha=0.3)
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

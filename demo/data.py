@@ -29,13 +29,19 @@ def write_stills(folder: Path, stills: Tensor, scenes: Sequence[Scene]) -> Path:
 
 
 def write_natural_clips(folder: Path, count: int, seed: int) -> Path:
-    """Lossless animated WebP files and captions: footage in the base looks."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Footage in the base looks."""
     generator = torch.Generator().manual_seed(seed)
-    chosen = world.spread(world.all_scenes(), count)
-    for i, scene in enumerate(chosen):
-        first, *rest = to_images(world.footage(world.make_clip(scene, generator).frames))
+    scenes = world.spread(world.all_scenes(), count)
+    clips = [world.footage(world.make_clip(scene, generator).frames) for scene in scenes]
+    return write_clips(folder, clips, [scene.prompt for scene in scenes])
+
+
+def write_clips(folder: Path, clips: Sequence[Tensor], captions: Sequence[str]) -> Path:
+    """Lossless animated WebP files and captions. clips: (frames, 3, h, w) world pixels each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (clip, caption) in enumerate(zip(clips, captions, strict=True)):
+        first, *rest = to_images(clip)
         path = folder / f"{i:03d}.webp"
         first.save(path, save_all=True, append_images=rest, lossless=True, duration=125, loop=0)
-        path.with_suffix(".txt").write_text(scene.prompt, encoding="utf-8")
+        path.with_suffix(".txt").write_text(caption, encoding="utf-8")
     return folder

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from ..adapters.checkpoint import read_unet
 from ..adapters.file import load_adapter
+from ..adapters.image_lora import merge_image_lora
 from ..adapters.motion_module.checkpoint import read_motion_module
+from ..adapters.motion_weights import load_motion_weights
+from ..training.inversion import with_motion
 from ..training.model import build_unet
 from ..training.sampling import denoise, sample_clips
 from ..training.sites import load_motion_adapter, load_spatial_adapter, set_motion_scale
@@ -73,9 +76,16 @@ class Network:
         *,
         motion_adapter: Path | None = None,
         spatial_adapter: Path | None = None,
+        motion_weights: Path | None = None,
+        image_lora: Path | None = None,
     ):
         weights = read_unet(checkpoint)
         motion = read_motion_module(WEIGHTS / MOTION_MODULE)
+        if motion_weights is not None:
+            learned = load_motion_weights(motion_weights)
+            weights, motion = with_motion(weights, motion, learned, str(motion_weights))
+        if image_lora is not None:
+            weights = merge_image_lora(weights, image_lora)
         self.unet: UNetMotionModel = build_unet(weights, motion, torch.float32, device)
         if motion_adapter is not None:
             adapter = load_adapter(motion_adapter, kind="motion")
@@ -93,7 +103,12 @@ class Network:
         """One clip a scene. motion_scale: of the Motion Adapter, where there is one."""
         if motion_scale is not None:
             set_motion_scale(self.unet, motion_scale)
-        words = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes])
+        frames = self.frames([scene.prompt for scene in scenes], seeds)
+        return Clips(frames, [measure(f, s) for f, s in zip(frames, scenes, strict=True)])
+
+    def frames(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
+        """One clip a prompt: (n, frames, 3, SIZE, SIZE) in 0..1."""
+        words = torch.stack([latents.encode_prompt(prompt) for prompt in prompts])
         size = (latents.CHANNELS, world.FRAMES, world.SIZE, world.SIZE)
         empty = latents.encode_prompt("")
         # In small batches: what does not fit the processor's cache takes several times as long.
@@ -107,11 +122,9 @@ class Network:
                 steps=STEPS,
                 cfg=CFG,
             )
-            for i in range(0, len(scenes), BATCH)
+            for i in range(0, len(prompts), BATCH)
         ]
-        made = torch.cat(parts)
-        frames = latents.decode_world(made.transpose(1, 2))
-        return Clips(frames, [measure(f, s) for f, s in zip(frames, scenes, strict=True)])
+        return latents.decode_world(torch.cat(parts).transpose(1, 2))
 
 
 def sample_stills(

@@ -1,0 +1,96 @@
+"""What the motion benchmark shows to the methods, asks of them, and sees in their clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from still_moving.demo import world
+from still_moving.demo.data import write_clips
+from still_moving.demo.measure import match
+from still_moving.demo.reference import MOTIONS, SCENE, reference_clip
+from still_moving.demo.world import Scene
+
+TOKEN = "ohwx"  # the rare word that NewMove gives a motion
+APPEARANCE = "red circle night"  # the reference's prompt without its motion
+INVARIANT = "circle right"  # without its look and place: VMC's prompt
+# What the reference clips show; nothing that is asked for has any of it.
+SHOWN = {"colour": ("red", "green"), "shape": ("circle",), "look": ("night", "forest")}
+ASKED = {"colour": ("blue", "yellow"), "shape": ("square", "triangle"), "look": ("sand", "fog")}
+WORST = -1.0  # of the trajectory match, where a shape was not found in every frame
+
+
+def write_reference(folder: Path, motion: str) -> Path:
+    """The one clip of Customize-A-Video and VMC."""
+    return write_clips(folder, [reference_clip(motion).frames], [SCENE.prompt])
+
+
+def write_several(folder: Path, motion: str, count: int) -> Path:
+    """NewMove's clips: other colours and looks, anywhere on the stage; all say the token."""
+    generator = torch.Generator().manual_seed(3)
+    scenes = [
+        Scene(SHOWN["colour"][i % 2], "circle", "right", SHOWN["look"][i // 2 % 2])
+        for i in range(count)
+    ]
+    places = torch.rand(count, 2, generator=generator).tolist()
+    clips = [reference_clip(motion, *which).frames for which in zip(scenes, places, strict=True)]
+    return write_clips(folder, clips, [prompt_of(scene, TOKEN) for scene in scenes])
+
+
+def prompt_of(scene: Scene, motion: str) -> str:
+    """A scene's prompt with another word for its motion."""
+    return f"{scene.colour} {scene.shape} {motion} {scene.look}"
+
+
+def asked_scenes() -> list[Scene]:
+    return [
+        Scene(colour, shape, "right", look)
+        for look in ASKED["look"]
+        for shape in ASKED["shape"]
+        for colour in ASKED["colour"]
+    ]
+
+
+def observe(frames: Tensor, asked: Scene, motion: str) -> dict[str, Any]:
+    """What a clip shows. frames: (frames, 3, SIZE, SIZE) in 0..1.
+
+    trajectory_match: 1 - RMS(path - reference) / RMS(reference), both around their own centre: 1
+    is the reference's motion anywhere on the stage, 0 as far from it as a clip that stands still.
+    accuracy: the asked colour, shape and look, all three. leakage: the share of the three that
+    the reference clips show instead. speed: mean length of a step, px per frame.
+    """
+    seen, path = find(frames)
+    parts = ("colour", "shape", "look")
+    return {
+        "trajectory_match": trajectory_match(path, MOTIONS[motion](len(frames))),
+        "accuracy": float(all(getattr(seen, p) == getattr(asked, p) for p in parts)),
+        "leakage": sum(getattr(seen, p) in SHOWN[p] for p in parts) / len(parts),
+        "speed": float((path[1:] - path[:-1]).norm(dim=1).mean()),
+        "path": [[round(float(v), 2) for v in point] for point in path],
+    }
+
+
+def find(frames: Tensor) -> tuple[Scene, Tensor]:
+    """The scene of the base world that is nearest over the whole clip, and (frames, 2) where."""
+    best: tuple[float, Scene, Tensor] | None = None
+    for look in world.BASE_LOOKS:
+        errors, positions = match(frames, look)
+        scenes = world.all_scenes((look,))
+        number = int(errors.mean(0).argmin())
+        error = float(errors[:, number].mean())
+        if best is None or error < best[0]:
+            nearest = positions[torch.arange(len(frames)), errors.argmin(1)]
+            best = error, scenes[number], nearest
+    assert best is not None
+    return best[1], best[2]
+
+
+def trajectory_match(path: Tensor, reference: Tensor) -> float:
+    """path, reference: (frames, 2); where each lies does not count."""
+    path, reference = path - path.mean(0), reference - reference.mean(0)
+    off = (path - reference).square().sum(1).mean().sqrt()
+    size = reference.square().sum(1).mean().sqrt()
+    return max(WORST, float(1 - off / size))

@@ -1,0 +1,99 @@
+"""The motion benchmark's sums: what counts as the same motion, and what as leakage."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from still_moving.demo import world
+from still_moving.demo.reference import MOTIONS, SCENE, SPEED, reference_clip
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    sys.path.append(str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_a_reference_stays_on_the_stage_at_a_speed_the_base_knows(motion):
+    clip = reference_clip(motion, place=(0.0, 1.0))
+    assert clip.positions.min() >= world.MARGIN - 1e-4
+    assert clip.positions.max() <= world.SIZE - world.MARGIN + 1e-4
+    steps = (clip.positions[1:] - clip.positions[:-1]).norm(dim=1)
+    assert steps.max() <= SPEED + 1e-4
+    assert clip.frames.max() <= world.EXPOSURE
+
+
+@pytest.mark.parametrize("motion", MOTIONS)
+def test_the_same_motion_elsewhere_matches_and_a_still_does_not(motion):
+    from motion_world import observe
+
+    scene = world.Scene("blue", "square", "right", "sand")
+    seen = observe(reference_clip(motion, scene, (0.9, 0.2)).frames, scene, motion)
+    assert seen["trajectory_match"] > 0.9
+    assert seen["accuracy"] == 1
+    assert seen["leakage"] == 0
+    still = reference_clip(motion, scene).frames[:1].expand(world.FRAMES, -1, -1, -1)
+    assert observe(still, scene, motion)["trajectory_match"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_reference_itself_leaks_everything():
+    from motion_world import observe
+
+    asked = world.Scene("blue", "square", "right", "sand")
+    seen = observe(reference_clip("zigzag").frames, asked, "zigzag")
+    assert seen["leakage"] == 1
+    assert seen["accuracy"] == 0
+
+
+def test_a_straight_line_is_none_of_the_motions():
+    from motion_world import trajectory_match
+
+    time = torch.arange(world.FRAMES)
+    line = torch.stack([0.9 * time, 0 * time], 1)
+    # The nearest of them pauses on its way; it bounds what the base can reach by itself.
+    assert {m: trajectory_match(line, MOTIONS[m]()) < 0.75 for m in MOTIONS} == dict.fromkeys(
+        MOTIONS, True
+    )
+
+
+def test_nothing_that_is_asked_for_was_shown():
+    from motion_world import ASKED, SHOWN, asked_scenes
+
+    assert all(not set(ASKED[part]) & set(SHOWN[part]) for part in SHOWN)
+    assert {getattr(SCENE, part) in SHOWN[part] for part in SHOWN} == {True}
+    assert len(set(asked_scenes())) == 8
+
+
+def test_every_method_and_every_ablation_is_there():
+    from motion_methods import FULL, METHODS, recipe_of
+
+    made = {n: recipe_of(m, FULL) for n, m in METHODS.items() if m.kind}
+    last = {name: recipe.stages[-1] for name, recipe in made.items()}
+    assert [len(made[f"Customize-A-Video: {a}"].stages) for a in ("LoRA", "words", "both")] == [
+        2, 2, 2,
+    ]  # fmt: skip
+    assert len(made["temporal LoRA"].stages) == 1
+    losses = {last[f"VMC{of}"].loss for of in ("", ": l2", ": plain loss", ": as its code")}
+    assert len(losses) == 4
+    assert last["VMC: spatial layers"].train == "spatial.qkv"
+    assert last["NewMove"].train == "temporal.all+kv"
+    assert last["NewMove: temporal alone"].train == "temporal.all"
+    assert last["NewMove: LoRA"].train == "temporal.qkv"
+    assert last["NewMove: even timesteps"].coarse == 0 < last["NewMove"].coarse
+    assert len(last["NewMove: no regularization"].sources) == 1
+    assert METHODS["NewMove: generated clips"].generated
+
+
+def test_clips_that_agree_have_no_diversity():
+    from motion_methods import diversity
+
+    clip = torch.rand(2, 3, 4, 4)
+    assert diversity(torch.stack([clip, clip])) == 0
+    assert diversity(torch.stack([clip, 1 - clip, clip])) > 0
+    assert diversity(clip[None]) == 0
