@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,32 @@ from still_moving.demo.show import plt
 
 TITLES = {
     "trajectory_match": "trajectory match",
-    "accuracy": "right look",
+    "thing": "right shape and colour",
+    "background": "right background",
     "leakage": "leakage",
     "diversity": "diversity",
 }
 MEASURES = tuple(TITLES)
 CLIP = ("motion", "scene", "seed")  # what names a clip to make
-PICTURES = ("motion.png", "motion_paths.png", "motion.gif")
+PICTURES = ("motion.png", "motion_paths.png", "motion.gif", "motion_ablations.png")
 
 
 def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
     """Everything that is reported, as plain JSON."""
 
-    def of(some: Sequence[Row]) -> dict[str, dict[str, float]]:
-        return {m: means((r for r in some if r["method"] == m), MEASURES) for m in METHODS}
+    def of(some: Sequence[Row], names: Iterable[str]) -> dict[str, dict[str, float]]:
+        return {m: means((r for r in some if r["method"] == m), MEASURES) for m in names}
 
+    by_motion = {m: [r for r in rows if r["motion"] == m] for m in size.motions}
     return {
         "commit": commit(),
         "machine": machine(),
         "size": {"motions": size.motions, "clips": size.prompts * size.seeds},
-        "methods": of(rows),
-        "by_motion": {m: of([r for r in rows if r["motion"] == m]) for m in size.motions},
+        "methods": of(rows, MAIN),
+        "by_motion": {motion: of(some, MAIN) for motion, some in by_motion.items()},
+        "ablations": of(by_motion[size.motions[0]], METHODS),
         "against": {
-            other: {m: paired(rows, m, other, MEASURES, CLIP) for m in METHODS if m != other}
+            other: {m: paired(rows, m, other, MEASURES, CLIP) for m in MAIN if m != other}
             for other in ("base", PLAIN)
         },
     }
@@ -47,7 +50,8 @@ def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------ pictures
 def draw(out: Path, rows: Sequence[Row], found: dict[str, Any], size: Size) -> None:
-    bars(out / "motion.png", found["by_motion"], TITLES, list(METHODS))
+    bars(out / "motion.png", found["by_motion"], TITLES, MAIN)
+    bars(out / "motion_ablations.png", {size.motions[0]: found["ablations"]}, TITLES, list(METHODS))
     _paths(out / "motion_paths.png", rows, size.motions)
     _clips(out, size.motions)
 
@@ -107,8 +111,9 @@ def write(page: Path, out: Path, found: dict[str, Any]) -> None:
         "",
     ]
     for other, differences in found["against"].items():
-        chosen = {name: differences[name] for name in MAIN if name in differences}
-        lines += [f"**Less {other}**, same prompt and seed", "", *table(chosen, TITLES), ""]
+        lines += [f"**Less {other}**, same prompt and seed", "", *table(differences, TITLES), ""]
+    lines += [f"**Ablations** ({size['motions'][0]} alone)", ""]
+    lines += [*table(found["ablations"], TITLES), ""]
     lines += [f"![{name}](pictures/{name})" for name in PICTURES]
     put_section(page, "motion", "\n".join(lines))
 
@@ -120,6 +125,6 @@ def _by_motion(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
             for motion, of in found.items()
             for error, key in ((False, motion), (True, f"{motion}_error"))
         }
-        for name in METHODS
+        for name in MAIN
     }
     return table(values, {motion: motion for motion in found})

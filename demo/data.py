@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import torch
 from PIL import Image
 from torch import Tensor
@@ -37,11 +38,27 @@ def write_natural_clips(folder: Path, count: int, seed: int) -> Path:
 
 
 def write_clips(folder: Path, clips: Sequence[Tensor], captions: Sequence[str]) -> Path:
-    """Lossless animated WebP files and captions. clips: (frames, 3, h, w) world pixels each."""
+    """Lossless files and captions: animated WebP, or a video where a clip stands still.
+
+    WebP drops a frame that equals the one before. clips: (frames, 3, h, w) world pixels each.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for i, (clip, caption) in enumerate(zip(clips, captions, strict=True)):
-        first, *rest = to_images(clip)
-        path = folder / f"{i:03d}.webp"
-        first.save(path, save_all=True, append_images=rest, lossless=True, duration=125, loop=0)
+        pauses = bool((clip[1:] == clip[:-1]).flatten(1).all(1).any())
+        path = folder / (f"{i:03d}.mkv" if pauses else f"{i:03d}.webp")
+        first, *rest = images = to_images(clip)
+        if pauses:
+            _write_video(path, images)
+        else:
+            first.save(path, save_all=True, append_images=rest, lossless=True, duration=125, loop=0)
         path.with_suffix(".txt").write_text(caption, encoding="utf-8")
     return folder
+
+
+def _write_video(path: Path, images: Sequence[Image.Image]) -> None:
+    with av.open(path, "w") as container:
+        stream = container.add_stream("ffv1", rate=8)
+        stream.width, stream.height, stream.pix_fmt = *images[0].size, "bgr0"
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_image(image).reformat(format="bgr0")))
+        container.mux(stream.encode())
