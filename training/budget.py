@@ -11,27 +11,15 @@ from dataclasses import dataclass
 
 import torch
 
+from ..adapters import keys
 from ..adapters.checkpoint import UNetWeights
 from ..adapters.motion_module.checkpoint import MotionModule
 from .recipe import Recipe
+from .targets import FULL, LORA
 
 FP32 = 4  # bytes of a trained number, of its gradient, and of each of AdamW's two moments
 # CLIP's text encoder of SD1.5, in fp32, which only trained words keep on the device.
 TEXT_ENCODER = 123_060_480 * FP32
-_TEMPORAL_QKV = r".*\.attention_blocks\.\d+\.to_[qkv]\.weight"
-_SPATIAL_QKV = r".*\.attn[12]\.to_[qkv]\.weight"
-_TEMPORAL = r".*\.motion_modules\..*(?<!\.pe)"
-# The layers that a stage trains, by what the recipe calls them: by LoRA, and in full.
-_LORA = {
-    "temporal.qkv": _TEMPORAL_QKV,
-    "spatial.qkv": _SPATIAL_QKV,
-    "spatial.qkv+words": _SPATIAL_QKV,
-}
-_FULL = {
-    "temporal.qkv.full": _TEMPORAL_QKV,
-    "temporal.all": _TEMPORAL,
-    "temporal.all+kv": rf"{_TEMPORAL}|.*\.attn2\.to_[kv]\.weight",
-}
 
 
 @dataclass(frozen=True)
@@ -62,12 +50,14 @@ def budget(
     Only shapes are read: the tensors may be on the "meta" device. Words are too few to count.
     """
     stage = recipe.stages[index]
-    layers = dict(_layers(weights, motion))
-    full, lora = (re.compile(table.get(stage.train, "(?!)")) for table in (_FULL, _LORA))
-    in_full = sum(shape.numel() for name, shape in layers.items() if full.fullmatch(name))
-    pairs = sum(stage.rank * sum(shape) for name, shape in layers.items() if lora.fullmatch(name))
+    shapes = dict(_parameters(weights, motion))
+    chosen = FULL.get(stage.train, lambda name: False)
+    in_full = sum(shape.numel() for name, shape in shapes.items() if chosen(name))
+    _, targets = LORA.get(stage.train, ("", ""))
+    lora = re.compile(rf"(?:{targets})\.weight")
+    pairs = sum(stage.rank * sum(shape) for name, shape in shapes.items() if lora.fullmatch(name))
     trained = in_full + pairs
-    frozen = sum(shape.numel() for shape in layers.values()) - in_full
+    frozen = sum(shape.numel() for shape in shapes.values()) + _positions(motion) - in_full
     text = TEXT_ENCODER if stage.words and weights.base == "sd15" else 0
     return Budget(
         trained,
@@ -78,16 +68,20 @@ def budget(
     )
 
 
-def _layers(weights: UNetWeights, motion: MotionModule) -> Iterator[tuple[str, torch.Size]]:
-    """Every tensor of the network: name and shape. Its position tables are its own."""
+def _parameters(weights: UNetWeights, motion: MotionModule) -> Iterator[tuple[str, torch.Size]]:
+    """Every parameter of the network: its name there, and its shape."""
     for name, tensor in weights.tensors.items():
-        yield name, tensor.shape
+        yield weights.layout.to_diffusers(name), tensor.shape
     for name, tensor in motion.tensors.items():
         if not name.endswith(".pe"):
-            yield name, tensor.shape
-        if name.endswith(".attention_blocks.0.to_q.weight"):  # one for all of a block's
-            rows = motion.info.max_frames
-            yield name.replace("to_q.weight", "pos_encoder.pe"), torch.Size((rows, len(tensor)))
+            yield keys.motion_to_diffusers(name), tensor.shape
+
+
+def _positions(motion: MotionModule) -> int:
+    """Numbers in the network's own position tables: a block has one for both of its attentions."""
+    first = ".attention_blocks.0.to_q.weight"
+    widths = (len(tensor) for name, tensor in motion.tensors.items() if name.endswith(first))
+    return motion.info.max_frames * sum(widths)
 
 
 def _size(count: int) -> str:

@@ -23,11 +23,8 @@ from ..adapters import keys
 from ..adapters.errors import UserError
 from ..adapters.file import Adapter
 from ..adapters.keys import UNetLayout
+from .targets import TEMPORAL_QKV
 
-_QKV = r"\.\d+\.transformer_blocks\.\d+\.attn[12]\.to_[qkv]"
-TEMPORAL_QKV = rf".*motion_modules{_QKV}"
-# Self-attention and cross-attention of every image layer (Customize-A-Video, section 3.2).
-SPATIAL_QKV = rf".*\.attentions{_QKV}"
 # Every injected layer that writes to the residual stream: merging is exact on each of them.
 SPATIAL_LAYERS = re.compile(
     r"conv_in"

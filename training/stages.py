@@ -96,19 +96,24 @@ def stage_inputs(
     return StageInputs(weights, used, words)
 
 
+def reads_texts(recipe: Recipe) -> bool:
+    """Whether there is more to read than cached captions: trained words, or prompts."""
+    return any(s.words or any(source.prompt for source in s.sources) for s in recipe.stages)
+
+
 def text_model(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextModel | None:
     """The job's text encoder, or None where the cached captions are all that is read.
 
     Reads every prompt and looks for the words in every caption once, so that nothing is found
     wrong after a stage was trained. Raises UserError for what is, and for a text encoder that is
-    not the one that the sets were cached with.
+    not the one that the sets were cached with. Of the job it takes the recipe and the text
+    encoder's files, so the node can ask before the rest is written.
     """
-    stages = job.recipe.stages
-    if not any(s.words or any(source.prompt for source in s.sources) for s in stages):
+    if not reads_texts(job.recipe):
         return None
     model = _open(job, base, sets)
     words: LearnedWords | None = None
-    for stage in stages:
+    for stage in job.recipe.stages:
         if stage.words:
             words = LearnedWords(model, stage.words)
         for source in stage.sources:

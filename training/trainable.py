@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,34 +14,9 @@ from ..adapters.low_rank import LowRank
 from . import sites
 from .cache.store import Item
 from .recipe import Stage
+from .targets import FULL, LORA, is_temporal
 from .words import LearnedWords
 
-_KEYS_VALUES = re.compile(r".*\.attentions\.\d+\.transformer_blocks\.\d+\.attn2\.to_[kv]\.weight")
-
-
-def is_spatial(parameter: str) -> bool:
-    """Whether a parameter of the network belongs to the image model and not to time or LoRA."""
-    return "motion_modules" not in parameter and "lora_" not in parameter
-
-
-def _is_temporal(parameter: str) -> bool:
-    return "motion_modules" in parameter
-
-
-# Which parameters are trained as they are, by what the recipe calls them.
-FULL: dict[str, Callable[[str], bool]] = {
-    "spatial.all": is_spatial,
-    "temporal.qkv.full": lambda n: bool(re.fullmatch(rf"{sites.TEMPORAL_QKV}\.weight", n)),
-    "temporal.all": _is_temporal,
-    # NewMove, section 3.2: all temporal layers, keys and values of spatial cross-attention.
-    "temporal.all+kv": lambda n: _is_temporal(n) or bool(_KEYS_VALUES.fullmatch(n)),
-}
-# LoRA's name and the layers that it is on.
-LORA = {
-    "temporal.qkv": ("motion", sites.TEMPORAL_QKV),
-    "spatial.qkv": ("appearance", sites.SPATIAL_QKV),
-    "spatial.qkv+words": ("appearance", sites.SPATIAL_QKV),
-}
 WORDS = "words"  # the name of the trained embeddings among the parameters
 
 
@@ -135,7 +108,7 @@ class Trainable:
     def weights(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Named values of full weights by file name: AnimateDiff's (temporal) or LDM's."""
         return {
-            keys.motion_to_animatediff(n) if _is_temporal(n) else self.layout.to_ldm(n): t
+            keys.motion_to_animatediff(n) if is_temporal(n) else self.layout.to_ldm(n): t
             for n, t in values.items()
         }
 

@@ -87,7 +87,7 @@ class LearnedWords(nn.Module):
     def __init__(self, model: TextModel, words: Sequence[str], rows: Tensor | None = None):
         super().__init__()
         self.model = model  # a CLIP is an nn.Module, and moves with this one
-        self.words = [model.pieces(word) for word in words]
+        self.names, self.words = words, [model.pieces(word) for word in words]
         pieces = [piece for word in self.words for piece in word]
         if not all(self.words) or not 2 <= len(pieces) <= MOST_TOKENS:
             raise UserError(
@@ -107,28 +107,26 @@ class LearnedWords(nn.Module):
     def text(self, caption: str) -> Tensor:
         """What the network reads of a caption: (tokens, dim).
 
-        Raises UserError for a caption that has none of the words.
+        Raises UserError for a caption that lacks one of the words: there it could take up nothing.
         """
-        pieces = self.model.pieces(caption)
-        learned = self._places(pieces)
-        if not learned:
-            raise UserError(
-                f"caption {caption[:60]!r}",
-                "none of the describing words",
-                "at least one of them",
-                "Describe the clip with the same words in the caption.",
-            )
-        return self.model.encode(pieces, {at: self.rows[row] for at, row in learned.items()})
-
-    def _places(self, pieces: Sequence[Any]) -> dict[int, int]:
-        """Which row stands where: every place at which all tokens of a word follow each other."""
-        places, first = {}, 0
-        for word in self.words:
-            for at in range(len(pieces) - len(word) + 1):
-                if list(pieces[at : at + len(word)]) == word:
-                    places |= {at + i: first + i for i in range(len(word))}
+        pieces, learned, first = self.model.pieces(caption), {}, 0
+        for name, word in zip(self.names, self.words, strict=True):
+            places = _places(word, pieces)
+            if not places:
+                raise UserError(
+                    f"caption {caption[:60]!r}", f"no {name!r}",
+                    f"every describing word: {', '.join(self.names)}",
+                    "Write the word into this caption, too, or leave it out of the words.",
+                )  # fmt: skip
+            learned |= {at + i: self.rows[first + i] for at in places for i in range(len(word))}
             first += len(word)
-        return places
+        return self.model.encode(pieces, learned)
+
+
+def _places(word: list[Any], pieces: Sequence[Any]) -> list[int]:
+    """Every place of a text at which all tokens of a word follow each other."""
+    starts = range(len(pieces) - len(word) + 1)
+    return [at for at in starts if list(pieces[at : at + len(word)]) == word]
 
 
 def check_same(model: TextModel, item: Item) -> None:
@@ -140,7 +138,7 @@ def check_same(model: TextModel, item: Item) -> None:
             item.source,
             f"a caption {item.caption[:60]!r} that another text encoder has read",
             "the CLIP that this job reads words with",
-            "Cache the clips with this checkpoint, or name the file of their CLIP.",
+            "Cache the clips with that CLIP; in ComfyUI, connect one CLIP to both nodes.",
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from . import places
 PREFIX = "model.diffusion_model."
 TEXT_MODEL = "clip_l.transformer."  # before the text encoder's own names in ComfyUI's CLIP
 TEXT_PREFIX = "cond_stage_model.transformer."  # and in a checkpoint
+_TEXT_LAYER = re.compile(rf"{re.escape(TEXT_MODEL)}text_model\.encoder\.layers\.(\d+)\.")
 MARGIN = 64 * 2**20  # bytes that a full disk must still have for logs and checkpoints
 
 
@@ -77,11 +79,25 @@ def bake_clip(clip: Any) -> Path:
 
 
 def effective_text(clip: Any) -> Iterator[tuple[str, Tensor]]:
-    """(name from "text_model." on, weight) of SD1.5's text encoder with every patch applied."""
+    """(name from "text_model." on, weight) of SD1.5's text encoder with every patch applied.
+
+    Without the layers that CLIP Set Last Layer skips: what is left reads as the whole does then.
+    """
     patcher: ModelPatcher = clip.patcher
-    for key, weight in patcher.model.state_dict().items():
+    weights = patcher.model.state_dict()
+    layer_of = {key: int(found[1]) for key in weights if (found := _TEXT_LAYER.match(key))}
+    count, chosen = len(set(layer_of.values())), clip.layer_idx
+    if not count:
+        return
+    if chosen is None or abs(chosen) > count:  # then ComfyUI reads with all of them
+        chosen = -1
+    for key, weight in weights.items():
         name = key.removeprefix(TEXT_MODEL)
-        if name != key and name.startswith("text_model."):
+        if (
+            name != key
+            and name.startswith("text_model.")
+            and layer_of.get(key, 0) <= chosen % count
+        ):
             backup = patcher.backup.get(key)
             yield name, _effective(patcher, key, weight if backup is None else backup.weight)
 

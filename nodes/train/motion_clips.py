@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,13 @@ from ...adapters.motion_module.checkpoint import LAYERS
 from ...adapters.motion_module.checkpoint import MotionModule as MotionFile
 from ...adapters.templates import module_shapes
 from ...training.budget import budget
-from ...training.cache.store import load_set
+from ...training.cache import store
 from ...training.checks import check_recipe
 from ...training.job import Job
 from ...training.methods import METHODS
 from ...training.presets import PRESETS
 from ...training.recipe import Recipe
+from ...training.stages import reads_texts, text_model
 from .. import folders
 from ..motion import CATEGORY, MotionModule
 from ..notices import warn
@@ -88,23 +91,22 @@ class TrainMotionFromClips(Trainer):
         name = jobs.adapter_name(asked["name"])
         recipe = recipe_of(method, asked, regularization is not None)
         sets = sets_of(recipe, clips, regularization)
-        check_recipe(recipe, {role: load_set(made.folder) for role, made in sets.items()})
-        reads = reads_with_clip(recipe, model, clip)
+        cached = {role: store.load_set(made.folder) for role, made in sets.items()}
+        check_recipe(recipe, cached)
         notes = [baking.check(model), *memory_of(model, motion_module, recipe)]
         if method == "newmove" and regularization is None:
             notes.append("No regularization clips: motions like the new one may be lost.")
         warn(cls, notes)
-        files = [baking.bake(model), *([baking.bake_clip(clip)] if reads else [])]
         job = Job(
             name=name,
             recipe=recipe,
-            checkpoint=str(files[0]),
+            checkpoint="",  # the largest file: written when all else is found right
             motion_module=str(motion_module.path.resolve()),
             sets={role: str(made.folder) for role, made in sets.items()},
             adapters=absorber_file(recipe, asked["absorber_file"]),
-            text_encoder=str(files[1]) if reads else "",
-            tokenizer=str(tokenizer()) if reads else "",
         )
+        job = replace(with_texts(job, model, clip, cached), checkpoint=str(baking.bake(model)))
+        files = [Path(file) for file in (job.checkpoint, job.text_encoder) if file]
         uses = (*files, *{path for made in sets.values() for path in made.uses})
         place, words = folder_of(recipe), trained_words(job)
         view = jobs.start(method, job, cls.token(), cls.uid(), asked["sharing"], uses, place, words)
@@ -120,18 +122,24 @@ def sets_of(
     return {role: others.get(role, clips) for role in sorted(used)}
 
 
-def reads_with_clip(recipe: Recipe, model: ModelPatcher, clip: Any) -> bool:
-    """Whether the job has texts for CLIP to read. Raises UserError where there is no CLIP."""
-    stages = recipe.stages
-    texts = any(s.words or any(source.prompt for source in s.sources) for s in stages)
-    if not texts or host.layout_of(model)[1] == "shapes":  # which has words of its own
-        return False
-    if clip is None:
-        raise UserError(
-            "clip", "nothing", "the CLIP of the checkpoint, to read your words",
-            "Connect it, or leave prompt and appearance empty and describe in Clip Set.",
-        )  # fmt: skip
-    return True
+def with_texts(
+    job: Job, model: ModelPatcher, clip: Any, sets: Mapping[str, store.TrainingSet]
+) -> Job:
+    """The job with the files that it reads prompts and words with, where it has some.
+
+    All of them are read here as the worker will. Raises UserError where there is no CLIP, and for
+    what cannot be read: a caption that lacks a word, the CLIP of another checkpoint.
+    """
+    base = host.layout_of(model)[1]
+    if reads_texts(job.recipe) and base != "shapes":  # which has words of its own
+        if clip is None:
+            raise UserError(
+                "clip", "nothing", "the CLIP of the checkpoint, to read your words",
+                "Connect it; or train no words, and describe in Clip Set instead of prompts.",
+            )  # fmt: skip
+        job = replace(job, text_encoder=str(baking.bake_clip(clip)), tokenizer=str(tokenizer()))
+    text_model(job, base, sets)
+    return job
 
 
 def recipe_of(method: str, asked: dict[str, Any], regularized: bool) -> Recipe:

@@ -4,9 +4,6 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-import comfy.sd
-import comfy.sd1_clip
-import comfy.supported_models_base
 import folder_paths
 import pytest
 import torch
@@ -40,8 +37,6 @@ from still_moving.nodes.motion_weights import ApplyMotionWeights
 from still_moving.nodes.shapes_world import model as shapes
 from still_moving.nodes.shapes_world.pixels import ShapesVAE
 from still_moving.nodes.shapes_world.text import load_clip
-from still_moving.nodes.train import baking, motion_clips
-from still_moving.training.clip_text import read_clip_text
 
 PREFIX = shapes.CHECKPOINT_PREFIX
 STEPS, SCHEDULER = 20, "sgm_uniform"
@@ -265,6 +260,8 @@ def test_the_memory_is_said_before_it_is_taken(server, jobs):
     ("method", "asked", "said"),
     [
         ("Customize-A-Video", {"words": "red"}, "words"),
+        ("Customize-A-Video", {"words": "red, square"}, "no 'square'"),
+        ("VMC", {"prompt": "red circle left night " * 9}, "36 words, expected at most"),
         ("Customize-A-Video", {"appearance": "red circle left night"}, "nothing about a motion"),
         ("Customize-A-Video", {"absorber": "file"}, "absorber_file"),
         ("VMC", {"prompt": "circle"}, "nothing about a motion"),
@@ -279,28 +276,3 @@ def test_what_would_spoil_a_training_is_said_before_it(server, method, asked, sa
     with pytest.raises(RuntimeError, match=said):
         server.run(pressed(clips_graph(method, **asked), f"bad {method} {asked}", "bad"))
     assert len(server.get("/still_moving/jobs")["jobs"]) == before
-
-
-def test_the_baked_text_encoder_reads_as_comfyuis():
-    size = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2}
-    config = {"clip_l_model_config": size | {"num_attention_heads": 2}}
-    cpu = torch.device("cpu")
-    target = comfy.supported_models_base.ClipTarget(
-        comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel
-    )
-    options = {"load_device": cpu, "offload_device": cpu, "dtype": torch.float32}
-    clip = comfy.sd.CLIP(target, model_options=config | options)
-    dice = torch.Generator().manual_seed(0)
-    for name, weight in clip.cond_stage_model.named_parameters():
-        with torch.no_grad():
-            weight.copy_(0.1 * torch.randn(weight.shape, generator=dice) + ("norm" in name))
-    own = {k: t.clone() for k, t in clip.cond_stage_model.state_dict().items()}
-    key = "clip_l.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight"
-    change = torch.randn(own[key].shape, generator=dice)
-    clip.patcher.add_patches({key: ("diff", (change,))}, 0.5)  # as a LoRA on the CLIP
-    model = read_clip_text(baking.bake_clip(clip), motion_clips.tokenizer())
-    said = clip.encode_from_tokens(clip.tokenize("a red dog runs"))[0]
-    read = model.encode(model.pieces("a red dog runs"), {})
-    assert world.difference(read, said) < 1e-4
-    with pytest.raises(UserError, match=r"SD1\.5"):
-        baking.bake_clip(load_clip())

@@ -4,21 +4,29 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import comfy.lora
 import pytest
+import torch
 from full_size import (
+    FRAMES,
     Reference,
     animatediff_evolved,
+    inputs,
     load_model,
-    motion_lora,
     relative_difference,
     sample,
     write_files,
 )
+from reference_clips import new_job
+from small import write_set
 from torch import Tensor
 
-from still_moving.adapters.file import Adapter, load_adapter, save_adapter
+from still_moving.adapters.file import load_adapter
 from still_moving.adapters.motion import apply_motion_adapter
 from still_moving.adapters.motion_module.attach import apply_motion_module, load_motion_module
+from still_moving.training.cache.store import Item, TrainingSet
+from still_moving.training.methods import customize_a_video
+from still_moving.training.worker import FINISHED, run_job
 
 TOLERANCE = 1e-4
 SCALES = (1.0, 0.0, -1.0)
@@ -30,7 +38,7 @@ class Sampled(NamedTuple):
     version: str
     unet: Path
     module: Path
-    lora: Path
+    lora: Path  # as Customize-A-Video writes it
     model: Any
     ours: dict[float, Tensor]
 
@@ -43,14 +51,26 @@ def folder(tmp_path_factory):
         file.unlink()  # gigabytes
 
 
+def train(folder: Path, unet: Path, module: Path) -> Path:
+    """The motion LoRA that a job of Customize-A-Video exports, after one step as large as many."""
+    noise, text, _ = inputs()
+    clip = TrainingSet("clips", "noise", (Item("0", "it runs", noise, text[0], "0.mp4"),))
+    files = {"checkpoint": unet, "motion_module": module, "clip": write_set(folder / "set", clip)}
+    short: dict[str, Any] = {"steps": 1, "lr": 0.5, "held_out": 0, "dtype": "float32"}
+    made = customize_a_video(absorber="none", frames=FRAMES, tier="none", **short)
+    job = new_job(folder / "job", made, files)
+    assert run_job(job) == FINISHED, job.read_state().message
+    return job.exports / "made.safetensors"
+
+
 @pytest.fixture(scope="module", params=["v1", "v2", "v3"])
-def sampled(folder, request):
+def sampled(folder, request, tmp_path_factory):
     unet, module = write_files(folder, request.param)
-    lora = folder / f"lora_{request.param}.safetensors"
-    save_adapter(lora, motion_lora(request.param))
+    exported = train(tmp_path_factory.mktemp(request.param), unet, module)
+    lora = exported.rename(folder / f"lora_{request.param}.safetensors")
     model = load_model(unet)
     moving = apply_motion_module(model, load_motion_module(module))
-    adapter: Adapter = load_adapter(lora, kind="motion")
+    adapter = load_adapter(lora, kind="motion")
     ours = {s: sample(apply_motion_adapter(moving, adapter, s, lora.name)[0]) for s in SCALES}
     yield Sampled(request.param, unet, module, lora, model, ours)
     module.unlink()
@@ -65,7 +85,7 @@ def test_sampling_equals_diffusers(sampled):
 
 
 def test_sampling_equals_animatediff_evolved(sampled):
-    """Its loaders read our file, so the Motion Adapter works there, too.
+    """Its loaders find every layer of our file, so motion LoRAs work there, too.
 
     With v1 modules, where the two differ by design, see ``_narrow_group_norms``.
     """
@@ -73,6 +93,14 @@ def test_sampling_equals_animatediff_evolved(sampled):
     pack = Path(os.environ.get("ANIMATEDIFF_EVOLVED_PATH") or beside)
     if not (pack / "animatediff").is_dir():
         pytest.skip("no AnimateDiff-Evolved found: set ANIMATEDIFF_EVOLVED_PATH to a checkout")
+    pairs = load_adapter(sampled.lora).pairs
+    assert all(pair.up.any() for pair in pairs.values())
     for scale, ours in sampled.ours.items():
         theirs = animatediff_evolved(pack, sampled.model, sampled.module, sampled.lora, scale)
+        (motion,) = theirs.get_additional_models_with_key("ADE")
+        assert set(motion.patches) == {f"{layer}.weight" for layer in pairs}
+        for layer, pair in pairs.items():
+            nothing = torch.zeros(len(pair.up), pair.down.shape[1])
+            delta = comfy.lora.calculate_weight(motion.patches[f"{layer}.weight"], nothing, layer)
+            assert torch.allclose(delta, pair.delta(scale), atol=1e-6), layer
         assert relative_difference(ours, sample(theirs)) < TOLERANCE, scale
