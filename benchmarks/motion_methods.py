@@ -11,16 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from motion_world import (
-    APPEARANCE,
-    INVARIANT,
-    TOKEN,
-    asked_scenes,
-    observe,
-    prompt_of,
-    write_reference,
-    write_several,
-)  # fmt: skip
+from motion_world import asked_scenes, observe, write_reference
 from rows import Row, cached, remembered
 from torch import Tensor
 from tqdm import tqdm
@@ -30,6 +21,8 @@ from still_moving.demo import latents, world
 from still_moving.demo.data import write_clips, write_natural_clips
 from still_moving.demo.evaluate import CFG, Network
 from still_moving.demo.files import BASE, MOTION_MODULE, WEIGHTS
+from still_moving.demo.shipped_clips import TOKEN, prompt_of, write_several
+from still_moving.demo.train_motions import APPEARANCE, INVARIANT
 from still_moving.training import inversion, methods
 from still_moving.training.cache.store import load_set
 from still_moving.training.job import Job, JobFolder

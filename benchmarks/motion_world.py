@@ -11,38 +11,18 @@ from torch import Tensor
 from still_moving.demo import world
 from still_moving.demo.data import write_clips
 from still_moving.demo.measure import match
-from still_moving.demo.reference import MOTIONS, SCENE, reference_clip
+from still_moving.demo.reference import SCENE, reference_clip, trajectory_match
+from still_moving.demo.shipped_clips import COLOURS, LOOKS
 from still_moving.demo.world import Scene
 
-TOKEN = "ohwx"  # the rare word that NewMove gives a motion
-APPEARANCE = "red circle night"  # the reference's prompt without its motion
-INVARIANT = "circle right"  # without its look and place: VMC's prompt
 # What the reference clips show; nothing that is asked for has any of it.
-SHOWN = {"colour": ("red", "green"), "shape": ("circle",), "look": ("night", "forest")}
+SHOWN = {"colour": COLOURS, "shape": ("circle",), "look": LOOKS}
 ASKED = {"colour": ("blue", "yellow"), "shape": ("square", "triangle"), "look": ("sand", "fog")}
-WORST = -1.0  # of the trajectory match, where a shape was not found in every frame
 
 
 def write_reference(folder: Path, motion: str) -> Path:
     """The one clip of Customize-A-Video and VMC."""
     return write_clips(folder, [reference_clip(motion).frames], [SCENE.prompt])
-
-
-def write_several(folder: Path, motion: str, count: int) -> Path:
-    """NewMove's clips: other colours and looks, anywhere on the stage; all say the token."""
-    generator = torch.Generator().manual_seed(3)
-    scenes = [
-        Scene(SHOWN["colour"][i % 2], "circle", "right", SHOWN["look"][i // 2 % 2])
-        for i in range(count)
-    ]
-    places = torch.rand(count, 2, generator=generator).tolist()
-    clips = [reference_clip(motion, *which).frames for which in zip(scenes, places, strict=True)]
-    return write_clips(folder, clips, [prompt_of(scene, TOKEN) for scene in scenes])
-
-
-def prompt_of(scene: Scene, motion: str) -> str:
-    """A scene's prompt with another word for its motion."""
-    return f"{scene.colour} {scene.shape} {motion} {scene.look}"
 
 
 def asked_scenes() -> list[Scene]:
@@ -65,7 +45,7 @@ def observe(frames: Tensor, asked: Scene, motion: str) -> dict[str, Any]:
     seen, path = find(frames)
     parts = ("colour", "shape", "look")
     return {
-        "trajectory_match": trajectory_match(path, MOTIONS[motion](len(frames))),
+        "trajectory_match": trajectory_match(path, motion),
         "thing": float((seen.colour, seen.shape) == (asked.colour, asked.shape)),
         "background": float(seen.look == asked.look),
         "leakage": sum(getattr(seen, p) in SHOWN[p] for p in parts) / len(parts),
@@ -87,11 +67,3 @@ def find(frames: Tensor) -> tuple[Scene, Tensor]:
             best = error, scenes[number], nearest
     assert best is not None
     return best[1], best[2]
-
-
-def trajectory_match(path: Tensor, reference: Tensor) -> float:
-    """path, reference: (frames, 2); where each lies does not count."""
-    path, reference = path - path.mean(0), reference - reference.mean(0)
-    off = (path - reference).square().sum(1).mean().sqrt()
-    size = reference.square().sum(1).mean().sqrt()
-    return max(WORST, float(1 - off / size))

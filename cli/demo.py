@@ -21,6 +21,11 @@ def add(commands) -> None:
     parser.add_argument(
         "--train-world", action="store_true", help="make the world's weights anew, then stop"
     )
+    parser.add_argument(
+        "--train-motions",
+        action="store_true",
+        help="make the motions that the pack ships anew from their clips, then stop",
+    )
     parser.add_argument("--json", action="store_true", help="print metrics.json, nothing else")
     parser.set_defaults(run=run)
 
@@ -30,6 +35,11 @@ def run(options: argparse.Namespace) -> int:
         from ..demo.train_world import train_world
 
         train_world(options.device)
+        return 0
+    if options.train_motions:
+        from ..demo.train_motions import train_motions
+
+        train_motions(options.device)
         return 0
     from ..demo import run as demo
 

@@ -11,3 +11,11 @@ SPATIAL_ADAPTER = "shapes_spatial_adapter.safetensors"
 LORAS = WEIGHTS / "loras"
 CONTROLNET = "shapes_controlnet.safetensors"
 LORA = "shapes_dusk_lora.safetensors"  # in LORAS
+MOTION_LORA = "shapes_circle_lora.safetensors"  # of Customize-A-Video
+VMC = "shapes_circle_vmc.safetensors"
+NEWMOVE = "shapes_circle_newmove.safetensors"
+
+CLIPS = WEIGHTS.parent / "clips"
+ONE_CLIP = "circle"  # folders in CLIPS
+SEVERAL_CLIPS = "newmove circle"
+NATURAL_CLIPS = "natural"

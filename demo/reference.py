@@ -17,6 +17,7 @@ from .world import Clip, Scene
 
 SPEED = 1.2  # world pixels per frame: the fastest that the base knows
 TURN = 1.5  # radius of the circle, world pixels
+WORST = -1.0  # trajectory match: where a shape was not found in every frame
 SCENE = Scene("red", "circle", "right", "night")  # what the single reference clips show
 
 
@@ -58,3 +59,14 @@ def reference_clip(motion: str, scene: Scene = SCENE, place: Sequence[float] = (
     low, high = world.MARGIN - path.amin(0), world.SIZE - world.MARGIN - path.amax(0)
     positions = path + low + (high - low) * torch.tensor(place)
     return Clip(world.footage(world.render(scene, positions)), positions)
+
+
+def trajectory_match(path: Tensor, motion: str) -> float:
+    """How near a path comes to a motion, wherever on the stage it is.
+
+    path: (frames, 2) as x, y in world pixels. 1 - RMS(path - motion) / RMS(motion), both around
+    their own centre: 1 is the motion, 0 as far from it as standing still; ``WORST`` at least.
+    """
+    wanted = MOTIONS[motion](len(path))
+    path, wanted = path - path.mean(0), wanted - wanted.mean(0)
+    return max(WORST, float(1 - (path - wanted).norm() / wanted.norm()))

@@ -273,6 +273,7 @@ def customize(path: Path, token: str, device: torch.device, steps: int = 500) ->
 def train_world(device: str) -> None:
     """All files, into the pack. Stages whose file is there already are left alone."""
     from .train_extras import train_controlnet, train_lora  # they build on this file
+    from .train_motions import MOTIONS
 
     WEIGHTS.mkdir(exist_ok=True)
     for path, stage in (
@@ -281,6 +282,7 @@ def train_world(device: str) -> None:
         (WEIGHTS / CUSTOMIZED, train_customized),
         (WEIGHTS / CONTROLNET, train_controlnet),
         (LORAS / LORA, train_lora),
+        *((WEIGHTS / name, train) for name, train in MOTIONS.items()),
     ):
         if path.exists():
             tqdm.write(f"{path.name} is there; delete it to train it anew")

@@ -21,8 +21,9 @@ OURS = (MOTION_MODULES, MOTION_ADAPTERS, SPATIAL_ADAPTERS, MOTION_WEIGHTS)
 DEMO = "demo: "  # before the names of the shapes world's files
 DEMO_FILES = {
     MOTION_MODULES: (files.MOTION_MODULE,),
-    MOTION_ADAPTERS: (files.MOTION_ADAPTER,),
+    MOTION_ADAPTERS: (files.MOTION_ADAPTER, files.MOTION_LORA),
     SPATIAL_ADAPTERS: (files.SPATIAL_ADAPTER,),
+    MOTION_WEIGHTS: (files.VMC, files.NEWMOVE),
     CHECKPOINTS: (files.CUSTOMIZED, files.BASE),
 }
 
@@ -57,3 +58,27 @@ def path_of(folder: str, name: str) -> Path:
             "Put it there, press R to refresh, and choose it again.",
         )
     return Path(path)
+
+
+def demo_clips() -> list[str]:
+    """The shapes world's folders of clips, as an artist names them."""
+    return [DEMO + path.name for path in sorted(files.CLIPS.glob("*")) if path.is_dir()]
+
+
+def demo_clips_path(text: str) -> Path | None:
+    """The folder that ``demo: NAME`` stands for; None for other text.
+
+    Only the names that are there are taken, so none leads out of the pack's folder of clips.
+    Raises UserError for others.
+    """
+    if not text.startswith(DEMO.strip()):
+        return None
+    named = DEMO + text.removeprefix(DEMO.strip()).strip()
+    if named not in demo_clips():
+        raise UserError(
+            "folder",
+            repr(text),
+            f"one of {', '.join(map(repr, demo_clips()))}",
+            "Write one of these, or name a folder of your own.",
+        )
+    return files.CLIPS / named.removeprefix(DEMO)

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from comfy_api.latest import io, ui
 from PIL import Image
+from torch import Tensor
 
-from ...training.cache.build import CacheOptions, build_set
+from ...training.cache.build import CacheOptions, build_set, fitted
 from ...training.cache.encoders import Encoder, HostEncoder, ShapesEncoder
-from ...training.cache.media import IMAGES, VIDEOS
+from ...training.cache.media import IMAGES, VIDEOS, MediaFile
 from ...training.cache.store import SHEET_FILE, content_key
 from ..shapes_world.pixels import ShapesVAE
 from . import places
@@ -24,18 +25,28 @@ TrainingSet = io.Custom("TRAINING_SET")
 
 @dataclass(frozen=True)
 class CachedSet:
-    """A set in a folder of training/cache/. pictures: where its pictures are, if written for it."""
+    """A set in a folder of training/cache/.
+
+    source, options: its first file, and how that was read. pictures: where its pictures are, if
+    they were written for it.
+    """
 
     folder: Path
     kind: str  # "stills" or "clips"
     count: int
     frames: int
+    source: Path
+    options: CacheOptions
     pictures: Path | None = None
 
     @property
     def uses(self) -> tuple[Path, ...]:
         """What goes with the last job on this set."""
         return (self.folder,) if self.pictures is None else (self.folder, self.pictures)
+
+    def first(self) -> Tensor:
+        """What was encoded of the first file: IMAGE (frames, height, width, 3) in 0..1."""
+        return fitted(MediaFile(self.source), self.options).permute(0, 2, 3, 1)
 
     def is_there(self) -> bool:
         return all(path.is_dir() for path in self.uses)
@@ -61,9 +72,16 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     ]
     key = content_key(str(folder), seen, encoder.id, options.to_json())[:32]
     made = build_set(folder, places.sets() / key, encoder, options, progress=False)
-    frames = len(made.items[0].latents)
-    pictures = folder if folder.parent == places.pictures() else None
-    return CachedSet(places.sets() / key, made.kind, len(made.items), frames, pictures)
+    first = made.items[0]
+    return CachedSet(
+        folder=places.sets() / key,
+        kind=made.kind,
+        count=len(made.items),
+        frames=len(first.latents),
+        source=folder / first.source,
+        options=options,
+        pictures=folder if folder.parent == places.pictures() else None,
+    )
 
 
 _given: list[tuple[dict[str, Any], CachedSet]] = []  # plain inputs, and what was made of them

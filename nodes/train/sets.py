@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...adapters.errors import UserError
 from ...training.cache.build import CacheOptions
+from .. import folders
 from ..motion import CATEGORY
 from . import places
 from .cached import CachedSet, SetNode, TrainingSet, encoder_of, make_set
@@ -82,8 +83,11 @@ def save_clip(frames: np.ndarray, path: Path) -> None:
 
 
 def resolve_folder(text: str) -> Path:
-    """A folder that an artist names: whole, or below ComfyUI's input folder."""
-    folder = Path(text.strip().strip('"')).expanduser()
+    """A folder that an artist names: whole, below ComfyUI's input folder, or ``demo: NAME``."""
+    text = text.strip().strip('"')
+    if demo := folders.demo_clips_path(text):
+        return demo
+    folder = Path(text).expanduser()
     if not folder.is_absolute():
         folder = Path(folder_paths.get_input_directory()) / folder
     if not folder.is_dir():
@@ -132,8 +136,11 @@ def size_inputs() -> list[io.Input]:
     return [*sides, crop]
 
 
-def set_inputs(connected: io.Input, files: str, *more: io.Input) -> list[io.Input]:
-    """Of a node that gathers a set: pictures that are connected, or a folder of files."""
+def set_inputs(connected: io.Input, files: str, *more: io.Input, also: str = "") -> list[io.Input]:
+    """Of a node that gathers a set: pictures that are connected, or a folder of files.
+
+    also: what else may be written for a folder.
+    """
     return [
         io.Clip.Input("clip", tooltip="Encodes the captions: of the checkpoint to train for."),
         io.Vae.Input("vae", tooltip="Encodes the pictures: of the checkpoint to train for."),
@@ -142,7 +149,7 @@ def set_inputs(connected: io.Input, files: str, *more: io.Input) -> list[io.Inpu
             "folder",
             default="",
             tooltip=f"Instead of connecting them: a folder of {files}, as a whole path or a name in"
-            " ComfyUI's input folder.",
+            f" ComfyUI's input folder.{also}",
         ),
         io.String.Input(
             "captions",
@@ -245,10 +252,23 @@ class ClipSet(SetNode):
                 ),
                 "clips (mp4, mov, webm, mkv, gif, webp)",
                 *frame_inputs(),
+                also=f" In the shapes world: {' or '.join(map(repr, folders.demo_clips()))}.",
             ),
-            outputs=[TrainingSet.Output(display_name="training_set")],
+            outputs=[
+                TrainingSet.Output(display_name="training_set"),
+                io.Image.Output(
+                    display_name="first_clip",
+                    tooltip="The frames of the first clip, as they are trained on: for Invert Clip,"
+                    " or to look at.",
+                ),
+            ],
             is_output_node=True,
         )
+
+    @classmethod
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        made = super().execute(**inputs)
+        return io.NodeOutput(made[0], made[0].first(), ui=made.ui)
 
     @classmethod
     def gather(

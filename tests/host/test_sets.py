@@ -11,7 +11,9 @@ from still_moving.adapters.errors import UserError
 from still_moving.demo import latents
 from still_moving.demo import world as shapes
 from still_moving.demo.data import to_images
-from still_moving.demo.files import BASE, LORAS, WEIGHTS
+from still_moving.demo.files import BASE, CLIPS, LORAS, NATURAL_CLIPS, WEIGHTS
+from still_moving.demo.reference import reference_clip
+from still_moving.nodes import folders
 from still_moving.nodes.shapes_world.pixels import ShapesVAE
 from still_moving.nodes.shapes_world.text import load_clip
 from still_moving.nodes.train import baking, places, sets
@@ -27,6 +29,12 @@ SCENES = shapes.spread(shapes.all_scenes(), 3)
 def user_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "root", lambda: tmp_path / "user")
     return tmp_path / "user"
+
+
+def clip_set(**inputs):
+    """What Clip Set gives: the set, and the frames of its first clip."""
+    given = {"folder": "", "captions": "", "frames": 8, "fps": 0.0, "stride": 1, **SIZE, **inputs}
+    return ClipSet.execute(clip=load_clip(), vae=ShapesVAE(), **given).result
 
 
 def batch(count: int = 3) -> torch.Tensor:
@@ -75,14 +83,41 @@ def test_a_folder_that_changes_leaves_the_set_of_before(tmp_path):
 
 def test_a_clip_set_cuts_a_batch_into_clips():
     clips = batch(2).repeat_interleave(4, dim=0)
-    made = ClipSet.execute(
-        clip=load_clip(), vae=ShapesVAE(), folder="", captions="red circle left night", frames=4,
-        fps=0.0, stride=1, clips=clips, **SIZE,
-    ).result[0]  # fmt: skip
+    made, shown = clip_set(clips=clips, captions="red circle left night", frames=4)
     assert (made.kind, made.count, made.frames) == ("clips", 2, 4)
+    assert torch.equal(shown, (clips[:4] * 255).round() / 255)
     first, second = (item.latents for item in load_set(made.folder).items)
     assert torch.equal(first[0], first[3])
     assert not torch.equal(first[0], second[0])
+
+
+def test_each_folder_of_the_pack_is_a_set_by_its_name():
+    counts = {name: clip_set(folder=name)[0].count for name in folders.demo_clips()}
+    assert counts == {"demo: circle": 1, "demo: natural": 16, "demo: newmove circle": 6}
+
+
+def test_the_first_clip_comes_out_as_it_is_trained_on():
+    made, shown = clip_set(folder=' "demo: circle" ')
+    (item,) = load_set(made.folder).items
+    assert torch.allclose(latents.encode_image(shown.permute(0, 3, 1, 2)), item.latents, atol=1e-6)
+    drawn = latents.enlarge(reference_clip("circle").frames).permute(0, 2, 3, 1)
+    assert torch.equal(shown, drawn.mul(255).round() / 255)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "..", "none", "circle/..", "circle/../natural", "../weights", "..\\weights", "/tmp"],
+)
+def test_no_name_leads_out_of_the_packs_clips(name):
+    with pytest.raises(UserError, match="'demo: circle', 'demo: natural'"):
+        sets.resolve_folder(f"demo: {name}")
+    with pytest.raises(UserError, match="'demo: circle', 'demo: natural'"):
+        sets.resolve_folder(f"demo:{name}")
+
+
+def test_a_folder_of_the_pack_may_be_written_without_the_space():
+    for text in ("demo: natural", "demo:natural", ' "demo:  natural" '):
+        assert sets.resolve_folder(text) == CLIPS / NATURAL_CLIPS
 
 
 def test_wrong_inputs_are_said():

@@ -5,6 +5,7 @@ import re
 import pytest
 from examples import NAMES, TRAINING, api_form, picture, ui_form
 from PIL import Image
+from test_training import ended
 
 workflow = pytest.mark.parametrize("name", NAMES)
 
@@ -39,6 +40,9 @@ def test_there_is_one_for_each_feature():
         "style_and_controlnet",
         "long_clip",
         "combine_with_lora",
+        "customize_a_video",
+        "vmc",
+        "newmove",
         TRAINING,
     }
 
@@ -68,6 +72,31 @@ def test_it_runs_and_its_outputs_exist(server, name):
     assert b"Still-Moving:" not in server.log.read_bytes()[before:]  # a warning of the pack
 
 
+@pytest.mark.parametrize("name", ["customize_a_video", "vmc", "newmove"])
+def test_the_clips_of_a_method_need_no_training(name):
+    prompt = api_form(name)
+    trainer = trainer_of(prompt)
+    reads = {v[0] for node in prompt.values() for v in node["inputs"].values() if is_wire(v)}
+    assert trainer not in reads  # the shipped file is what makes the clips
+    (shipped,) = (
+        node["inputs"]["file"]
+        for node in prompt.values()
+        if node["class_type"].startswith(("StillMovingApplyMotionA", "StillMovingApplyMotionW"))
+    )
+    assert shipped.startswith("demo: ")
+
+
+@pytest.mark.parametrize("name", ["customize_a_video", "vmc", "newmove"])
+def test_a_press_of_train_begins_the_methods_job(server, name):
+    prompt = api_form(name)
+    trainer = trainer_of(prompt)
+    # Only this branch, as the button asks for; one step each shows that its inputs fit.
+    prompt[trainer]["inputs"] |= {"run_token": f"example {name}", "node_uid": name}
+    prompt[trainer]["inputs"] |= {"steps": 1, "appearance_steps": 1}
+    (id,) = server.run(branch(prompt, trainer))[trainer]["still_moving_job"]
+    assert ended(server, id)["phase"] == "finished"
+
+
 def test_a_run_of_the_training_workflow_says_what_to_press(server):
     prompt = api_form(TRAINING)
     outputs = server.run(prompt)
@@ -78,9 +107,27 @@ def test_a_run_of_the_training_workflow_says_what_to_press(server):
 
 
 def frames_of(prompt: dict) -> int:
-    """The clip's length that a prompt asks for: its longest empty latent."""
-    latents = [n["inputs"] for n in prompt.values() if n["class_type"] == "EmptyLatentImage"]
-    return max(latent["batch_size"] for latent in latents)
+    """The clip's length that a prompt asks for: its longest empty latent or clip to follow."""
+    lengths = {"EmptyLatentImage": "batch_size", "StillMovingClipSet": "frames"}
+    asked = [(n["inputs"], lengths.get(n["class_type"])) for n in prompt.values()]
+    return max(inputs[name] for inputs, name in asked if name)
+
+
+def is_wire(value: object) -> bool:
+    return isinstance(value, list)
+
+
+def trainer_of(prompt: dict) -> str:
+    """The node that trains."""
+    (number,) = (n for n, it in prompt.items() if it["class_type"].startswith("StillMovingTrain"))
+    return number
+
+
+def branch(prompt: dict, number: str) -> dict:
+    """A node, and all that it hangs on."""
+    needed = [v[0] for v in prompt[number]["inputs"].values() if is_wire(v)]
+    before = {n: it for source in needed for n, it in branch(prompt, source).items()}
+    return before | {number: prompt[number]}
 
 
 @workflow

@@ -14,12 +14,12 @@ from ...adapters.errors import UserError
 from ...adapters.tensors import file_hash
 from . import sheet
 from .encoders import Encoder
-from .media import ClipOptions, fit, iter_frames
+from .media import ClipOptions, MediaFile, Probe, fit, iter_frames
 from .options import CacheOptions
 from .preflight import Entry, Report, preflight
 from .store import FORMAT, Record, SetWriter, TrainingSet, content_key, load_set, object_name
 
-__all__ = ["CacheOptions", "build_set"]
+__all__ = ["CacheOptions", "build_set", "fitted"]
 
 DECODING = 1  # raise when decoding or fitting changes, so that old objects are not taken for new
 
@@ -103,7 +103,7 @@ def _encode_entry(
     key = content_key("latents", DECODING, kind, options.decoding(kind), digest, encoder.id)
     frames = options.frames if kind == "clips" else 1
     if not writer.holds(key, "latents"):
-        latents = encoder.encode_frames(_fitted(entry, options, digest))
+        latents = encoder.encode_frames(fitted(entry.file, options, entry.probe))
         width, height = options.size
         expected = (frames, 4, height // encoder.factor, width // encoder.factor)
         if latents.shape != expected:
@@ -124,13 +124,14 @@ def _encode_entry(
     )
 
 
-def _fitted(entry: Entry, options: CacheOptions, digest: str) -> Tensor:
+def fitted(file: MediaFile, options: CacheOptions, probed: Probe | None = None) -> Tensor:
     """The frames that the encoder sees: (frames, 3, height, width) in 0..1."""
     # Drawn from the content, so a file's dice do not change with its name or its neighbours.
+    digest = file_hash(file.path)
     dice = hashlib.sha256(f"{options.seed} {digest}".encode()).digest()
     seed = int.from_bytes(dice[:7], "big")
     clip = ClipOptions(options.frames, options.fps, options.stride, options.start, seed)
-    decoded = iter_frames(entry.file, clip, entry.probe)
+    decoded = iter_frames(file, clip, probed)
     return torch.cat([fit(frame[None], options.size, options.crop, seed) for frame in decoded])
 
 
@@ -141,7 +142,7 @@ def _draw_sheet(report: Report) -> bytes:
         (
             entry.file.name,
             str(entry.caption),
-            sheet.thumbnail(_fitted(entry, options, file_hash(entry.file.path))),
+            sheet.thumbnail(fitted(entry.file, options, entry.probe)),
         )
         for entry in report.usable[: sheet.MAX_ITEMS]
     ]

@@ -1,0 +1,112 @@
+"""The motions that the shapes world ships: a circle, learned by each method from its clips.
+
+What a press of Train in the example workflows does, with the same recipes on the same clips. Steps
+of 0 are the preset's.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..training.cache.build import build_set
+from ..training.cache.encoders import ShapesEncoder
+from ..training.cache.options import CacheOptions
+from ..training.job import Job, JobFolder
+from ..training.presets import make_recipe
+from ..training.recipe import Recipe
+from ..training.worker import pick_device, run_job
+from . import world
+from .files import (
+    BASE,
+    CLIPS,
+    MOTION_LORA,
+    MOTION_MODULE,
+    NATURAL_CLIPS,
+    NEWMOVE,
+    ONE_CLIP,
+    SEVERAL_CLIPS,
+    VMC,
+    WEIGHTS,
+)
+from .reference import SCENE
+from .shipped_clips import TOKEN, write_shipped_clips
+
+PRESET = "shapes world"
+APPEARANCE = f"{SCENE.colour} {SCENE.shape} {SCENE.look}"  # the clip's prompt without its motion
+INVARIANT = f"{SCENE.shape} {SCENE.direction}"  # without its look
+
+
+def train_motion_lora(out: Path, device: torch.device, steps: int = 0) -> None:
+    """Customize-A-Video: the motion LoRA of the one clip."""
+    recipe = make_recipe(
+        "customize-a-video",
+        PRESET,
+        absorber="both",
+        words=(SCENE.colour, SCENE.shape, SCENE.look),
+        appearance=APPEARANCE,
+        caption=SCENE.prompt,
+        steps=steps,
+        appearance_steps=steps,
+    )
+    _train(out, MOTION_LORA, recipe, {"clip": ONE_CLIP, "appearance": ONE_CLIP}, device)
+
+
+def train_vmc(out: Path, device: torch.device, steps: int = 0) -> None:
+    """VMC: the motion weights of the one clip."""
+    recipe = make_recipe("vmc", PRESET, prompt=INVARIANT, steps=steps)
+    _train(out, VMC, recipe, {"clip": ONE_CLIP}, device)
+
+
+def train_newmove(out: Path, device: torch.device, steps: int = 0) -> None:
+    """NewMove: the motion weights of the several clips, called by their token."""
+    recipe = make_recipe("newmove", PRESET, token=TOKEN, steps=steps)
+    sets = {"motion": SEVERAL_CLIPS, "regularization": NATURAL_CLIPS}
+    _train(out, NEWMOVE, recipe, sets, device)
+
+
+MOTIONS = {MOTION_LORA: train_motion_lora, VMC: train_vmc, NEWMOVE: train_newmove}
+
+
+def train_motions(device: str) -> None:
+    """The clips and what is learned from them, anew, into the pack."""
+    write_shipped_clips()
+    for name, train in MOTIONS.items():
+        tqdm.write(name)
+        train(WEIGHTS, pick_device(device))
+
+
+def _train(
+    out: Path, name: str, recipe: Recipe, sets: Mapping[str, str], device: torch.device
+) -> None:
+    """Run a recipe as a job, and keep the file that it makes under ``name`` in ``out``.
+
+    sets: the recipe's names for the shipped folders of clips.
+    """
+    stem = Path(name).stem
+    with tempfile.TemporaryDirectory() as made:
+        cached = {role: str(_cached(folder, Path(made) / folder)) for role, folder in sets.items()}
+        job = Job(
+            name=stem,
+            recipe=recipe,
+            checkpoint=str(out / BASE),
+            motion_module=str(out / MOTION_MODULE),
+            sets=cached,
+            device=device.type,  # type: ignore[arg-type]
+        )
+        folder = Path(made) / "job"
+        run_job(JobFolder.create(folder, job), lambda event: None)
+        shutil.copyfile(folder / "export" / name, out / name)
+
+
+def _cached(name: str, target: Path) -> Path:
+    """A shipped folder of clips as a set that a job reads."""
+    side = world.SIZE * 8
+    options = CacheOptions(kind="clips", width=side, height=side, frames=world.FRAMES)
+    build_set(CLIPS / name, target, ShapesEncoder(), options, progress=False)
+    return target
