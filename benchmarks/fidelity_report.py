@@ -108,7 +108,7 @@ def write(page: Path, out: Path, found: dict[str, Any]) -> None:
     ]
     for kind in KINDS:
         lines += [f"**{kind.capitalize()}**", "", *table(found["methods"][kind], TITLES), ""]
-    lines += ["**Choices** (one style and one subject)", "", *table(found["choices"], TITLES), ""]
+    lines += [f"**Choices** ({size['tokens'][0]} alone)", "", *table(found["choices"], TITLES), ""]
     lines += ["**Still-Moving against injection**, same prompt and seed:", ""]
     for kind in KINDS:
         ours = found["against_injection"][kind][OURS]

@@ -13,7 +13,6 @@ import argparse
 import importlib
 import json
 import sys
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,11 +30,11 @@ def main() -> None:
     import motion_methods as methods
     import motion_report as report
 
-    started = time.monotonic()
     size = methods.QUICK if options.quick else methods.FULL
-    rows = methods.Bench(options.out, size, options.device).run()
+    bench = methods.Bench(options.out, size, options.device)
+    rows = bench.run()
     found = report.summarize(rows, size)
-    found["seconds"] = round(time.monotonic() - started)
+    found["seconds"] = round(bench.clock.keep())
     (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     report.draw(options.out, rows, found, size)
     if options.docs or not options.quick:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from motion_world import asked_scenes, observe, write_reference
-from rows import Row, cached, remembered
+from rows import Clock, Row, cached, remembered
 from torch import Tensor
 from tqdm import tqdm
 
@@ -126,6 +126,7 @@ class Bench:
     def __init__(self, out: Path, size: Size, device: str):
         self.out, self.size, self.device = out, size, pick_device(device)
         out.mkdir(parents=True, exist_ok=True)
+        self.clock = Clock(out)
         real = write_natural_clips(out / "clips" / "real", size.natural, seed=10)
         self.sets = {"real": self.cached(real), "generated": self.cached(self._generated())}
 
@@ -151,6 +152,7 @@ class Bench:
             for name in tqdm(tested, desc=motion):
                 file = f"{motion}-{name}.json".replace(": ", "-")
                 rows += remembered(self.out / "rows" / file, partial(lab.rows, name))
+                self.clock.keep()
         return rows
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import platform
 import statistics
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,21 @@ def remembered(path: Path, make: Callable[[], list[Row]]) -> list[Row]:
         rows = make()
         path.write_text(json.dumps(rows), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+class Clock:
+    """Seconds that a benchmark has worked, over all the runs that its folder took."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "seconds.txt"
+        self.before = float(self.path.read_text()) if self.path.exists() else 0.0
+        self.started = time.monotonic()
+
+    def keep(self) -> float:
+        """The seconds until now; those since the last call are lost with an interrupted run."""
+        worked = self.before + time.monotonic() - self.started
+        self.path.write_text(f"{worked:.1f}")
+        return worked
 
 
 def cached(folder: Path, kind: str, target: Path) -> Path:
