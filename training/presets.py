@@ -51,7 +51,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "paper": {},
         # LoRA has no state of AdamW for whole weights.
         "low memory": {"tier": "all", "frames": 8, "sites": "temporal.qkv"},
-        "shapes world": {**_MOTION_DEMO, "lr": 3e-4},
+        "shapes world": {**_MOTION_DEMO, "steps": 400, "lr": 1e-3},
     },
     "newmove": {
         "paper": {},
