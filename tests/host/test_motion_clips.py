@@ -245,9 +245,10 @@ def test_a_press_of_train_makes_what_loaders_offer(server, jobs, method):
 
 def test_trained_words_lie_where_clip_looks_for_them(server, jobs):
     assert jobs["Customize-A-Video"]["phase"] == "finished"
-    (file,) = (server.base / "models" / "embeddings").glob("*.safetensors")
-    assert " " not in file.name
-    assert load_embedding(file).words == ("red", "circle")
+    files = list((server.base / "models" / "embeddings").glob("*.safetensors"))
+    assert not any(" " in file.name for file in files)
+    # Jobs of the example workflows may have left theirs.
+    assert ("red", "circle") in [load_embedding(file).words for file in files]
 
 
 def test_the_memory_is_said_before_it_is_taken(server, jobs):
