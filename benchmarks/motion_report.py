@@ -61,6 +61,8 @@ def _paths(path: Path, rows: Sequence[Row], motions: Sequence[str]) -> None:
     shape = len(motions), len(MAIN)
     size = (2.1 * shape[1], 2.2 * shape[0])
     figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
+    for axis, method in zip(axes[0], MAIN, strict=True):
+        axis.set_title(method, fontsize=9)
     for line, motion in zip(axes, motions, strict=True):
         reference = MOTIONS[motion]()
         reference = reference - reference.mean(0)
@@ -72,7 +74,6 @@ def _paths(path: Path, rows: Sequence[Row], motions: Sequence[str]) -> None:
                 axis.plot(*moved, color=COLOURS[0], alpha=0.3, linewidth=0.9)
             axis.plot(*reference.T, "o-", color=COLOURS[1], markersize=3)
             axis.set(xlim=(-5, 5), ylim=(5, -5), aspect="equal")  # y points down
-            axis.set_title(method if line is axes[0] else "", fontsize=9)
             axis.grid(alpha=0.3)
         line[0].set_ylabel(motion)
     figure.savefig(path, dpi=110)
@@ -81,7 +82,7 @@ def _paths(path: Path, rows: Sequence[Row], motions: Sequence[str]) -> None:
 
 def _clips(out: Path, motions: Sequence[str]) -> None:
     """The first prompt of each motion by the main methods, beside the reference."""
-    titles = ["reference", *(name.replace(": ", "\n") for name in MAIN)]
+    titles = ["reference", *(name.partition(":")[0] for name in MAIN)]
     clips = []
     for motion in motions:
         shown = [read_tensors(out / "shown" / f"{motion}-{m}.safetensors")[0] for m in MAIN]
