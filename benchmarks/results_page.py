@@ -62,6 +62,8 @@ def bars(
         axis.set_yticklabels(names if axis is axes[0] else [])
         axis.invert_yaxis()
         axis.grid(axis="x", alpha=0.3)
-    axes[0].legend(fontsize=8)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(groups)
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)

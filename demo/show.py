@@ -27,7 +27,8 @@ def clip_grid(
     """An animated GIF: clips[row][column] of shape (frames, 3, h, w) in 0..1, with labels."""
     cell = clips[0][0].shape[-1] * _ZOOM
     width = _SIDE + len(columns) * (cell + _GAP)
-    height = _HEAD + len(rows) * (cell + _GAP)
+    head = _HEAD + 14 * max(title.count("\n") for title in columns)
+    height = head + len(rows) * (cell + _GAP)
     font = ImageFont.load_default(12)
     pictures = [[to_images(clip, _ZOOM) for clip in row] for row in clips]
     frames = []
@@ -36,9 +37,9 @@ def clip_grid(
         draw = ImageDraw.Draw(sheet)
         for j, title in enumerate(columns):
             centre = _SIDE + j * (cell + _GAP) + cell // 2
-            draw.text((centre, _HEAD // 2), title, _INK, font, anchor="mm")
+            draw.text((centre, head // 2), title, _INK, font, anchor="mm")
         for i, prompt in enumerate(rows):
-            top = _HEAD + i * (cell + _GAP)
+            top = head + i * (cell + _GAP)
             text = "\n".join(wrap(prompt))
             draw.multiline_text((8, top + cell // 2), text, _INK, font, anchor="lm")
             for j in range(len(columns)):
