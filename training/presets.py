@@ -21,8 +21,8 @@ _DEMO: dict[str, Any] = {
     "held_out_every": 20,
 }
 # One clip is seen again in every step: no batch, and no average that lags behind. The rates of LoRA
-# and NewMove were chosen on a motion that the benchmark does not ask for; VMC's, and where there are
-# 400 steps, on the benchmark's circle.
+# and NewMove were chosen on a motion that the benchmark does not ask for; VMC's, and the steps
+# where they are 400, on the benchmark's circle.
 _MOTION_DEMO: dict[str, Any] = {"frames": 8, "steps": 200, "save_every": 50, "held_out_every": 25}
 _RECIPES = {**recipe.DEFAULTS, **methods.METHODS}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
