@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from still_moving.demo.show import plt
-
 COLOURS = ("#2a6fdb", "#d9622b", "#3f9b57")
 
 
@@ -45,6 +43,8 @@ def bars(
 
     groups: group to method to measure; titles: of the measures.
     """
+    from still_moving.demo.show import plt
+
     size = (3.25 * len(titles), 1 + 0.36 * len(names))
     figure, axes = plt.subplots(1, len(titles), figsize=size, layout="constrained")
     thick = 0.76 / len(groups)
