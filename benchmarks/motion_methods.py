@@ -86,6 +86,7 @@ PLAIN = "temporal LoRA"
 METHODS: dict[str, Method] = {
     "base": Method(),
     "base, inverted start": Method(inverted=True),
+    "base, token": Method(token=True),
     PLAIN: _absorbing("none"),
     "Customize-A-Video: LoRA": _absorbing("lora"),
     "Customize-A-Video: words": _absorbing("words"),
@@ -105,7 +106,10 @@ METHODS: dict[str, Method] = {
     "NewMove: LoRA": _newmove(full=False, lr=TEMPORAL_LR),
 }
 # On every motion; the ablations on the first one alone.
-MAIN = ("base", PLAIN, "Customize-A-Video: both", "base, inverted start", "VMC", "NewMove")
+MAIN = (
+    *("base", PLAIN, "Customize-A-Video: both"),
+    *("base, inverted start", "VMC", "base, token", "NewMove"),  # each after what it starts from
+)
 
 
 def recipe_of(method: Method, size: Size) -> Recipe:

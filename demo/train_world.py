@@ -263,7 +263,9 @@ def customize(path: Path, token: str, device: torch.device, steps: int = 500) ->
         model,
         lambda: custom_loss() + 0.5 * prior_loss(),
         steps=steps,
-        lr=8e-4,
+        # At twice this rate its stills are 0.01 truer, but injected it loses 0.18 of the base's
+        # motion instead of 0.13, and every fourth clip moves another way than asked.
+        lr=4e-4,
         ema=0.99,
         label=token,
     )

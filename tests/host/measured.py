@@ -13,7 +13,7 @@ from still_moving.demo.latents import FACTOR
 from still_moving.demo.measure import measure
 
 API = Path(__file__).resolve().parents[2] / "workflows" / "api"
-PROMPTS = 8
+PROMPTS = 16  # as many as the demo's
 
 
 def clips_of(

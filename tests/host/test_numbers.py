@@ -29,7 +29,6 @@ def test_the_spatial_adapter_costs_no_motion(customized):
     assert motion(customized["still_moving"]) >= 0.8 * motion(customized["injected"])
 
 
-@pytest.mark.xfail(strict=False, reason="0.70 of the base's 0.93 with this sampler (16 prompts)")
 def test_the_spatial_adapter_keeps_the_motion(customized, slider):
     assert motion(customized["still_moving"]) >= 0.8 * motion(slider["motion_slider_3"])
 
