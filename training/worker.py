@@ -10,26 +10,23 @@ import errno
 import math
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from ..adapters.errors import UserError
 from . import preview
 from .inputs import Inputs
-from .job import JobFolder, Phase, State, first_process
+from .job import JobFolder, State, first_process
 from .loop import StageRun
-from .memory import pick_device, pick_dtype, used_memory
+from .memory import pick_device, pick_dtype
 from .model import build_unet
+from .reporter import OnEvent, Reporter
 from .results import export
 from .sites import load_motion_adapter
 from .speed import AHEAD
 from .stages import export_path, stage_inputs
 from .state import load_checkpoint, save_checkpoint
-from .steps import Step
 from .team import Team
 
 FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 0
@@ -38,8 +35,6 @@ _POLL_S = 0.1
 
 Wish = Literal["run", "hold", "yield", "pause", "stop", "leave"]
 _GOING = ("run", "stop", "leave")  # wishes that are not waits
-
-OnEvent = Callable[[dict[str, Any]], None]
 
 
 def run_job(
@@ -118,13 +113,13 @@ class Session:
     """One life of a worker."""
 
     def __init__(self, folder: JobFolder, on_event: OnEvent, patience_s: float):
-        self.folder, self.on_event, self.patience_s = folder, on_event, patience_s
+        self.folder, self.patience_s = folder, patience_s
         self.job = folder.load()
         control = folder.read_control()
         self.saves_done, self.samples_done = control.save, control.sample
         self.sample_due = False
         self.stage_index = 0
-        self.recent: deque[float] = deque(maxlen=20)
+        self.report = Reporter(folder, on_event)
         self.team = Team()
 
     def run(self) -> int:
@@ -138,8 +133,8 @@ class Session:
         device = pick_device(job.device)
         self.team = Team.join(device)
         self.device = self.team.own_card(device)
-        if self.team.first:
-            self.folder.write_state(replace(self.folder.read_state(), phase="loading", message=""))
+        self.report.device, self.report.muted = self.device, not self.team.first
+        self.report.loading()
         self.inputs = Inputs.read(job)
         checkpoint = load_checkpoint(self.folder.checkpoints)
         # Before the first step nothing is worth keeping: a new life reports it again.
@@ -151,7 +146,7 @@ class Session:
         if self.team.first:
             self.folder.cut_events(first, step)
         if self._obey(None) == "leave":
-            self._enter("waiting", None)
+            self.report.enter("waiting", None)
             return STOPPED
         for index in range(first, len(job.recipe.stages)):
             stage = self._stage(index)
@@ -160,7 +155,7 @@ class Session:
                 stage.restore(start)
             if not self._train(stage, resumed=start is not None):
                 return STOPPED
-        self._enter("finished", stage)
+        self.report.enter("finished", stage)
         return FINISHED
 
     def _stage(self, index: int) -> StageRun:
@@ -178,7 +173,7 @@ class Session:
 
     def _train(self, run: StageRun, resumed: bool) -> bool:
         """Train one stage; False when the worker shall end before it is done."""
-        self._enter("running", run)
+        self.report.enter("running", run)
         if not resumed:
             self._held_out(run)
         while not run.done:
@@ -187,7 +182,7 @@ class Session:
                 self._end(run, wish)
                 return False
             run.launch()
-            self._report(run, AHEAD.get(self.device.type, 0))
+            self.report.steps(run, AHEAD.get(self.device.type, 0))
             every = self.job.sample_every
             self.sample_due |= every > 0 and run.step % every == 0
             if run.step % self.job.recipe.held_out_every == 0 or run.done:
@@ -204,7 +199,7 @@ class Session:
         self._save(run)
         if wish == "stop":
             self._export(run)
-        self._enter("stopped" if wish == "stop" else "waiting", run)
+        self.report.enter("stopped" if wish == "stop" else "waiting", run)
 
     def _obey(self, run: StageRun | None) -> Wish:
         """Wait while the folder wants that; then whether to "run", "stop" or "leave".
@@ -221,8 +216,8 @@ class Session:
             time.sleep(_POLL_S)
             wish = self._look(run)
         if waiting is not None and wish == "run":
-            self._enter("loading" if run is None else "running", run)
-            self.recent.clear()
+            self.report.enter("loading" if run is None else "running", run)
+            self.report.recent.clear()  # its pace is not that of before
         return wish
 
     def _look(self, run: StageRun | None) -> Wish:
@@ -239,7 +234,7 @@ class Session:
             run.park()
         if run is not None and wish == "pause":
             self._save(run)
-        self._enter("paused" if wish == "pause" else "yielding", run)
+        self.report.enter("paused" if wish == "pause" else "yielding", run)
 
     def _wish(self, run: StageRun | None) -> Wish:
         """What is wanted now; saves and samples that were asked for are made first."""
@@ -267,11 +262,11 @@ class Session:
             if run.unpark():
                 self._sample(run)
             else:
-                self._tell("sample_failed", run, reason="the device has no room")
+                self.report.tell("sample_failed", run, reason="the device has no room")
         except preview.Postponed:
             self.sample_due = True
         except Exception as error:
-            self._tell("sample_failed", run, reason=f"{type(error).__name__}: {error}"[:300])
+            self.report.tell("sample_failed", run, reason=f"{type(error).__name__}: {error}"[:300])
         if parked:
             run.park()
 
@@ -281,65 +276,22 @@ class Session:
         path = self.folder.samples / f"{before + run.step}.webp"
         encoder = self.inputs.sets[run.stage.sources[0].set].encoder
         preview.write_clip(path, pair, encoder)
-        self._tell("sample", run, file=path.name)
-
-    def _tell(self, event: str, run: StageRun, **values: Any) -> None:
-        self._report(run)
-        if self.team.first:
-            self.on_event(self.folder.report(event, stage=run.stage_index, step=run.step, **values))
-
-    def _enter(self, phase: Phase, run: StageRun | None) -> None:
-        if run is not None:
-            self._report(run)
-        if not self.team.first:
-            return
-        if run is None:
-            state = replace(self.folder.read_state(), phase=phase, message="")
-        else:
-            state = State(phase, run.stage_index, run.step, run.stage.steps)
-        self.folder.write_state(state)
-        place = {"stage": state.stage, "step": state.step}
-        self.on_event(self.folder.report("phase", **place, phase=phase))
-
-    def _report(self, run: StageRun, behind: int = 0) -> None:
-        """Report what the steps did, up to that of ``behind`` steps ago."""
-        for step in run.read(behind):
-            self.recent.append(step.seconds)
-            if self.team.first:
-                self._report_step(run, step)
-
-    def _report_step(self, run: StageRun, step: Step) -> None:
-        pace = sum(self.recent) / len(self.recent)
-        event = self.folder.report(
-            "skipped" if step.skipped else "step",
-            stage=run.stage_index,
-            step=step.step,
-            steps=run.stage.steps,
-            loss=step.loss,
-            loss_average=step.loss_average,
-            grad_norm=step.grad_norm,
-            lr=run.stage.lr,
-            seconds_per_step=round(pace, 4),
-            eta_s=round(pace * (run.stage.steps - step.step), 1),
-            memory_bytes=used_memory(self.device),
-            tier=step.tier,
-        )
-        self.on_event(event)
+        self.report.tell("sample", run, file=path.name)
 
     def _held_out(self, run: StageRun) -> None:
         if self.job.recipe.held_out and self.team.first:
             loss = run.held_out_loss()
-            self._tell("held_out", run, loss=loss)
+            self.report.tell("held_out", run, loss=loss)
 
     def _save(self, run: StageRun) -> None:
-        self._report(run)
+        self.report.steps(run)
         if not self.team.first:
             return
         files = self.inputs.fingerprints(self.stage_index, self.folder.exports)
         save_checkpoint(self.folder.checkpoints, run.checkpoint(files=files))
         phase = self.folder.read_state().phase
         self.folder.write_state(State(phase, run.stage_index, run.step, run.stage.steps))
-        self._tell("saved", run)
+        self.report.tell("saved", run)
 
     def _export(self, run: StageRun) -> None:
         if not self.team.first:
@@ -347,4 +299,4 @@ class Session:
         self.folder.exports.mkdir(exist_ok=True)
         path = export_path(self.job, run.stage_index, self.folder.exports)
         for written in export(path, run, self.job, self.inputs.weights, self.inputs.motion):
-            self._tell("exported", run, file=written.name)
+            self.report.tell("exported", run, file=written.name)

@@ -105,8 +105,13 @@ class SetNode(io.ComfyNode):
         raise NotImplementedError
 
     @classmethod
+    def obtain(cls, **inputs: Any) -> CachedSet:
+        """The set of these inputs, if need be by gathering it."""
+        return cls.gather(**inputs)
+
+    @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        made = cls.gather(**inputs)
+        made = cls.obtain(**inputs)
         entry = (_plain(inputs), made)
         if entry not in _given:
             _given.append(entry)

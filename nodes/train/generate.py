@@ -16,7 +16,8 @@ from ...adapters.errors import UserError
 from ...adapters.motion_module.attach import KEY
 from ...training.cache.build import CacheOptions
 from ..motion import CATEGORY
-from .cached import CachedSet, SetNode, TrainingSet, encoder_of, make_set
+from .cached import CachedSet, TrainingSet, encoder_of, make_set
+from .drawn import DrawnSet
 from .sets import advanced, keep_pictures
 
 TOKEN, CLASS = "[V*]", "[class]"
@@ -128,7 +129,7 @@ def prompt_inputs(example: str, count: int, what: str) -> list[io.Input]:
     ]
 
 
-class GenerateImages(SetNode):
+class GenerateImages(DrawnSet):
     """The customized MODEL's own pictures -> TRAINING_SET of stills (paper, section 3.3)."""
 
     @classmethod
@@ -139,6 +140,7 @@ class GenerateImages(SetNode):
             category=CATEGORY,
             description="Draws the still images that a Spatial Adapter learns from, with the"
             " customized model itself: what it makes is what is to be kept. 100 to 200 are good.",
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="The customized model, LoRAs included, without motion module."
@@ -166,7 +168,7 @@ class GenerateImages(SetNode):
         return _generate(model=model, words=words, frames=1, **how)
 
 
-class GeneratePriorClips(SetNode):
+class GeneratePriorClips(DrawnSet):
     """A moving MODEL's own clips -> TRAINING_SET of clips, for who has no real ones."""
 
     @classmethod
@@ -178,6 +180,7 @@ class GeneratePriorClips(SetNode):
             description="Draws clips with the plain model and its motion module, for those who have"
             " no real ones. Real clips are better: from these an adapter also learns the motion"
             " module's own flaws.",
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 io.Model.Input("model", tooltip="The plain model with a motion module applied."),
                 io.Clip.Input("clip", tooltip="Of the plain checkpoint."),

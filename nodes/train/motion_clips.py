@@ -34,8 +34,9 @@ from ..motion import CATEGORY, MotionModule
 from ..notices import warn
 from . import baking, jobs
 from .cached import CachedSet, TrainingSet
+from .inputs import outputs
 from .motion_inputs import METHOD_NAMES, NO_FILE, artist_inputs, method_inputs
-from .trainers import Trainer, outputs
+from .trainers import Trainer
 
 
 class TrainMotionFromClips(Trainer):

@@ -1,6 +1,7 @@
 """Clips of the example workflows over several prompts, measured from pixels."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -17,13 +18,20 @@ PROMPTS = 16  # as many as the demo's
 
 
 def clips_of(
-    server, name: str, look: str | None = None, adapters: dict[str, str] | None = None
+    server,
+    name: str,
+    look: str | None = None,
+    adapters: dict[str, str] | None = None,
+    *,
+    prompts: int = PROMPTS,
+    only: Collection[str] = (),
 ) -> dict[str, Clips]:
     """Each saved clip of a workflow by its file's name, over several prompts and seeds.
 
     adapters: files in place of the workflow's own, by the class of the node that applies them.
+    only: the saved clips that are made; all when empty.
     """
-    scenes = world.spread(world.all_scenes((look,) if look else world.BASE_LOOKS), PROMPTS)
+    scenes = world.spread(world.all_scenes((look,) if look else world.BASE_LOOKS), prompts)
     frames: dict[str, list[torch.Tensor]] = {}
     for seed, scene in enumerate(scenes):
         prompt = json.loads((API / f"{name}.json").read_text())
@@ -35,11 +43,10 @@ def clips_of(
                 inputs["seed"] = seed
             if node["class_type"] in (adapters or {}):
                 inputs["file"] = adapters[node["class_type"]]
-        saved = {i: node for i, node in prompt.items() if node["class_type"] == "SaveAnimatedWEBP"}
-        outputs = server.run(prompt)
-        for i, node in saved.items():
+        saved = {i: label for i, label in _saved(prompt).items() if not only or label in only}
+        outputs = server.run({i: n for i, n in prompt.items() if i in saved or not _ends(n)})
+        for i, label in saved.items():
             (path,) = server.output_files({i: outputs[i]})
-            label = node["inputs"]["filename_prefix"].rpartition("/")[2]
             frames.setdefault(label, []).append(read_clip(path))
     return {
         label: Clips(
@@ -47,6 +54,20 @@ def clips_of(
         )
         for label, clips in frames.items()
     }
+
+
+def _saved(prompt: dict) -> dict[str, str]:
+    """What the saving nodes call their clips, by the node."""
+    return {
+        i: node["inputs"]["filename_prefix"].rpartition("/")[2]
+        for i, node in prompt.items()
+        if node["class_type"] == "SaveAnimatedWEBP"
+    }
+
+
+def _ends(node: dict) -> bool:
+    """Whether ComfyUI would run the node though nothing follows it."""
+    return node["class_type"] in ("SaveAnimatedWEBP", "PreviewImage", "StillMovingMeasureMotion")
 
 
 def read_clip(path: Path) -> torch.Tensor:

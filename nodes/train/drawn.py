@@ -1,0 +1,72 @@
+"""Sets that this ComfyUI has drawn already, found again when the same graph asks for them.
+
+ComfyUI forgets a node's output as soon as a prompt without that node has run, such as the one that
+an artist queues while a job trains. Drawing a set again takes minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import nodes
+
+from .cached import CachedSet, SetNode
+
+Prompt = dict[str, dict[str, Any]]
+_drawn: dict[str, CachedSet] = {}  # by graph_key
+
+
+class DrawnSet(SetNode):
+    """A node whose set a model draws. Its schema has the hidden prompt and unique_id."""
+
+    @classmethod
+    def obtain(cls, **inputs: Any) -> CachedSet:
+        hidden = cls.hidden  # None outside of a prompt
+        key = graph_key(hidden.prompt or {}, str(hidden.unique_id)) if hidden else None
+        made = _drawn.get(key or "")
+        if made is None or not made.is_there():  # it may have gone with a job
+            made = cls.gather(**inputs)
+            if key is not None:
+                _drawn[key] = made
+        return made
+
+
+def graph_key(prompt: Prompt, node_id: str) -> str | None:
+    """A name for all that feeds a node: the same exactly for the same nodes, wires and values.
+
+    None where that does not say what comes out: before a node that changes by itself, such as one
+    that reads a picture by its name, and in graphs that were made while they ran.
+    """
+    numbers: dict[str, int] = {}  # in the order of the first visit: ids may differ
+    spelled: list[Any] = []
+
+    def visit(name: str) -> int:
+        if name not in numbers:
+            node = prompt[name]
+            if name != node_id and _changes_by_itself(node["class_type"]):
+                raise KeyError(name)
+            numbers[name] = len(numbers)
+            inputs = {k: _value(v) for k, v in sorted(node["inputs"].items())}
+            spelled.append([numbers[name], node["class_type"], inputs])
+        return numbers[name]
+
+    def _value(value: Any) -> Any:
+        wire = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+        return {"from": visit(value[0]), "slot": value[1]} if wire else {"value": value}
+
+    try:
+        visit(node_id)
+    except KeyError:
+        return None
+    return hashlib.sha256(json.dumps(spelled, sort_keys=True).encode()).hexdigest()
+
+
+def _changes_by_itself(class_type: str) -> bool:
+    """Whether ComfyUI asks the node, besides its inputs, if what it gives has changed."""
+    node: type = nodes.NODE_CLASS_MAPPINGS[class_type]  # type: ignore[attr-defined]
+    return hasattr(node, "IS_CHANGED") or any(
+        "fingerprint_inputs" in vars(base) and not base.__module__.startswith("comfy_api")
+        for base in node.__mro__
+    )

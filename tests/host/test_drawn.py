@@ -1,0 +1,96 @@
+"""A set that a model draws is drawn once for a graph, whatever else runs in between."""
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from still_moving.nodes.train.cached import CachedSet
+from still_moving.nodes.train.drawn import DrawnSet, graph_key
+from still_moving.training.cache.options import CacheOptions
+
+GRAPH = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd15.safetensors"}},
+    "2": {
+        "class_type": "LoraLoader",
+        "inputs": {"model": ["1", 0], "clip": ["1", 1], "lora_name": "look", "strength_model": 1.0},
+    },
+    "3": {
+        "class_type": "StillMovingGenerateImages",
+        "inputs": {"model": ["2", 0], "clip": ["2", 1], "vae": ["1", 2], "seed": 0, "prompts": "a"},
+    },
+    "4": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "seed": 5}},  # feeds nothing
+}
+
+
+def changed(node: str, **inputs) -> dict:
+    graph = copy.deepcopy(GRAPH)
+    graph[node]["inputs"] |= inputs
+    return graph
+
+
+@pytest.fixture
+def key() -> str:
+    found = graph_key(GRAPH, "3")
+    assert found is not None
+    return found
+
+
+def test_what_does_not_feed_it_and_the_ids_do_not_count(key):
+    assert graph_key(changed("4", seed=6), "3") == key
+    renamed = {
+        f"9:{i}": node | {"inputs": {
+            k: [f"9:{v[0]}", v[1]] if isinstance(v, list) else v for k, v in node["inputs"].items()
+        }}
+        for i, node in GRAPH.items()
+    }  # fmt: skip
+    assert graph_key(renamed, "9:3") == key
+
+
+@pytest.mark.parametrize(
+    ("node", "inputs"),
+    [
+        ("1", {"ckpt_name": "other.safetensors"}),
+        ("2", {"strength_model": 0.5}),
+        ("3", {"seed": 1}),
+        ("3", {"prompts": "b"}),
+        ("3", {"model": ["1", 0]}),
+        ("3", {"clip": ["2", 0]}),
+    ],
+)
+def test_every_value_and_wire_before_it_counts(key, node, inputs):
+    assert graph_key(changed(node, **inputs), "3") not in (None, key)
+
+
+def test_what_may_change_under_the_same_values_has_no_key():
+    graph = changed("3", model=["5", 0])
+    assert graph_key(graph, "3") is None  # made while the graph ran
+    graph["5"] = {"class_type": "LoadImage", "inputs": {"image": "photo.png"}}
+    assert graph_key(graph, "3") is None  # the file may have become another
+    graph["5"]["class_type"] = "of a pack that is gone"
+    assert graph_key(graph, "3") is None
+
+
+def test_it_is_drawn_again_only_for_another_graph_or_when_it_is_gone(tmp_path):
+    drawn: list[Path] = []
+
+    class Drawing(DrawnSet):
+        @classmethod
+        def gather(cls, **_):
+            drawn.append(tmp_path / str(len(drawn)))
+            drawn[-1].mkdir()
+            options = CacheOptions(kind="stills", width=64, height=64)
+            return CachedSet(drawn[-1], "stills", 1, 1, drawn[-1] / "0.png", options)
+
+    def ask(graph: dict) -> Path:
+        Drawing.hidden = SimpleNamespace(prompt=graph, unique_id="3")  # type: ignore[assignment]
+        return Drawing.obtain(seed=0).folder
+
+    mine, other = changed("3", prompts="of this test"), changed("3", prompts="another of it")
+    first = ask(mine)
+    assert ask(other) != first
+    assert ask(mine) == first
+    assert len(drawn) == 2
+    first.rmdir()
+    assert ask(mine) == drawn[2]
