@@ -10,8 +10,6 @@ import hashlib
 import json
 from typing import Any
 
-import nodes
-
 from .cached import CachedSet, SetNode
 
 Prompt = dict[str, dict[str, Any]]

@@ -122,9 +122,9 @@ def test_a_paused_job_makes_place_and_goes_on_later(place):
     reach(supervisor, "a", "running")
     supervisor.command("a", "pause")
     reach(supervisor, "a", "paused")
-    until(lambda: "end a" not in place.lives())
     add(supervisor, "b")
     reach(supervisor, "b", "finished")
+    until(lambda: "end b" in place.lives())  # the process ends after its job
     paused = supervisor.view("a")
     assert (paused["phase"], paused["position"]) == ("paused", None)
     assert place.lives() == ["begin a", "end a", "begin b", "end b"]
