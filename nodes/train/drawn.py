@@ -7,6 +7,7 @@ an artist queues while a job trains. Drawing a set again takes minutes.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from typing import Any
 
@@ -63,7 +64,8 @@ def graph_key(prompt: Prompt, node_id: str) -> str | None:
 
 def _changes_by_itself(class_type: str) -> bool:
     """Whether ComfyUI asks the node, besides its inputs, if what it gives has changed."""
-    node: type = nodes.NODE_CLASS_MAPPINGS[class_type]  # type: ignore[attr-defined]
+    # By its name: ``import nodes`` reads as this pack's own folder.
+    node: type = importlib.import_module("nodes").NODE_CLASS_MAPPINGS[class_type]
     return hasattr(node, "IS_CHANGED") or any(
         "fingerprint_inputs" in vars(base) and not base.__module__.startswith("comfy_api")
         for base in node.__mro__
