@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 from typing import Any
+
+import folder_paths
 
 from .cached import CachedSet, SetNode
 
@@ -24,7 +27,7 @@ class DrawnSet(SetNode):
     def obtain(cls, **inputs: Any) -> CachedSet:
         hidden = cls.hidden  # None outside of a prompt
         key = graph_key(hidden.prompt or {}, str(hidden.unique_id)) if hidden else None
-        made = _drawn.get(key or "")
+        made = _drawn.get(key) if key else None
         if made is None or not made.is_there():  # it may have gone with a job
             made = cls.gather(**inputs)
             if key is not None:
@@ -33,7 +36,7 @@ class DrawnSet(SetNode):
 
 
 def graph_key(prompt: Prompt, node_id: str) -> str | None:
-    """A name for all that feeds a node: the same exactly for the same nodes, wires and values.
+    """A name for all that feeds a node: the same exactly for the same nodes, wires, values, files.
 
     None where that does not say what comes out: before a node that changes by itself, such as one
     that reads a picture by its name, and in graphs that were made while they ran.
@@ -53,13 +56,24 @@ def graph_key(prompt: Prompt, node_id: str) -> str | None:
 
     def _value(value: Any) -> Any:
         wire = isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
-        return {"from": visit(value[0]), "slot": value[1]} if wire else {"value": value}
+        if wire:
+            return {"from": visit(value[0]), "slot": value[1]}
+        return {"value": value, "files": _files(value) if isinstance(value, str) else []}
 
     try:
         visit(node_id)
     except KeyError:
         return None
     return hashlib.sha256(json.dumps(spelled, sort_keys=True).encode()).hexdigest()
+
+
+def _files(name: str) -> list[tuple[int, int]]:
+    """Size and time of the model files of this name: one may be replaced by another."""
+    if not name.lower().endswith(tuple(folder_paths.supported_pt_extensions)):
+        return []
+    kinds = sorted(folder_paths.folder_names_and_paths)
+    paths = filter(None, (folder_paths.get_full_path(kind, name) for kind in kinds))
+    return [(found.st_size, found.st_mtime_ns) for found in map(os.stat, paths)]
 
 
 def _changes_by_itself(class_type: str) -> bool:

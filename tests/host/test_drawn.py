@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from types import SimpleNamespace
 
+import folder_paths
 import pytest
 
 from still_moving.nodes.train.cached import CachedSet
@@ -61,6 +62,21 @@ def test_what_does_not_feed_it_and_the_ids_do_not_count(key):
 )
 def test_every_value_and_wire_before_it_counts(key, node, inputs):
     assert graph_key(changed(node, **inputs), "3") not in (None, key)
+
+
+def test_a_file_that_is_replaced_under_its_name_counts(key):
+    folder = Path(folder_paths.get_folder_paths("checkpoints")[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / GRAPH["1"]["inputs"]["ckpt_name"]
+    try:
+        file.write_bytes(b"one")
+        first = graph_key(GRAPH, "3")
+        assert first not in (None, key)
+        assert graph_key(GRAPH, "3") == first
+        file.write_bytes(b"another")
+        assert graph_key(GRAPH, "3") not in (None, key, first)
+    finally:
+        file.unlink()
 
 
 def test_what_may_change_under_the_same_values_has_no_key():
