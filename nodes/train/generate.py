@@ -18,6 +18,7 @@ from ...training.cache.build import CacheOptions
 from ..motion import CATEGORY
 from .cached import CachedSet, TrainingSet, encoder_of, make_set
 from .drawn import DrawnSet
+from .inputs import seed_input
 from .sets import advanced, keep_pictures
 
 TOKEN, CLASS = "[V*]", "[class]"
@@ -59,14 +60,7 @@ def sampler_inputs(steps: int) -> list[io.Input]:
         io.String.Input(
             "negative", default="", multiline=True, tooltip="What the pictures should not show."
         ),
-        io.Int.Input(
-            "seed",
-            default=0,
-            min=0,
-            max=2**48,
-            control_after_generate=False,
-            tooltip="Of the first one; each next one has the next seed.",
-        ),
+        seed_input("Of the first one; each next one has the next seed."),
         io.Int.Input("steps", default=steps, min=1, max=200, tooltip="Sampling steps of each."),
         io.Float.Input("cfg", default=7.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance."),
         advanced(

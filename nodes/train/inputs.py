@@ -18,6 +18,13 @@ def whole(name: str, most: int, tooltip: str) -> io.Input:
     return advanced(io.Int.Input(name, default=0, min=0, max=most, tooltip=text))
 
 
+def seed_input(tooltip: str) -> io.Input:
+    """One that stays as it is: with another seed everything after the node would be made anew."""
+    return io.Int.Input(
+        "seed", default=0, min=0, max=2**48, control_after_generate=False, tooltip=tooltip
+    )
+
+
 def number_inputs(kind: str) -> list[io.Input]:
     """What an artist may leave alone."""
     stage = make_recipe(kind, "paper").stages[0]
@@ -45,16 +52,7 @@ def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
             )
         ),
         whole("frames", 32, "Frames of a training clip. Fewer need less memory."),
-        advanced(
-            io.Int.Input(
-                "seed",
-                default=0,
-                min=0,
-                max=2**48,
-                control_after_generate=False,
-                tooltip="Of the run: the same seed and sets give the same adapter.",
-            )
-        ),
+        advanced(seed_input("Of the run: the same seed and sets give the same adapter.")),
         advanced(
             io.Combo.Input(
                 "memory",
