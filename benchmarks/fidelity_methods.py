@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rows import Clock, Row, cached, remembered
-from tqdm import tqdm
+from parts import Parts, Row, alone
+from rows import cached
 
 from still_moving.adapters.checkpoint import read_unet
 from still_moving.adapters.tensors import write_tensors
@@ -40,11 +40,11 @@ class Size:
     prompts: int = 10
     held_out: int = 3  # prompts that choose the interpolation's amount
     customize_steps: int = 500
-    steps: int = 100
+    steps: int = 75
     batch: int = 2
     stills: int = 48  # by the customized checkpoint
     natural: int = 48
-    sweep_prompts: int = 8
+    sweep_prompts: int = 6
 
 
 FULL = Size()
@@ -63,9 +63,8 @@ class Bench:
 
     def __init__(self, out: Path, size: Size, device: str):
         self.out, self.size, self.device = out, size, pick_device(device)
-        out.mkdir(parents=True, exist_ok=True)
-        self.clock = Clock(out)
-        clips = write_natural_clips(out / "natural_clips", size.natural, seed=10)
+        with alone(out / "natural.lock"):
+            clips = write_natural_clips(out / "natural_clips", size.natural, seed=10)
         self.natural = self.cached(clips, "clips")
         self.labs: dict[str, Lab] = {}
 
@@ -73,31 +72,26 @@ class Bench:
         target = self.out / "cache" / f"{folder.parent.name}-{folder.name}"
         return cached(folder, kind, target)
 
-    def run(self) -> list[Row]:
-        """Every method on every customization: a row for each clip."""
-        rows: list[Row] = []
+    def parts(self) -> Parts:
+        """Every method on every customization, and the sweep: a row for each clip."""
+        made: dict[str, Callable[[], list[Row]]] = {}
         for token in self.size.tokens:
-            lab = self.lab(token)
             tested = METHODS | (CHOICES if token == self.size.tokens[0] else {})
-            for method, way in tqdm(tested.items(), desc=token):
-                rows += self.remembered(f"{token}-{method}", partial(way, lab))
-        return rows
+            for method, way in tested.items():
+                made[f"{token}-{method}"] = partial(self._part, token, way)
+        return made | {"sweep": self._sweep}
+
+    def _part(self, token: str, way: Callable[[Lab], list[Row]]) -> list[Row]:
+        return way(self.lab(token))
 
     def lab(self, token: str) -> Lab:
         if token not in self.labs:
-            self.labs[token] = Lab(self, token)
+            with alone(self.out / token / "begun.lock"):
+                self.labs[token] = Lab(self, token)
         return self.labs[token]
 
-    def remembered(self, name: str, make: Callable[[], list[Row]]) -> list[Row]:
-        rows = remembered(self.out / "rows" / f"{name}.json", make)
-        self.clock.keep()
-        return rows
-
-    def sweep(self) -> list[Row]:
-        """Motion at each scale of the Motion Adapter, without and with a Spatial Adapter."""
-        return self.remembered("sweep", self._sweep)
-
     def _sweep(self) -> list[Row]:
+        """Motion at each scale of the Motion Adapter, without and with a Spatial Adapter."""
         lab = self.lab(self.size.tokens[0])
         motion = WEIGHTS / MOTION_ADAPTER
         base = world.spread(world.all_scenes(), self.size.sweep_prompts)
@@ -111,7 +105,7 @@ class Bench:
             network = Network(
                 checkpoint, self.device, motion_adapter=motion, spatial_adapter=spatial
             )
-            for scale in tqdm(SCALES, desc=label):
+            for scale in SCALES:
                 clips = network.clips(scenes, range(len(scenes)), float(scale))
                 rows += [{"network": label, "scale": scale, **asdict(m)} for m in clips.measures]
         return rows
@@ -123,7 +117,6 @@ class Lab:
     def __init__(self, bench: Bench, token: str):
         self.bench, self.token, self.size = bench, token, bench.size
         self.folder = bench.out / token
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.checkpoint = self.folder / "customized.safetensors"
         if not self.checkpoint.exists():
             self._customize()
@@ -172,21 +165,24 @@ class Lab:
         recipe = RECIPES[method](self.size)
         folder = self.folder / "jobs" / method.replace(" ", "-")
         made = folder / "export" / "result.safetensors"
-        if not made.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            job = Job(
-                name="result",
-                recipe=recipe,
-                checkpoint=str(self.checkpoint),
-                motion_module=str(WEIGHTS / MOTION_MODULE),
-                sets=self._sets(recipe),
-                adapters={"motion": str(WEIGHTS / MOTION_ADAPTER)} if recipe.stages[0].use else {},
-                device=self.bench.device.type,  # type: ignore[arg-type]
-            )
-            run_job(JobFolder.create(folder, job), lambda event: None)
+        with alone(folder.with_suffix(".lock")):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                run_job(JobFolder.create(folder, self._job(recipe)), lambda event: None)
         if recipe.stages[0].train == "spatial.all":
             return Way(made)
         return Way(self.checkpoint, made)
+
+    def _job(self, recipe: Recipe) -> Job:
+        return Job(
+            name="result",
+            recipe=recipe,
+            checkpoint=str(self.checkpoint),
+            motion_module=str(WEIGHTS / MOTION_MODULE),
+            sets=self._sets(recipe),
+            adapters={"motion": str(WEIGHTS / MOTION_ADAPTER)} if recipe.stages[0].use else {},
+            device=self.bench.device.type,  # type: ignore[arg-type]
+        )
 
     def _sets(self, recipe: Recipe) -> dict[str, str]:
         places = {

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fidelity_methods import CHOICES, METHODS, SCALES, Bench, Size, in_motion
+from parts import Row
 from results_page import bars, commit, put_section
-from rows import Row, machine, means, paired, table
+from rows import machine, means, paired, table
 
 from still_moving.adapters.tensors import read_tensors
 from still_moving.demo import show, world
@@ -26,9 +27,14 @@ CLIP = ("token", "prompt")  # the seed goes with the prompt
 KINDS = {"styles": world.STYLES, "subjects": world.SUBJECTS}
 
 
-def summarize(clips: Sequence[Row], sweep: Sequence[Row], size: Size) -> dict[str, Any]:
+def summarize(clips: Sequence[Row], size: Size) -> dict[str, Any]:
     """Everything that is reported, as plain JSON."""
-    rows = [row | {"moving_fidelity": in_motion(row["fidelity"], row["motion"])} for row in clips]
+    sweep = [row for row in clips if "network" in row]
+    rows = [
+        row | {"moving_fidelity": in_motion(row["fidelity"], row["motion"])}
+        for row in clips
+        if "method" in row
+    ]
     tested = {row["token"] for row in rows if row["method"] in CHOICES}
     kinds = {k: [r for r in rows if r["token"] in tokens] for k, tokens in KINDS.items()}
     return {

@@ -9,36 +9,24 @@ not done again.
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import json
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+import parts
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "demo" / "out" / "motion")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--quick", action="store_true", help="every part, far too short to judge")
-    parser.add_argument("--docs", type=Path, help="where the report goes (docs/results.md)")
-    options = parser.parse_args()
-    sys.path.append(str(ROOT / "tests"))
-    importlib.import_module("pack").load_pack()
+    options = parts.options(__doc__, "motion")
     import motion_methods as methods
     import motion_report as report
 
     size = methods.QUICK if options.quick else methods.FULL
     bench = methods.Bench(options.out, size, options.device)
-    rows = bench.run()
-    found = report.summarize(rows, size)
-    found["seconds"] = round(bench.clock.keep())
+    rows, seconds = parts.run(options, bench.parts())
+    found = report.summarize(rows, size) | {"seconds": seconds}
     (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     report.draw(options.out, rows, found, size)
     if options.docs or not options.quick:
-        report.write(options.docs or ROOT / "docs" / "results.md", options.out, found)
+        report.write(options.docs or parts.ROOT / "docs" / "results.md", options.out, found)
     print(json.dumps(found))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from motion_world import asked_scenes, observe, write_reference
-from rows import Clock, Row, cached, remembered
+from parts import Parts, Row, alone
+from rows import cached
 from torch import Tensor
-from tqdm import tqdm
 
 from still_moving.adapters.tensors import write_tensors
 from still_moving.demo import latents, world
@@ -129,10 +129,11 @@ class Bench:
 
     def __init__(self, out: Path, size: Size, device: str):
         self.out, self.size, self.device = out, size, pick_device(device)
-        out.mkdir(parents=True, exist_ok=True)
-        self.clock = Clock(out)
-        real = write_natural_clips(out / "clips" / "real", size.natural, seed=10)
-        self.sets = {"real": self.cached(real), "generated": self.cached(self._generated())}
+        with alone(out / "sets.lock"):
+            real = write_natural_clips(out / "clips" / "real", size.natural, seed=10)
+            generated = self._generated()
+        self.sets = {"real": self.cached(real), "generated": self.cached(generated)}
+        self.labs: dict[str, Lab] = {}
 
     def cached(self, folder: Path) -> Path:
         return cached(folder, "clips", self.out / "cache" / folder.name)
@@ -147,17 +148,19 @@ class Bench:
             write_clips(folder, list(frames), prompts)
         return folder
 
-    def run(self) -> list[Row]:
+    def parts(self) -> Parts:
         """The main methods on every motion, the ablations on one: a row for each clip."""
-        rows: list[Row] = []
+        made: dict[str, Callable[[], list[Row]]] = {}
         for motion in self.size.motions:
-            lab = Lab(self, motion)
-            tested = METHODS if motion == self.size.motions[0] else MAIN
-            for name in tqdm(tested, desc=motion):
-                file = f"{motion}-{name}.json".replace(": ", "-")
-                rows += remembered(self.out / "rows" / file, partial(lab.rows, name))
-                self.clock.keep()
-        return rows
+            for name in METHODS if motion == self.size.motions[0] else MAIN:
+                made[f"{motion}-{name}"] = partial(self._part, motion, name)
+        return made
+
+    def _part(self, motion: str, name: str) -> list[Row]:
+        if motion not in self.labs:
+            with alone(self.out / "clips" / f"{motion}.lock"):
+                self.labs[motion] = Lab(self, motion)
+        return self.labs[motion].rows(name)
 
 
 class Lab:
@@ -211,17 +214,18 @@ class Lab:
         recipe = recipe_of(method, self.size)
         folder = self.bench.out / "jobs" / f"{self.motion}-{name}".replace(": ", "-")
         made = folder / "export" / "motion.safetensors"
-        if not made.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            job = Job(
-                name="motion",
-                recipe=recipe,
-                checkpoint=str(WEIGHTS / BASE),
-                motion_module=str(WEIGHTS / MOTION_MODULE),
-                sets=self._sets(recipe, method),
-                device=self.bench.device.type,  # type: ignore[arg-type]
-            )
-            run_job(JobFolder.create(folder, job), lambda event: None)
+        with alone(folder.with_name(f"{folder.name}.lock")):
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                job = Job(
+                    name="motion",
+                    recipe=recipe,
+                    checkpoint=str(WEIGHTS / BASE),
+                    motion_module=str(WEIGHTS / MOTION_MODULE),
+                    sets=self._sets(recipe, method),
+                    device=self.bench.device.type,  # type: ignore[arg-type]
+                )
+                run_job(JobFolder.create(folder, job), lambda event: None)
         return {ROLES.get(recipe.stages[-1].train, "motion_weights"): made}
 
     def _sets(self, recipe: Recipe, method: Method) -> dict[str, str]:

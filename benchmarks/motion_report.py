@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from motion_methods import MAIN, METHODS, PLAIN, Size
+from parts import Row
 from results_page import COLOURS, bars, commit, put_section
-from rows import Row, machine, means, paired, table
+from rows import machine, means, paired, table
 
 from still_moving.adapters.tensors import read_tensors
 from still_moving.demo import show

@@ -1,55 +1,29 @@
-"""What the benchmarks of the shapes world share: finished parts, means, and tables."""
+"""What the benchmarks of the shapes world share: sets, means, and tables."""
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import platform
 import statistics
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from parts import Row, alone
 
 from still_moving.demo import world
 from still_moving.training.cache.build import build_set
 from still_moving.training.cache.encoders import ShapesEncoder
 from still_moving.training.cache.options import CacheOptions
 
-Row = dict[str, Any]  # a clip: who made it, of what, and its measures
-
-
-def remembered(path: Path, make: Callable[[], list[Row]]) -> list[Row]:
-    """The rows of a finished part, made if they are not there yet."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = make()
-        path.write_text(json.dumps(rows), encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-class Clock:
-    """Seconds that a benchmark has worked, over all the runs that its folder took."""
-
-    def __init__(self, folder: Path):
-        self.path = folder / "seconds.txt"
-        self.before = float(self.path.read_text()) if self.path.exists() else 0.0
-        self.started = time.monotonic()
-
-    def keep(self) -> float:
-        """The seconds until now; those since the last call are lost with an interrupted run."""
-        worked = self.before + time.monotonic() - self.started
-        self.path.write_text(f"{worked:.1f}")
-        return worked
-
 
 def cached(folder: Path, kind: str, target: Path) -> Path:
     """A folder of the shapes world's pictures or clips, as a set that a job reads."""
     side = world.SIZE * 8
     options = CacheOptions(kind=kind, width=side, height=side, frames=world.FRAMES)
-    build_set(folder, target, ShapesEncoder(), options, progress=False)
+    with alone(target.with_suffix(".lock")):
+        build_set(folder, target, ShapesEncoder(), options, progress=False)
     return target
 
 
@@ -93,9 +67,7 @@ def paired(
 def machine() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return (
-        f"{torch.get_num_threads()} threads of {platform.machine()} CPU, torch {torch.__version__}"
-    )
+    return f"{os.cpu_count()} cores of {platform.machine()} CPU, torch {torch.__version__}"
 
 
 def table(methods: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> list[str]:

@@ -46,7 +46,7 @@ def test_the_summary_compares_the_same_prompts():
         row("Still-Moving", 0.8, 1.0, "b"),
         row("a still, repeated", 0.9, 0.0, "a"),
     ]
-    found = summarize(clips, [], Size(tokens=("sks",), prompts=2))
+    found = summarize(clips, Size(tokens=("sks",), prompts=2))
     ours = found["against_injection"]["styles"]["Still-Moving"]
     assert ours["fidelity"] == pytest.approx(0.1)
     assert ours["fidelity_error"] == pytest.approx(0, abs=1e-9)  # though each varies by 0.1

@@ -1,0 +1,132 @@
+"""A benchmark in parts: processes finish them side by side, and an interrupted run goes on.
+
+A small network keeps one core busy and leaves the others idle, so each process has one. A part's
+rows are a file; its lock belongs to whoever makes it. Each process begins elsewhere in the list,
+passes over what another works at, and waits only when nothing else is left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+Row = dict[str, Any]  # a clip: who made it, of what, and its measures
+Parts = Mapping[str, Callable[[], list[Row]]]
+
+
+def options(about: str | None, out: str) -> argparse.Namespace:
+    """The command line, with the pack loaded and this process's threads set.
+
+    out: the folder's name below demo/out, where ``--out`` is not given.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", type=Path, default=ROOT / "demo" / "out" / out)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--quick", action="store_true", help="every part, far too short to judge")
+    parser.add_argument("--docs", type=Path, help="where the report goes (docs/results.md)")
+    parser.add_argument("--processes", type=int, help="one a core without a card, else one")
+    parser.add_argument("--helps", type=int, default=0, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    sys.path.append(str(ROOT / "tests"))
+    importlib.import_module("pack").load_pack()
+    from still_moving.training.worker import pick_device
+
+    cores = os.cpu_count() or 1
+    if asked.processes is None:
+        asked.processes = min(cores, 8) if pick_device(asked.device).type == "cpu" else 1
+    torch.set_num_threads(max(1, cores // asked.processes))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    return asked
+
+
+def run(asked: argparse.Namespace, parts: Parts) -> tuple[list[Row], int]:
+    """All rows, in the parts' order, and the seconds that they took, over all runs.
+
+    In a process that only helps it does not return.
+    """
+    if asked.helps:
+        _finish(asked, parts, lambda: None)
+        raise SystemExit
+    clock = Clock(asked.out)
+    with _helpers(asked):
+        _finish(asked, parts, clock.keep)
+    rows = [row for name in parts for row in json.loads(_file(asked, name).read_text("utf-8"))]
+    return rows, round(clock.keep())
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """One process at a time, the others wait: for what several parts need, made once."""
+    from still_moving.training.system import exclusive
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path, math.inf):
+        yield
+
+
+def _finish(asked: argparse.Namespace, parts: Parts, done: Callable[[], Any]) -> None:
+    from still_moving.adapters.atomic import atomic_write_text
+    from still_moving.training.system import exclusive
+
+    names = list(parts)
+    begin = asked.helps * len(names) // asked.processes
+    for patience_s in (0.0, math.inf):
+        for name in tqdm(names[begin:] + names[:begin], disable=asked.helps > 0):
+            path = _file(asked, name)
+            path.parent.mkdir(exist_ok=True)
+            if path.exists():
+                continue
+            with exclusive(path.with_suffix(".lock"), patience_s) as held:
+                if held and not path.exists():
+                    atomic_write_text(path, json.dumps(parts[name]()))
+            done()
+
+
+def _file(asked: argparse.Namespace, part: str) -> Path:
+    return asked.out / "rows" / f"{part.replace(': ', '-')}.json"
+
+
+@contextmanager
+def _helpers(asked: argparse.Namespace) -> Iterator[None]:
+    """The other processes. One that fails is no loss: its parts are left to this one."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, *sys.argv, "--processes", str(asked.processes), "--helps", str(n)]
+        )
+        for n in range(1, asked.processes)
+    ]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait()
+
+
+class Clock:
+    """Seconds that a benchmark has worked, over all the runs that its folder took."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "seconds.txt"
+        self.before = float(self.path.read_text()) if self.path.exists() else 0.0
+        self.started = time.monotonic()
+
+    def keep(self) -> float:
+        """The seconds until now; those since the last call are lost with an interrupted run."""
+        worked = self.before + time.monotonic() - self.started
+        self.path.write_text(f"{worked:.1f}")
+        return worked

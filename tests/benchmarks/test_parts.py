@@ -1,0 +1,75 @@
+"""Parts of a benchmark: each is made once, whoever makes it, and an interrupted run goes on."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+NAMES = [f"motion: {n}" for n in range(7)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def importable():
+    sys.path.append(str(BENCHMARKS))
+    yield
+    sys.path.remove(str(BENCHMARKS))
+
+
+def asked(out: Path, helps: int = 0) -> argparse.Namespace:
+    return argparse.Namespace(out=out, processes=1, helps=helps)
+
+
+def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
+    import parts
+
+    made = []
+
+    def part(name):
+        made.append(name)
+        return [{"part": name}]
+
+    def broken():
+        raise RuntimeError("power cut")
+
+    todo = {name: (lambda name=name: part(name)) for name in NAMES}
+    with pytest.raises(RuntimeError, match="power cut"):
+        parts.run(asked(tmp_path), todo | {NAMES[3]: broken})
+    assert made == NAMES[:3]
+    rows, _ = parts.run(asked(tmp_path), todo)
+    assert [row["part"] for row in rows] == made == NAMES
+
+
+SCRIPT = f"""
+import argparse, importlib, sys, time
+from pathlib import Path
+sys.path += [{str(BENCHMARKS)!r}, {str(BENCHMARKS.parent / "tests")!r}]
+importlib.import_module("pack").load_pack()
+import parts
+out = Path(sys.argv[1])
+helps = int(sys.argv[sys.argv.index("--helps") + 1]) if "--helps" in sys.argv else 0
+def part(name):
+    with open(out / "made.txt", "a") as log:
+        log.write(f"{{helps}} {{name}}\\n")
+    time.sleep(0.5)
+    return [{{"part": name}}]
+todo = {{n: (lambda n=n: part(n)) for n in {NAMES!r}}}
+rows, _ = parts.run(argparse.Namespace(out=out, processes=2, helps=helps), todo)
+print([row["part"] for row in rows])
+"""
+
+
+def test_two_processes_make_no_part_twice(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    said = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == str(NAMES)
+    lines = (tmp_path / "made.txt").read_text().splitlines()
+    assert sorted(line.split(" ", 1)[1] for line in lines) == NAMES
+    files = sorted((tmp_path / "rows").glob("*.json"))
+    assert [json.loads(file.read_text()) for file in files] == [[{"part": n}] for n in NAMES]
