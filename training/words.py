@@ -7,6 +7,7 @@ in the captions, so an untrained one changes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from .cache.store import Item, TrainingSet
 
 MOST_TOKENS = 6  # "2 to 6" in the paper; a rare word can be several
 _SAME = 0.05  # relative difference of two CLIPs that are one, in other number formats
+_MARKS = re.compile(r"embedding:\S*|\([^()]+:\s*[\d.]+\)")  # a learned word, a weighted one
 
 
 class TextModel(Protocol):
@@ -142,15 +144,29 @@ def check_same(model: TextModel, item: Item) -> None:
         )
 
 
+def _refuse_marks(caption: str) -> None:
+    mark = _MARKS.search(caption)
+    if mark is not None:
+        raise UserError(
+            f"prompt {caption[:60]!r}", f"{mark.group()!r}, which only ComfyUI's CLIP reads",
+            "words alone",
+            "Leave it out; or write it into Clip Set, give no prompt here, and train no words.",
+        )  # fmt: skip
+
+
 def prompted(
     made: TrainingSet, prompt: str, model: TextModel | None, words: LearnedWords | None
 ) -> TrainingSet:
-    """A set whose items have a prompt in place of their captions, read with trained words."""
+    """A set whose items have a prompt in place of their captions, read with trained words.
+
+    Raises UserError for what means something to ComfyUI alone, and would be read as letters here.
+    """
     if not prompt and words is None:
         return made
     items = []
     for item in made.items:
         caption = prompt or item.caption
+        _refuse_marks(caption)
         with torch.no_grad():
             if words is not None:
                 text = words.text(caption)

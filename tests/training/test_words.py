@@ -150,6 +150,17 @@ def test_prompts_take_the_place_of_captions():
     assert not item.text.requires_grad
 
 
+@pytest.mark.parametrize(
+    ("prompt", "mark"),
+    [("a embedding:my_look runs", "embedding:my_look"), ("a (red:1.2) circle", "(red:1.2)")],
+)
+def test_what_only_comfyui_reads_is_refused_and_not_read_as_letters(prompt, mark):
+    with pytest.raises(UserError) as refused:
+        prompted(ONE, prompt, ShapesText(), None)
+    assert mark in str(refused.value)
+    prompted(ONE, "red circle (right) night", ShapesText(), None)
+
+
 def test_rows_of_another_width_are_refused():
     with pytest.raises(UserError, match=r"\(3, 64\)"):
         LearnedWords(ShapesText(), WORDS, torch.ones(3, 768))
