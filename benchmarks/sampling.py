@@ -1,8 +1,10 @@
 """Sampling with adapters over sampling without: time and peak memory as ratios of one run, JSON.
 
-``python benchmarks/sampling.py --comfyui ~/comfy/ComfyUI [--animatediff PATH] [--rounds 5]``. Full
+``python benchmarks/sampling.py --comfyui ~/comfy/ComfyUI [--animatediff PATH] [--size 16]``. Full
 size SD1.5 and a v2 motion module with random weights. Every way is sampled in every round, in an
 order that changes, so that a noisy machine slows them all; ratios are to the plain motion module.
+Two controls have no adapter of ours, and tell what its place in memory does to a weight: the plain
+motion module on the same file loaded once more, and with the Spatial Adapter as a LoRA for images.
 """
 
 from __future__ import annotations
@@ -29,12 +31,13 @@ def main() -> None:
     parser.add_argument("--animatediff", type=Path, help="a checkout of AnimateDiff-Evolved")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="sampling steps, CFG on")
+    parser.add_argument("--size", type=int, default=16, help="of the latents; times 8 in pixels")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         boot(options.comfyui, Path(folder), options.device)
         ways = build(Path(folder), options.animatediff)
-        print(json.dumps(measure(ways, options.rounds, options.steps)))
+        print(json.dumps(measure(ways, options.rounds, options.steps, options.size)))
 
 
 def boot(comfyui: Path, base: Path, device: str) -> None:
@@ -66,6 +69,10 @@ def build(folder: Path, animatediff: Path | None) -> dict[str, Any]:
     spatial = full_size.spatial_adapter(model)
     ways = {
         PLAIN: plain,
+        "control: loaded once more": apply_motion_module(
+            full_size.load_model(unet), load_motion_module(module)
+        ),
+        "control: the adapter as a LoRA": image_lora(plain, spatial, unet, folder),
         "Motion Adapter at -0.5": apply_motion_adapter(
             plain, full_size.motion_lora("v2"), -0.5, "motion"
         )[0],
@@ -77,7 +84,21 @@ def build(folder: Path, animatediff: Path | None) -> dict[str, Any]:
     return ways
 
 
-def measure(ways: dict[str, Any], rounds: int, steps: int) -> dict[str, Any]:
+def image_lora(model: Any, spatial: Any, unet: Path, folder: Path) -> Any:
+    """The adapter exported and merged by what ComfyUI's own LoRA node calls."""
+    import comfy.sd
+    import comfy.utils
+
+    from still_moving.adapters.checkpoint import read_unet
+    from still_moving.adapters.export import export_lora
+
+    path = folder / "lora.safetensors"
+    export_lora(spatial, read_unet(unet), path)
+    lora = comfy.utils.load_torch_file(str(path))
+    return comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)[0]
+
+
+def measure(ways: dict[str, Any], rounds: int, steps: int, size: int) -> dict[str, Any]:
     """Seconds of each way in each round after a warm-up, and what they come to."""
     import comfy.model_management
     import full_size
@@ -89,7 +110,7 @@ def measure(ways: dict[str, Any], rounds: int, steps: int) -> dict[str, Any]:
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             # Loading and merging are done before the clock starts: they happen once a queue.
             full_size.sample(ways[name], 1)
-            spent, peak = clocked(lambda name=name: full_size.sample(ways[name], steps))
+            spent, peak = clocked(lambda name=name: full_size.sample(ways[name], steps, size))
             peaks[name] = max(peak, peaks.get(name, 0))
             if turn:
                 seconds[name].append(spent)
@@ -98,7 +119,7 @@ def measure(ways: dict[str, Any], rounds: int, steps: int) -> dict[str, Any]:
     return {
         "device": str(comfy.model_management.get_torch_device()),
         "frames": full_size.FRAMES,
-        "latent": full_size.SIZE,
+        "latent": size,
         "steps": steps,
         "seconds_median": {n: round(statistics.median(s), 3) for n, s in seconds.items()},
         "ratio_median": {n: round(statistics.median(r), 3) for n, r in ratios.items()},

@@ -105,17 +105,17 @@ def _narrow_group_norms() -> None:
     sampling.groupnorm_mm_factory = narrowed  # type: ignore[attr-defined]
 
 
-def inputs() -> tuple[Tensor, Tensor, Tensor]:
-    """(noise (frames, 4, h, w), positive and negative text (1, 77, 768))."""
+def inputs(size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
+    """(noise (frames, 4, size, size), positive and negative text (1, 77, 768))."""
     generator = torch.Generator().manual_seed(4)
-    noise = torch.randn(FRAMES, 4, SIZE, SIZE, generator=generator)
+    noise = torch.randn(FRAMES, 4, size, size, generator=generator)
     positive, negative = (torch.randn(1, 77, 768, generator=generator) for _ in range(2))
     return noise, positive, negative
 
 
-def sample(model: Any, steps: int = STEPS, **options: Any) -> Tensor:
-    """Latents (frames, 4, h, w) as the UNet knows them, by ComfyUI's Euler sampler."""
-    noise, positive, negative = inputs()
+def sample(model: Any, steps: int = STEPS, size: int = SIZE, **options: Any) -> Tensor:
+    """Latents (frames, 4, size, size) as the UNet knows them, by ComfyUI's Euler sampler."""
+    noise, positive, negative = inputs(size)
     made = comfy.sample.sample(
         model,
         noise,
