@@ -14,7 +14,7 @@ from torch import Tensor
 from ..adapters.errors import UserError
 from ..adapters.motion_module.attach import motion_limit
 from .motion import CATEGORY
-from .train.sets import advanced
+from .train.inputs import advanced
 
 
 class InvertClip(io.ComfyNode):

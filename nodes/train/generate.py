@@ -18,8 +18,8 @@ from ...training.cache.build import CacheOptions
 from ..motion import CATEGORY
 from .cached import CachedSet, TrainingSet, encoder_of, make_set
 from .drawn import DrawnSet
-from .inputs import seed_input
-from .sets import advanced, keep_pictures
+from .inputs import advanced, seed_input
+from .sets import keep_pictures
 
 TOKEN, CLASS = "[V*]", "[class]"
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...training.presets import PRESETS, make_recipe
-from .sets import advanced
 
 # What a node's list of files has as its type, so that the new adapter can be connected to one.
 FileName = io.Custom("COMBO")
 POLICIES = ["yield", "keep", "share"]
+
+
+def advanced(made: io.Input) -> io.Input:
+    """An input that a node shows only when asked for more; 0.3.64 has no argument for it."""
+    made.extra_dict = {"advanced": True}
+    return made
 
 
 def whole(name: str, most: int, tooltip: str) -> io.Input:

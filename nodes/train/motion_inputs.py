@@ -8,8 +8,7 @@ from comfy_api.latest import io
 
 from ...training.presets import PRESETS
 from .. import folders
-from .inputs import learning_inputs, whole
-from .sets import advanced
+from .inputs import advanced, learning_inputs, whole
 
 METHOD_NAMES = {"Customize-A-Video": "customize-a-video", "VMC": "vmc", "NewMove": "newmove"}
 NO_FILE = "none"

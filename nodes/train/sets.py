@@ -20,12 +20,7 @@ from .. import folders
 from ..motion import CATEGORY
 from . import places
 from .cached import CachedSet, SetNode, TrainingSet, encoder_of, make_set
-
-
-def advanced(made: io.Input) -> io.Input:
-    """An input that a node shows only when asked for more; 0.3.64 has no argument for it."""
-    made.extra_dict = {"advanced": True}
-    return made
+from .inputs import advanced
 
 
 def captions_for(text: str, count: int) -> list[str]:
