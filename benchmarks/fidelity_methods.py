@@ -29,6 +29,7 @@ from still_moving.training.worker import pick_device, run_job
 
 AMOUNTS = (0.25, 0.5, 0.75)  # of interpolation, chosen on held-out prompts
 SCALES = ("-1.5", "-1", "-0.5", "0", "0.25", "0.5", "0.75", "1", "1.25")
+SWEPT = ("base", "with the Spatial Adapter")
 FULL_WEIGHTS_LR = 1e-4  # of the methods that train every weight; adapters take the demo's
 
 
@@ -79,7 +80,9 @@ class Bench:
             tested = METHODS | (CHOICES if token == self.size.tokens[0] else {})
             for method, way in tested.items():
                 made[f"{token}-{method}"] = partial(self._part, token, way)
-        return made | {"sweep": self._sweep}
+        for network in SWEPT:
+            made[f"sweep-{network}"] = partial(self._sweep, network)
+        return made
 
     def _part(self, token: str, way: Callable[[Lab], list[Row]]) -> list[Row]:
         return way(self.lab(token))
@@ -90,24 +93,18 @@ class Bench:
                 self.labs[token] = Lab(self, token)
         return self.labs[token]
 
-    def _sweep(self) -> list[Row]:
-        """Motion at each scale of the Motion Adapter, without and with a Spatial Adapter."""
-        lab = self.lab(self.size.tokens[0])
-        motion = WEIGHTS / MOTION_ADAPTER
-        base = world.spread(world.all_scenes(), self.size.sweep_prompts)
-        styled = lab.scenes(self.size.sweep_prompts)
-        adapter = lab.trained("Still-Moving").adapter
+    def _sweep(self, name: str) -> list[Row]:
+        """Motion at each scale of the Motion Adapter."""
+        lab, count = self.lab(self.size.tokens[0]), self.size.sweep_prompts
+        if name == SWEPT[0]:
+            scenes, way = world.spread(world.all_scenes(), count), Way(WEIGHTS / BASE)
+        else:
+            scenes, way = lab.scenes(count), lab.trained("Still-Moving")
+        network = lab.network(way, motion_adapter=WEIGHTS / MOTION_ADAPTER)
         rows = []
-        for label, scenes, checkpoint, spatial in (
-            ("base", base, WEIGHTS / BASE, None),
-            ("with the Spatial Adapter", styled, lab.checkpoint, adapter),
-        ):
-            network = Network(
-                checkpoint, self.device, motion_adapter=motion, spatial_adapter=spatial
-            )
-            for scale in SCALES:
-                clips = network.clips(scenes, range(len(scenes)), float(scale))
-                rows += [{"network": label, "scale": scale, **asdict(m)} for m in clips.measures]
+        for scale in SCALES:
+            clips = network.clips(scenes, range(count), float(scale))
+            rows += [{"network": name, "scale": scale, **asdict(m)} for m in clips.measures]
         return rows
 
 
@@ -157,8 +154,11 @@ class Lab:
         ]
 
     def sample(self, way: Way, scenes: Sequence[world.Scene], seeds: Sequence[int]) -> Clips:
-        network = Network(way.checkpoint, self.bench.device, spatial_adapter=way.adapter)
-        return network.clips(scenes, seeds)
+        return self.network(way).clips(scenes, seeds)
+
+    def network(self, way: Way, motion_adapter: Path | None = None) -> Network:
+        files = {"motion_adapter": motion_adapter, "spatial_adapter": way.adapter}
+        return Network(way.checkpoint, self.bench.device, **files)
 
     def trained(self, method: str) -> Way:
         """The result of a recipe, trained if it is not there yet."""
