@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from parts import Parts, Row, alone
 from rows import cached
+from torch import Tensor
 
 from still_moving.adapters.checkpoint import read_unet
-from still_moving.adapters.tensors import write_tensors
+from still_moving.adapters.tensors import read_tensors, write_tensors
 from still_moving.demo import run as demo
 from still_moving.demo import world
 from still_moving.demo.data import write_natural_clips, write_stills
@@ -117,12 +118,10 @@ class Lab:
         self.checkpoint = self.folder / "customized.safetensors"
         if not self.checkpoint.exists():
             self._customize()
-        scenes = world.spread(world.customized_scenes(token), self.size.stills)
-        images = sample_stills(self.checkpoint, scenes, 1000, bench.device)
-        self.images, self.image_scenes = images, scenes
-        self.customized = bench.cached(
-            write_stills(self.folder / "images", images, scenes), "stills"
-        )
+        self.image_scenes = world.spread(world.customized_scenes(token), self.size.stills)
+        self.images = self._images()
+        made = write_stills(self.folder / "images", self.images, self.image_scenes)
+        self.customized = bench.cached(made, "stills")
         few, shown = customization_stills(token, torch.Generator().manual_seed(2), shifts=6)
         self.reference = bench.cached(write_stills(self.folder / "reference", few, shown), "stills")
 
@@ -133,6 +132,14 @@ class Lab:
         part = self.checkpoint.with_suffix(".part")
         customize(part, self.token, self.bench.device, self.size.customize_steps)
         part.rename(self.checkpoint)
+
+    def _images(self) -> Tensor:
+        """What the customized checkpoint makes of its prompts; sampled once."""
+        kept = self.folder / "images.safetensors"
+        if not kept.exists():
+            made = sample_stills(self.checkpoint, self.image_scenes, 1000, self.bench.device)
+            write_tensors(kept, {"images": made}, {})
+        return read_tensors(kept)[0]["images"]
 
     def scenes(self, count: int, skip: int = 0) -> list[world.Scene]:
         """Prompts of this customization, mixed."""
