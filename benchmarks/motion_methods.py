@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,15 @@ TEMPORAL_LR, SPATIAL_LR = 1e-2, 1e-3
 class Method:
     """kind: of the recipe, None for the base; numbers: those that are not its preset's.
 
-    inverted: generation starts from the reference's inverted latents. token: the prompt says the
+    inverted: generation starts from the reference's inverted latents, without their colours unless
+    ``colours`` keeps them, as the paper does. token: the prompt says the
     motion's token, not "right". like: the method that trains the same, for other sampling.
     """
 
     kind: str | None = None
     numbers: Mapping[str, Any] = field(default_factory=dict)
     inverted: bool = False
+    colours: bool = False
     token: bool = False
     generated: bool = False  # regularization clips by the base, not real ones
     like: str = ""
@@ -92,6 +94,7 @@ METHODS: dict[str, Method] = {
     "Customize-A-Video: words": _absorbing("words"),
     "Customize-A-Video: both": _absorbing("both"),
     "VMC": _vmc(),
+    "VMC: colours kept": dataclasses.replace(_vmc(), colours=True, like="VMC"),
     "VMC: fresh noise": dataclasses.replace(_vmc(), inverted=False, like="VMC"),
     "VMC: l2": _vmc(loss="residual_l2"),
     "VMC: plain loss": _vmc(loss="epsilon_mse"),
@@ -181,7 +184,9 @@ class Lab:
         prompts = [prompt_of(scene, word) for scene in scenes]
         network = self._network(name)
         if method.inverted:  # from there on nothing is drawn: a second seed gives the same clip
-            made = self.follow(network, prompts)[None].expand(self.size.seeds, -1, -1, -1, -1, -1)
+            made = self.follow(network, prompts, method.colours)[None].expand(
+                self.size.seeds, -1, -1, -1, -1, -1
+            )
         else:
             seeds = [range(s * 100, s * 100 + len(prompts)) for s in range(self.size.seeds)]
             made = torch.stack([network.frames(prompts, numbers) for numbers in seeds])
@@ -238,17 +243,21 @@ class Lab:
         asked = {source.set for stage in recipe.stages for source in stage.sources}
         return {name: str(places[name]) for name in asked}
 
-    def follow(self, network: Network, prompts: list[str]) -> Tensor:
-        """Clips from the start latents of the reference, which the base inverts without words."""
+    def follow(self, network: Network, prompts: list[str], colours: bool) -> Tensor:
+        """Clips from the start latents of the reference."""
+        start = self.start if colours else inversion.without_colours(self.start)
+        begin = start.expand(len(prompts), -1, -1, -1, -1)
+        made = inversion.sample(guided(network, prompts), begin, self.size.inversion)
+        return latents.decode_world(made.transpose(1, 2))
+
+    @cached_property
+    def start(self) -> Tensor:
+        """The reference as the base inverts it, without words: (1, channels, frames, h, w)."""
         base = Network(WEIGHTS / BASE, self.bench.device)
         item = load_set(self.reference).items[0]
         clip = item.latents[: world.FRAMES].transpose(0, 1)[None]
-        steps = self.size.inversion
         silent = inversion.network_of(base.unet, latents.encode_prompt(""))
-        start = inversion.invert(silent, clip, steps)
-        begin = start.expand(len(prompts), -1, -1, -1, -1)
-        made = inversion.sample(guided(network, prompts), begin, steps)
-        return latents.decode_world(made.transpose(1, 2))
+        return inversion.invert(silent, clip, self.size.inversion)
 
 
 ROLES = {"temporal.qkv": "motion_adapter", "spatial.qkv": "image_lora"}  # what a stage trains

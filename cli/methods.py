@@ -76,6 +76,9 @@ def _add_invert(actions) -> None:
     invert.add_argument("--frames", type=int, default=16)
     invert.add_argument("--steps", type=int, default=50, help="of DDIM; generate with the same")
     invert.add_argument("--refine", type=int, default=5, help="rounds a step; 0: plain inversion")
+    invert.add_argument(
+        "--drop-colours", action="store_true", help="for new clips, whose prompts decide them"
+    )
     invert.add_argument("--text", choices=("empty", "caption"), default="empty")
     invert.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     invert.set_defaults(run=run_invert)
@@ -204,10 +207,13 @@ def run_invert(options: argparse.Namespace) -> int:
     clip = view(item.latents, "clip", 0.0, options.frames)
     start = inversion.invert(network, clip, options.steps, options.refine)
     error = inversion.round_trip_error(network, clip, start, options.steps)
+    if options.drop_colours:
+        start = inversion.without_colours(start)
     facts = {"steps": options.steps, "refine": options.refine, "round_trip_error": error}
+    facts["colours"] = "dropped" if options.drop_colours else "kept"
     facts |= {"source": item.source, "checkpoint": file_hash(options.checkpoint)}
     inversion.save_start(options.out, start[0], {k: str(v) for k, v in facts.items()})
-    print(f"{options.out}: comes back with a relative error of {error:.2g}")
+    print(f"{options.out}: with its colours it comes back with a relative error of {error:.2g}")
     return 0
 
 

@@ -54,6 +54,12 @@ class InvertClip(io.ComfyNode):
                     default="sgm_uniform",
                     tooltip="Where the steps are; generate with the same one.",
                 ),
+                io.Boolean.Input(
+                    "keep_colours",
+                    default=True,
+                    tooltip="On: the noise gives the clip back. Off, for a new clip: it loses the"
+                    " clip's mean colour and brightness, and the prompt decides them.",
+                ),
                 advanced(
                     io.Int.Input(
                         "refine",
@@ -74,16 +80,19 @@ class InvertClip(io.ComfyNode):
     @classmethod
     def execute(
         cls, model: Any, clip_images: Tensor, vae: Any, clip: Any, prompt: str, steps: int,
-        scheduler: str, refine: int,
+        scheduler: str, keep_colours: bool, refine: int,
     ) -> io.NodeOutput:  # fmt: skip
         _refuse(model, clip_images)
         latents = vae.encode(clip_images[..., :3])
         words = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
         start = invert(model, latents, words, steps, scheduler, refine)
+        if not keep_colours:  # as training/inversion.py does, where it says why
+            start = start - start.mean((0, 2, 3), keepdim=True)
+        again = f"cfg 1 and the prompt {prompt!r} give the clip back; " if keep_colours else ""
         settings = (
-            f"KSampler (Advanced): add_noise disable, steps {steps}, cfg 1, sampler_name ddim,"
-            f" scheduler {scheduler}, start_at_step 0, and the prompt {prompt!r} give the clip"
-            " back; another prompt and a cfg above 1 give a new one."
+            f"KSampler (Advanced): add_noise disable, steps {steps}, sampler_name ddim,"
+            f" scheduler {scheduler}, start_at_step 0; {again}another prompt and a cfg above 1"
+            " give a new one."
         )
         return io.NodeOutput({"samples": start}, settings)
 

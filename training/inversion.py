@@ -77,6 +77,15 @@ def invert(network: Network, clips: Tensor, steps: int, refine: int = 5) -> Tens
     return x
 
 
+def without_colours(start: Tensor) -> Tensor:
+    """Start latents without the mean of each channel over the clip. start: (n, c, frames, h, w).
+
+    SD's schedule never reaches pure noise (Lin et al., arXiv:2305.08891, section 3.1): the mean of
+    what was inverted stays in it, and brings its colour and brightness to whatever is asked for.
+    """
+    return start - start.mean((2, 3, 4), keepdim=True)
+
+
 def _at(t: int, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, device=x.device)
 

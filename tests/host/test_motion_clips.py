@@ -31,6 +31,7 @@ from still_moving.adapters.tensors import read_tensors, write_tensors
 from still_moving.demo import latents
 from still_moving.demo import world as shapes_world
 from still_moving.demo.files import BASE, MOTION_MODULE, WEIGHTS
+from still_moving.demo.measure import measure
 from still_moving.nodes import folders
 from still_moving.nodes.invert import InvertClip
 from still_moving.nodes.motion_weights import ApplyMotionWeights
@@ -143,12 +144,14 @@ def real_clip() -> torch.Tensor:
     return latents.enlarge(frames).movedim(1, -1)
 
 
-def generated(model, start: torch.Tensor, noise: bool = False) -> torch.Tensor:
+def generated(
+    model, start: torch.Tensor, noise: bool = False, prompt: str = "", cfg: float = 1.0
+) -> torch.Tensor:
     """By KSampler (Advanced), with the settings that Invert Clip states."""
-    words = [[world.text(""), {}]]
+    words, nothing = ([[world.text(text), {}]] for text in (prompt, ""))
     latent = {"samples": torch.zeros_like(start) if noise else start}
     (made,) = nodes.common_ksampler(
-        model, 0, STEPS, 1.0, "ddim", SCHEDULER, words, words, latent,
+        model, 0, STEPS, cfg, "ddim", SCHEDULER, words, nothing, latent,
         disable_noise=not noise, start_step=0, last_step=10_000, force_full_denoise=True,
     )  # fmt: skip
     return made["samples"]
@@ -160,7 +163,7 @@ def test_an_inverted_clip_comes_back():
     clip, error = vae.encode(images), {}
     for refine in (0, 5):
         start, settings = InvertClip.execute(
-            model, images, vae, load_clip(), "", STEPS, SCHEDULER, refine
+            model, images, vae, load_clip(), "", STEPS, SCHEDULER, True, refine
         ).result
         assert f"steps {STEPS}" in settings
         error[refine] = world.difference(generated(model, start["samples"]), clip)
@@ -169,9 +172,25 @@ def test_an_inverted_clip_comes_back():
     assert error[5] < error[0] < chance
 
 
+def test_without_its_colours_a_clip_follows_the_prompt_for_them():
+    """A bright look is asked for, from the noise of a dark clip."""
+    dark = shapes_world.Scene("red", "circle", "left", "night")
+    frames = shapes_world.make_clip(dark, torch.Generator().manual_seed(0)).frames
+    images = latents.enlarge(frames).movedim(1, -1)
+    asked = replace(dark, look="sand")
+    fidelity = {}
+    for keep in (True, False):
+        start = InvertClip.execute(
+            world.moving(), images, ShapesVAE(), load_clip(), "", STEPS, SCHEDULER, keep, 0
+        ).result[0]["samples"]
+        made = generated(world.moving(), start, prompt=asked.prompt, cfg=2.0)
+        fidelity[keep] = measure(latents.decode_world(made), asked).fidelity
+    assert fidelity[False] > 0.5 > fidelity[True]
+
+
 def test_only_clips_on_a_model_that_moves_are_inverted():
     images = real_clip()
-    rest = (ShapesVAE(), load_clip(), "", 2, SCHEDULER, 0)
+    rest = (ShapesVAE(), load_clip(), "", 2, SCHEDULER, True, 0)
     with pytest.raises(UserError, match="no motion module"):
         InvertClip.execute(world.plain(), images, *rest)
     with pytest.raises(UserError, match="one frame"):

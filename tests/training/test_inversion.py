@@ -21,6 +21,7 @@ from still_moving.training.inversion import (
     round_trip_error,
     sample,
     save_start,
+    without_colours,
 )
 from still_moving.training.model import build_unet
 from still_moving.training.sampling import denoise
@@ -91,6 +92,15 @@ def test_start_latents_look_like_noise():
     clip, start = shapes_world()[1], inverted(5)
     assert start.std().item() == pytest.approx(1.0, abs=0.25)
     assert (start - clip).abs().mean() > 0.3
+
+
+def test_without_colours_only_each_channels_mean_is_gone():
+    start = inverted(5)
+    bare = without_colours(start)
+    assert bare.mean((2, 3, 4)).abs().max() < 1e-6
+    lost = start - bare
+    assert torch.allclose(lost, lost[:, :, :1, :1, :1].expand_as(lost), atol=1e-6)
+    assert torch.allclose(without_colours(bare), bare, atol=1e-6)
 
 
 def test_a_network_that_only_shrinks_is_inverted_exactly():
