@@ -46,6 +46,9 @@ def summarize(clips: Sequence[Row], size: Size) -> dict[str, Any]:
             kind: {m: paired(of, m, NAIVE, MEASURES, CLIP) for m in METHODS if m != NAIVE}
             for kind, of in kinds.items()
         },
+        "against_ours": {
+            m: paired(rows, m, OURS, MEASURES, CLIP) for m in (*METHODS, *CHOICES) if m != OURS
+        },
         "choices": of_methods([r for r in rows if r["token"] in tested], [OURS, *CHOICES]),
         "amounts": {r["token"]: r["amount"] for r in rows if "amount" in r},
         "sweep": {
@@ -122,6 +125,8 @@ def write(page: Path, out: Path, found: dict[str, Any]) -> None:
             f"{title} {ours[m]:+.3f} ± {ours[f'{m}_error']:.3f}"
             for m, title in TITLES.items()
         ))  # fmt: skip
+    lines += ["", "**Less Still-Moving**, same prompt and seed, all customizations", ""]
+    lines += table(found["against_ours"], TITLES)
     lines += [
         "",
         "![Measures](pictures/fidelity.png)",

@@ -50,6 +50,7 @@ def test_the_summary_compares_the_same_prompts():
     ours = found["against_injection"]["styles"]["Still-Moving"]
     assert ours["fidelity"] == pytest.approx(0.1)
     assert ours["fidelity_error"] == pytest.approx(0, abs=1e-9)  # though each varies by 0.1
+    assert found["against_ours"]["injection"]["fidelity"] == pytest.approx(-0.1)
     styles = found["methods"]["styles"]
     assert styles["Still-Moving"]["fidelity"] == pytest.approx(0.7)
     assert styles["Still-Moving"]["fidelity_error"] == pytest.approx(0.1)
