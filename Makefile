@@ -15,7 +15,7 @@ help:
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
 	@echo "make tour       train from the page, with a picture of each stage"
 	@echo "make fidelity   who is true to a customization and still moves (about 40 minutes)"
-	@echo "make motion-benchmark  who learns a motion from a clip or a few (about an hour)"
+	@echo "make motion-benchmark  who learns a motion from a clip or a few (50 minutes)"
 	@echo "make bench-train  training speed against a plain loop: full size on a card, small on a CPU"
 	@echo "make weights  train the tiny world itself from nothing (about two hours on two cores)"
 	@echo "make motions  train what the examples of motion from clips ship (a few minutes)"
