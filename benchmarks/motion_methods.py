@@ -77,7 +77,8 @@ def _absorbing(absorber: str) -> Method:
 
 
 def _vmc(**numbers: Any) -> Method:
-    return Method("vmc", {"prompt": INVARIANT, **numbers}, inverted=True)
+    """As the paper has it, unless ``mse_weight`` says otherwise: the preset adds plain loss."""
+    return Method("vmc", {"prompt": INVARIANT, "mse_weight": 0.0, **numbers}, inverted=True)
 
 
 def _newmove(generated: bool = False, **numbers: Any) -> Method:
@@ -96,6 +97,7 @@ METHODS: dict[str, Method] = {
     "VMC": _vmc(),
     "VMC: colours kept": dataclasses.replace(_vmc(), colours=True, like="VMC"),
     "VMC: fresh noise": dataclasses.replace(_vmc(), inverted=False, like="VMC"),
+    "VMC: a share of plain loss": _vmc(mse_weight=1.0),
     "VMC: l2": _vmc(loss="residual_l2"),
     "VMC: plain loss": _vmc(loss="epsilon_mse"),
     "VMC: as its code": _vmc(loss="residual_official"),

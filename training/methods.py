@@ -100,7 +100,8 @@ def vmc(
     "epsilon_mse". sites: "temporal.qkv" is LoRA, for small cards (rate 1e-4 there, too).
     backward: learn the clip from last to first.
     Steps, rate and AdamW are those of the published code. Start generation from inverted latents:
-    the loss leaves the mean of the frames free.
+    the loss leaves the mean of the frames free. Where that shows as a ghost, ``mse_weight`` (not
+    the paper's) adds a share of the plain loss.
     """
     scales = {"motion": 1.0} if sites == "temporal.qkv" else {}
     view = "backward" if backward else "clip"
