@@ -4,7 +4,8 @@
 size SD1.5 and a v2 motion module with random weights. Every way is sampled in every round, in an
 order that changes, so that a noisy machine slows them all; ratios are to the plain motion module.
 Two controls have no adapter of ours, and tell what its place in memory does to a weight: the plain
-motion module on the same file loaded once more, and with the Spatial Adapter as a LoRA for images.
+motion module on the same file loaded once more and copied out of it, and with the Spatial Adapter
+as a LoRA for images.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def build(folder: Path, animatediff: Path | None) -> dict[str, Any]:
     spatial = full_size.spatial_adapter(model)
     ways = {
         PLAIN: plain,
-        "control: loaded once more": apply_motion_module(
-            full_size.load_model(unet), load_motion_module(module)
+        "control: loaded and copied": apply_motion_module(
+            copied(full_size.load_model(unet)), load_motion_module(module)
         ),
         "control: the adapter as a LoRA": image_lora(plain, spatial, unet, folder),
         "Motion Adapter at -0.5": apply_motion_adapter(
@@ -82,6 +83,13 @@ def build(folder: Path, animatediff: Path | None) -> dict[str, Any]:
     if animatediff is not None:
         ways["AnimateDiff-Evolved"] = full_size.animatediff_evolved(animatediff, model, module)
     return ways
+
+
+def copied(model: Any) -> Any:
+    """The MODEL, its weights in memory of their own, as merged ones are, and not in the file's."""
+    for weight in model.model.diffusion_model.parameters():
+        weight.data = weight.data.clone()
+    return model
 
 
 def image_lora(model: Any, spatial: Any, unet: Path, folder: Path) -> Any:
