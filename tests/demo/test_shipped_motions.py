@@ -31,7 +31,6 @@ from still_moving.demo.shipped_clips import COUNT, MOTION, NATURAL, TOKEN, write
 from still_moving.training.sites import set_motion_scale
 
 CPU = torch.device("cpu")
-PROMPTS = 4
 
 
 def pixels(path) -> Tensor:
@@ -102,17 +101,18 @@ def test_a_training_writes_its_file(name, tmp_path):
 
 
 @cache
-def likeness(word: str, **files) -> float:
+def likeness(word: str, count: int, **files) -> float:
     """How near clips of other scenes come to the motion: 1 is the same, 0 as far as standing still.
 
-    word: what the prompts say in place of a direction. files: what the base is given.
+    word: what the prompts say in place of a direction. count: of prompts. files: what the base is
+    given.
     """
-    scenes = world.spread(world.all_scenes(("sand", "fog")), PROMPTS)
+    scenes = world.spread(world.all_scenes(("sand", "fog")), count)
     network = Network(WEIGHTS / BASE, CPU, **files)
     if "motion_adapter" in files:
         set_motion_scale(network.unet, 1.0)
     prompts = [f"{s.colour} {s.shape} {word} {s.look}" for s in scenes]
-    made = network.frames(prompts, range(PROMPTS))
+    made = network.frames(prompts, range(count))
     return float(np.mean([match_of(clip, s) for clip, s in zip(made, scenes, strict=True)]))
 
 
@@ -122,18 +122,15 @@ def match_of(frames: Tensor, scene: world.Scene) -> float:
 
 
 @pytest.mark.parametrize(
-    ("word", "files"),
+    ("word", "count", "files"),
     [
-        ("right", {"motion_adapter": WEIGHTS / MOTION_LORA}),
-        ("right", {"motion_weights": WEIGHTS / VMC}),
-        pytest.param(
-            TOKEN,
-            {"motion_weights": WEIGHTS / NEWMOVE},
-            marks=pytest.mark.xfail(strict=False, reason="-0.24, the base with its word -0.48"),
-        ),
+        ("right", 4, {"motion_adapter": WEIGHTS / MOTION_LORA}),
+        ("right", 4, {"motion_weights": WEIGHTS / VMC}),
+        # What the base makes of the word differs from prompt to prompt: four do not tell.
+        (TOKEN, 16, {"motion_weights": WEIGHTS / NEWMOVE}),
     ],
     ids=["Customize-A-Video", "VMC", "NewMove"],
 )
-def test_other_things_move_as_the_clip_does(word, files):
-    base, moved = likeness(word), likeness(word, **files)
+def test_other_things_move_as_the_clip_does(word, count, files):
+    base, moved = likeness(word, count), likeness(word, count, **files)
     assert moved >= base + 0.3, f"{moved:.2f}, the base {base:.2f}"
