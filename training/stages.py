@@ -131,5 +131,5 @@ def _open(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextModel:
             "Name a ComfyUI folder, or cache the clips with their prompts and train no words.",
         )  # fmt: skip
     for made in sets.values():
-        check_same(model, made.items[0])
+        check_same(model, made.items)
     return model

@@ -21,7 +21,7 @@ from .cache.store import Item, TrainingSet
 
 MOST_TOKENS = 6  # "2 to 6" in the paper; a rare word can be several
 _SAME = 0.05  # relative difference of two CLIPs that are one, in other number formats
-_MARKS = re.compile(r"embedding:\S*|\([^()]+:\s*[\d.]+\)")  # a learned word, a weighted one
+_MARKS = re.compile(r"embedding:\S*|\([^()]*\)")  # to ComfyUI a learned word, a weighted one
 
 
 class TextModel(Protocol):
@@ -131,8 +131,14 @@ def _places(word: list[Any], pieces: Sequence[Any]) -> list[int]:
     return [at for at in starts if list(pieces[at : at + len(word)]) == word]
 
 
-def check_same(model: TextModel, item: Item) -> None:
-    """Raise UserError unless the model reads a cached caption as the cache's encoder did."""
+def check_same(model: TextModel, items: Sequence[Item]) -> None:
+    """Raise UserError unless the model reads a cached caption as the cache's encoder did.
+
+    It is the first caption that means the same to both, if there is one.
+    """
+    item = next((item for item in items if not _MARKS.search(item.caption)), None)
+    if item is None:
+        return
     with torch.no_grad():
         ours = model.encode(model.pieces(item.caption), {}).cpu()
     if ours.shape != item.text.shape or (ours - item.text).norm() > _SAME * item.text.norm():
@@ -145,6 +151,7 @@ def check_same(model: TextModel, item: Item) -> None:
 
 
 def _refuse_marks(caption: str) -> None:
+    """ComfyUI reads (word) as 1.1 times word; here it would be letters."""
     mark = _MARKS.search(caption)
     if mark is not None:
         raise UserError(

@@ -1,6 +1,7 @@
 """Words in the worker: CLIP against its reference, trained words in their places."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,13 +153,31 @@ def test_prompts_take_the_place_of_captions():
 
 @pytest.mark.parametrize(
     ("prompt", "mark"),
-    [("a embedding:my_look runs", "embedding:my_look"), ("a (red:1.2) circle", "(red:1.2)")],
+    [
+        ("a embedding:my_look runs", "embedding:my_look"),
+        ("a (red:1.2) circle", "(red:1.2)"),
+        ("a (red) circle", "(red)"),
+        ("a (very (red):1.3) circle", "(red)"),
+        ("a circle \\(red\\)", "(red"),
+    ],
 )
 def test_what_only_comfyui_reads_is_refused_and_not_read_as_letters(prompt, mark):
     with pytest.raises(UserError) as refused:
         prompted(ONE, prompt, ShapesText(), None)
     assert mark in str(refused.value)
-    prompted(ONE, "red circle (right) night", ShapesText(), None)
+    captioned = replace(ONE, items=(replace(ONE.items[0], caption=prompt),))
+    with pytest.raises(UserError, match="only ComfyUI"):
+        prompted(captioned, "", None, LearnedWords(ShapesText(), WORDS))
+
+
+def test_a_caption_that_only_comfyui_reads_says_nothing_of_the_text_encoder():
+    """Its cached text is ComfyUI's reading of it; another caption tells whether CLIPs differ."""
+    (one,), model = ONE.items, ShapesText()
+    marked = replace(one, caption="a (red:1.2) circle")
+    check_same(model, [marked])
+    check_same(model, [marked, one])
+    with pytest.raises(UserError, match="another text encoder"):
+        check_same(model, [marked, replace(one, caption="blue square left fog")])
 
 
 def test_rows_of_another_width_are_refused():
@@ -167,11 +186,9 @@ def test_rows_of_another_width_are_refused():
 
 
 def test_another_text_encoder_than_the_caches_is_refused(file, tokenizer):
-    check_same(ShapesText(), ONE.items[0])
+    check_same(ShapesText(), ONE.items)
     with pytest.raises(UserError, match="another text encoder"):
-        check_same(open_text_model("sd15", file, tokenizer), ONE.items[0])
+        check_same(open_text_model("sd15", file, tokenizer), ONE.items)
     (other,) = clips("blue square left fog").items
-    from dataclasses import replace
-
     with pytest.raises(UserError, match="another text encoder"):
-        check_same(ShapesText(), replace(other, caption=CAPTION))
+        check_same(ShapesText(), [replace(other, caption=CAPTION)])
