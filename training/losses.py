@@ -77,6 +77,6 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def stage_loss(stage: Stage, predicted: Tensor, noise: Tensor) -> Tensor:
     """The loss that a stage asks for, with its share of the plain diffusion loss."""
     loss = LOSSES[stage.loss](predicted, noise)
-    if stage.mse_weight:
+    if stage.mse_weight and stage.loss != "epsilon_mse":
         loss = loss + stage.mse_weight * epsilon_mse(predicted, noise)
     return loss
