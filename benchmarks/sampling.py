@@ -1,8 +1,9 @@
 """Sampling with adapters over sampling without: time and peak memory as ratios of one run, JSON.
 
-``python benchmarks/sampling.py --comfyui ~/comfy/ComfyUI [--animatediff PATH] [--size 16]``. Full
-size SD1.5 and a v2 motion module with random weights. Every way is sampled in every round, in an
-order that changes, so that a noisy machine slows them all; ratios are to the plain motion module.
+``python benchmarks/sampling.py --comfyui ~/comfy/ComfyUI [--animatediff PATH] [--size 16]
+[--only WAY ...]``. Full size SD1.5 and a v2 motion module with random weights. Every way is sampled
+in every round, in an order that changes, so that a noisy machine slows them all; ratios are to the
+plain motion module.
 Two controls have no adapter of ours, and tell what its place in memory does to a weight: the plain
 motion module on the same file loaded once more and copied out of it, and with the Spatial Adapter
 as a LoRA for images.
@@ -34,10 +35,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="sampling steps, CFG on")
     parser.add_argument("--size", type=int, default=16, help="of the latents; times 8 in pixels")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--only", nargs="*", default=[""], help="ways with this in their names")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         boot(options.comfyui, Path(folder), options.device)
         ways = build(Path(folder), options.animatediff)
+        asked = [n for n in ways if n == PLAIN or any(part in n for part in options.only)]
+        ways = {name: ways[name] for name in asked}
         print(json.dumps(measure(ways, options.rounds, options.steps, options.size)))
 
 
