@@ -20,8 +20,8 @@ def main() -> None:
 
     size = methods.QUICK if options.quick else methods.FULL
     bench = methods.Bench(options.out, size, options.device)
-    rows, seconds = parts.run(options, bench.parts())
-    found = report.summarize(rows, size) | {"seconds": seconds}
+    rows, made = parts.run(options, bench.parts())
+    found = report.summarize(rows, size) | made
     (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     report.draw(options.out, found)
     report.clips_side_by_side(options.out, bench)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from parts import Parts, Row, alone
-from rows import cached
+from parts import Parts, Row, alone, file_name
+from rows import cached, shown
 from torch import Tensor
 
 from still_moving.adapters.checkpoint import read_unet
@@ -42,7 +42,7 @@ class Size:
     prompts: int = 10
     held_out: int = 3  # prompts that choose the interpolation's amount
     customize_steps: int = 500
-    steps: int = 75
+    steps: int = 50
     batch: int = 2
     stills: int = 48  # by the customized checkpoint
     natural: int = 48
@@ -67,7 +67,7 @@ class Bench:
         self.out, self.size, self.device = out, size, pick_device(device)
         with alone(out / "natural.lock"):
             clips = write_natural_clips(out / "natural_clips", size.natural, seed=10)
-        self.natural = self.cached(clips, "clips")
+            self.natural = self.cached(clips, "clips")
         self.labs: dict[str, Lab] = {}
 
     def cached(self, folder: Path, kind: str) -> Path:
@@ -122,8 +122,8 @@ class Lab:
         self.images = self._images()
         made = write_stills(self.folder / "images", self.images, self.image_scenes)
         self.customized = bench.cached(made, "stills")
-        few, shown = customization_stills(token, torch.Generator().manual_seed(2), shifts=6)
-        self.reference = bench.cached(write_stills(self.folder / "reference", few, shown), "stills")
+        few = customization_stills(token, torch.Generator().manual_seed(2), shifts=6)
+        self.reference = bench.cached(write_stills(self.folder / "reference", *few), "stills")
 
     def _customize(self) -> None:
         if self.token == world.STYLE_TOKEN and self.size.customize_steps == 500:
@@ -152,9 +152,8 @@ class Lab:
         return self.rows(method, scenes, clips)
 
     def rows(self, method: str, scenes: Sequence[world.Scene], clips: Clips) -> list[Row]:
-        shown = self.bench.out / "shown" / f"{self.token}-{method}.safetensors"
-        shown.parent.mkdir(exist_ok=True)
-        write_tensors(shown, {"frames": clips.frames[0]}, {"prompt": scenes[0].prompt})
+        path = shown(self.bench.out, self.token, method)
+        write_tensors(path, {"frames": clips.frames[0]}, {"prompt": scenes[0].prompt})
         return [
             {"token": self.token, "method": method, "prompt": scene.prompt, **asdict(measures)}
             for scene, measures in zip(scenes, clips.measures, strict=True)
@@ -170,7 +169,7 @@ class Lab:
     def trained(self, method: str) -> Way:
         """The result of a recipe, trained if it is not there yet."""
         recipe = RECIPES[method](self.size)
-        folder = self.folder / "jobs" / method.replace(" ", "-")
+        folder = self.folder / "jobs" / file_name(method)
         made = folder / "export" / "result.safetensors"
         with alone(folder.with_suffix(".lock")):
             if not made.exists():

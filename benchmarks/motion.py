@@ -21,8 +21,8 @@ def main() -> None:
 
     size = methods.QUICK if options.quick else methods.FULL
     bench = methods.Bench(options.out, size, options.device)
-    rows, seconds = parts.run(options, bench.parts())
-    found = report.summarize(rows, size) | {"seconds": seconds}
+    rows, made = parts.run(options, bench.parts())
+    found = report.summarize(rows, size) | made
     (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     report.draw(options.out, rows, found, size)
     if options.docs or not options.quick:

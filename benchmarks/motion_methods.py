@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from motion_world import asked_scenes, observe, write_reference
-from parts import Parts, Row, alone
-from rows import cached
+from parts import Parts, Row, alone, file_name
+from rows import cached, shown
 from torch import Tensor
 
 from still_moving.adapters.tensors import write_tensors
@@ -58,8 +58,8 @@ class Method:
     """kind: of the recipe, None for the base; numbers: those that are not its preset's.
 
     inverted: generation starts from the reference's inverted latents, without their colours unless
-    ``colours`` keeps them, as the paper does. token: the prompt says the
-    motion's token, not "right". like: the method that trains the same, for other sampling.
+    ``colours`` keeps them, as the paper does. token: the prompt says the motion's token, not
+    "right". like: the method that trains the same, for other sampling.
     """
 
     kind: str | None = None
@@ -137,7 +137,7 @@ class Bench:
         with alone(out / "sets.lock"):
             real = write_natural_clips(out / "clips" / "real", size.natural, seed=10)
             generated = self._generated()
-        self.sets = {"real": self.cached(real), "generated": self.cached(generated)}
+            self.sets = {"real": self.cached(real), "generated": self.cached(generated)}
         self.labs: dict[str, Lab] = {}
 
     def cached(self, folder: Path) -> Path:
@@ -192,9 +192,8 @@ class Lab:
         else:
             seeds = [range(s * 100, s * 100 + len(prompts)) for s in range(self.size.seeds)]
             made = torch.stack([network.frames(prompts, numbers) for numbers in seeds])
-        shown = self.bench.out / "shown" / f"{self.motion}-{name}.safetensors"
-        shown.parent.mkdir(exist_ok=True)
-        write_tensors(shown, {"frames": made[0, 0].contiguous()}, {"prompt": prompts[0]})
+        path = shown(self.bench.out, self.motion, name)
+        write_tensors(path, {"frames": made[0, 0].contiguous()}, {"prompt": prompts[0]})
         counted = made[:1] if method.inverted else made
         return [
             {"method": name, "motion": self.motion, "scene": scenes[i].prompt, "seed": seed}
@@ -219,7 +218,7 @@ class Lab:
         if method.kind is None:
             return {}
         recipe = recipe_of(method, self.size)
-        folder = self.bench.out / "jobs" / f"{self.motion}-{name}".replace(": ", "-")
+        folder = self.bench.out / "jobs" / file_name(f"{self.motion}-{name}")
         made = folder / "export" / "motion.safetensors"
         with alone(folder.with_name(f"{folder.name}.lock")):
             if not made.exists():

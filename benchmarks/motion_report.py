@@ -8,8 +8,8 @@ from typing import Any
 
 from motion_methods import MAIN, METHODS, PLAIN, Size
 from parts import Row
-from results_page import COLOURS, bars, commit, put_section
-from rows import machine, means, paired, table
+from results_page import COLOURS, bars, put_section
+from rows import machine, means, paired, shown, table
 
 from still_moving.adapters.tensors import read_tensors
 from still_moving.demo import show
@@ -36,7 +36,6 @@ def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
 
     by_motion = {m: [r for r in rows if r["motion"] == m] for m in size.motions}
     return {
-        "commit": commit(),
         "machine": machine(),
         "size": {"motions": size.motions, "clips": size.prompts * size.seeds},
         "methods": of(rows, MAIN),
@@ -86,8 +85,8 @@ def _clips(out: Path, motions: Sequence[str]) -> None:
     titles = ["reference", *(name.partition(":")[0] for name in MAIN)]
     clips = []
     for motion in motions:
-        shown = [read_tensors(out / "shown" / f"{motion}-{m}.safetensors")[0] for m in MAIN]
-        clips.append([reference_clip(motion).frames, *(tensors["frames"] for tensors in shown)])
+        made = [read_tensors(shown(out, motion, m))[0]["frames"] for m in MAIN]
+        clips.append([reference_clip(motion).frames, *made])
     show.clip_grid(out / "motion.gif", titles, motions, clips)
 
 

@@ -2,7 +2,7 @@
 
 A small network keeps one core busy and leaves the others idle, so each process has one. A part's
 rows are a file; its lock belongs to whoever makes it. Each process begins elsewhere in the list,
-passes over what another works at, and waits only when nothing else is left.
+passes over what another works at, and waits only when nothing else is left. A run notes its commit.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results_page import commit
 from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,7 +39,7 @@ def options(about: str | None, out: str) -> argparse.Namespace:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--quick", action="store_true", help="every part, far too short to judge")
     parser.add_argument("--docs", type=Path, help="where the report goes (docs/results.md)")
-    parser.add_argument("--processes", type=int, help="one a core without a card, else one")
+    parser.add_argument("--processes", type=int, help="one a core, up to 8; with a card one")
     parser.add_argument("--helps", type=int, default=0, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     sys.path.append(str(ROOT / "tests"))
@@ -53,19 +54,29 @@ def options(about: str | None, out: str) -> argparse.Namespace:
     return asked
 
 
-def run(asked: argparse.Namespace, parts: Parts) -> tuple[list[Row], int]:
-    """All rows, in the parts' order, and the seconds that they took, over all runs.
+def run(asked: argparse.Namespace, parts: Parts) -> tuple[list[Row], dict[str, Any]]:
+    """All rows, in the parts' order; and the commits that made them, with the seconds it took.
 
-    In a process that only helps it does not return.
+    Both are over all runs. In a process that only helps it does not return.
     """
     if asked.helps:
-        _finish(asked, parts, lambda: None)
+        parent = os.getppid()
+        _finish(asked, parts, lambda: parent == os.getppid() or sys.exit())
         raise SystemExit
-    clock = Clock(asked.out)
+    clock, commits = Clock(asked.out), asked.out / "commits.txt"
+    before = commits.read_text("utf-8").splitlines() if commits.exists() else []
+    if not all(_file(asked, name).exists() for name in parts):
+        before = list(dict.fromkeys([*before, commit()]))
+        commits.write_text("\n".join(before), encoding="utf-8")
     with _helpers(asked):
         _finish(asked, parts, clock.keep)
     rows = [row for name in parts for row in json.loads(_file(asked, name).read_text("utf-8"))]
-    return rows, round(clock.keep())
+    return rows, {"commit": ", ".join(before), "seconds": round(clock.keep())}
+
+
+def file_name(name: str) -> str:
+    """What a part, a method or a job is called on disk: Windows has no colons there."""
+    return name.replace(": ", "-").replace(" ", "-")
 
 
 @contextmanager
@@ -97,7 +108,7 @@ def _finish(asked: argparse.Namespace, parts: Parts, done: Callable[[], Any]) ->
 
 
 def _file(asked: argparse.Namespace, part: str) -> Path:
-    return asked.out / "rows" / f"{part.replace(': ', '-')}.json"
+    return asked.out / "rows" / f"{file_name(part)}.json"
 
 
 @contextmanager

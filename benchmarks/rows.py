@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from parts import Row, alone
+from parts import Row, alone, file_name
 
 from still_moving.demo import world
 from still_moving.training.cache.build import build_set
@@ -25,6 +25,13 @@ def cached(folder: Path, kind: str, target: Path) -> Path:
     with alone(target.with_suffix(".lock")):
         build_set(folder, target, ShapesEncoder(), options, progress=False)
     return target
+
+
+def shown(out: Path, group: str, method: str) -> Path:
+    """Where a method's first clip of a group is kept for the picture."""
+    path = out / "shown" / f"{file_name(f'{group}-{method}')}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    return path
 
 
 def means(rows: Iterable[Row], measures: Sequence[str]) -> dict[str, float]:

@@ -19,6 +19,12 @@ def importable():
     sys.path.remove(str(BENCHMARKS))
 
 
+def commit() -> str:
+    from results_page import commit
+
+    return commit()
+
+
 def asked(out: Path, helps: int = 0) -> argparse.Namespace:
     return argparse.Namespace(out=out, processes=1, helps=helps)
 
@@ -39,8 +45,21 @@ def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
     with pytest.raises(RuntimeError, match="power cut"):
         parts.run(asked(tmp_path), todo | {NAMES[3]: broken})
     assert made == NAMES[:3]
-    rows, _ = parts.run(asked(tmp_path), todo)
+    rows, about = parts.run(asked(tmp_path), todo)
     assert [row["part"] for row in rows] == made == NAMES
+    assert about["commit"] == commit()
+
+
+def test_a_report_names_the_commits_that_made_its_rows(tmp_path):
+    import parts
+
+    todo = {NAMES[0]: lambda: [{}], NAMES[1]: lambda: [{}]}
+    parts.run(asked(tmp_path), {NAMES[0]: todo[NAMES[0]]})
+    (tmp_path / "commits.txt").write_text("abc1234", encoding="utf-8")
+    _, about = parts.run(asked(tmp_path), {NAMES[0]: todo[NAMES[0]]})
+    assert about["commit"] == "abc1234"  # nothing was made anew
+    _, about = parts.run(asked(tmp_path), todo)
+    assert about["commit"] == f"abc1234, {commit()}"
 
 
 SCRIPT = f"""
