@@ -46,7 +46,7 @@ class Size:
     batch: int = 2
     stills: int = 48  # by the customized checkpoint
     natural: int = 48
-    sweep_prompts: int = 6
+    sweep_prompts: int = 5
 
 
 FULL = Size()
