@@ -90,7 +90,7 @@ class Bench:
 
     def lab(self, token: str) -> Lab:
         if token not in self.labs:
-            with alone(self.out / token / "begun.lock"):
+            with alone(self.out / token / "begun.lock", waits=False):
                 self.labs[token] = Lab(self, token)
         return self.labs[token]
 
@@ -171,7 +171,7 @@ class Lab:
         recipe = RECIPES[method](self.size)
         folder = self.folder / "jobs" / file_name(method)
         made = folder / "export" / "result.safetensors"
-        with alone(folder.with_suffix(".lock")):
+        with alone(folder.with_suffix(".lock"), waits=False):
             if not made.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 run_job(JobFolder.create(folder, self._job(recipe)), lambda event: None)

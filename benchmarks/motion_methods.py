@@ -220,7 +220,7 @@ class Lab:
         recipe = recipe_of(method, self.size)
         folder = self.bench.out / "jobs" / file_name(f"{self.motion}-{name}")
         made = folder / "export" / "motion.safetensors"
-        with alone(folder.with_name(f"{folder.name}.lock")):
+        with alone(folder.with_name(f"{folder.name}.lock"), waits=False):
             if not made.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 job = Job(

@@ -2,7 +2,8 @@
 
 A small network keeps one core busy and leaves the others idle, so each process has one. A part's
 rows are a file; its lock belongs to whoever makes it. Each process begins elsewhere in the list,
-passes over what another works at, and waits only when nothing else is left. A run notes its commit.
+passes over what another works at and what waits for it, and waits when nothing else is left. A
+run notes its commit.
 """
 
 from __future__ import annotations
@@ -79,13 +80,22 @@ def file_name(name: str) -> str:
     return name.replace(": ", "-").replace(" ", "-")
 
 
+class Busy(Exception):
+    """What a part needs is being made by another process: it is taken up later."""
+
+
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """One process at a time, the others wait: for what several parts need, made once."""
+def alone(path: Path, waits: bool = True) -> Iterator[None]:
+    """One process at a time: for what several parts need, made once.
+
+    waits: or else raises Busy, for what takes so long that other parts can be made meanwhile.
+    """
     from still_moving.training.system import exclusive
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with exclusive(path, math.inf):
+    with exclusive(path, math.inf if waits else 0.0) as held:
+        if not held:
+            raise Busy
         yield
 
 
@@ -103,8 +113,22 @@ def _finish(asked: argparse.Namespace, parts: Parts, done: Callable[[], Any]) ->
                 continue
             with exclusive(path.with_suffix(".lock"), patience_s) as held:
                 if held and not path.exists():
-                    atomic_write_text(path, json.dumps(parts[name]()))
+                    rows = _rows(parts[name], patience_s)
+                    if rows is not None:
+                        atomic_write_text(path, json.dumps(rows))
             done()
+
+
+def _rows(part: Callable[[], list[Row]], patience_s: float) -> list[Row] | None:
+    """A part's rows; None where it waits for longer than that."""
+    start = time.monotonic()
+    while True:
+        try:
+            return part()
+        except Busy:
+            if time.monotonic() - start >= patience_s:
+                return None
+            time.sleep(0.5)
 
 
 def _file(asked: argparse.Namespace, part: str) -> Path:

@@ -62,6 +62,34 @@ def test_a_report_names_the_commits_that_made_its_rows(tmp_path):
     assert about["commit"] == f"abc1234, {commit()}"
 
 
+def test_a_part_that_waits_for_another_process_is_made_after_the_rest(tmp_path):
+    import parts
+
+    order = []
+
+    def waiting():
+        order.append("asked")
+        if len(order) < 3:
+            raise parts.Busy
+        return [{"part": "waiting"}]
+
+    def other():
+        order.append("other")
+        return [{"part": "other"}]
+
+    rows, _ = parts.run(asked(tmp_path), {"waiting": waiting, "other": other})
+    assert order == ["asked", "other", "asked"]
+    assert [row["part"] for row in rows] == ["waiting", "other"]
+
+
+def test_what_is_locked_elsewhere_is_busy(tmp_path):
+    import parts
+
+    lock = tmp_path / "lock"
+    with parts.alone(lock), pytest.raises(parts.Busy), parts.alone(lock, waits=False):
+        pass
+
+
 SCRIPT = f"""
 import argparse, importlib, sys, time
 from pathlib import Path
