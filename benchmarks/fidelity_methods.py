@@ -42,7 +42,7 @@ class Size:
     prompts: int = 10
     held_out: int = 3  # prompts that choose the interpolation's amount
     customize_steps: int = 500
-    steps: int = 50
+    steps: int = 40
     batch: int = 2
     stills: int = 48  # by the customized checkpoint
     natural: int = 48
