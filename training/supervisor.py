@@ -7,7 +7,6 @@ it finds, living workers included. Only the standard library, because ComfyUI's 
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -17,11 +16,11 @@ from typing import Any
 
 from ..adapters.errors import UserError
 from . import system
-from .about import About, is_id
+from .about import About
 from .entry import ENDED, Entry
-from .job import Job, JobFolder, Sharing, State
+from .job import Job, Sharing, State
 from .publish import remove_unshared
-from .watch import NEW, View, Watch
+from .watch import View, Watch
 
 COMMANDS = ("pause", "resume", "stop", "save", "sample", "open")
 _POLL_S = 0.1
@@ -103,19 +102,11 @@ class Supervisor:
 
     def add(self, job: Job, about: About) -> View:
         """Put a job into the queue. Raises UserError when there is no place for its folder."""
-        watch = self._watch
         with self._guard:
-            if not is_id(about.id) or (path := watch.jobs / about.id).exists():
-                raise UserError("id", repr(about.id)[:130], "a new plain name", "Start it again.")
-            for used in about.uses:  # a deletion may just have taken it along
-                if not Path(used).exists():
-                    raise UserError(used, "nothing", "what this job needs", "Start it again.")
             try:
-                _make_folder(path, job, about)
-                watch.entries[about.id] = Entry(path)
-                watch.put([about.id], first=False)
+                self._watch.add(job, about)
             except OSError as error:
-                raise _no_room(watch.jobs, error) from None
+                raise _no_room(self._watch.jobs, error) from None
             return self._refreshed(about.id)
 
     def command(self, id: str, what: str) -> View:
@@ -289,18 +280,6 @@ class Supervisor:
         # A worker that loads waits for the device itself, so a new job need not wait to load.
         if sharing == "run" or not first.left:
             first.start(self._command(first.folder.path), sharing)
-
-
-def _make_folder(path: Path, job: Job, about: About) -> None:
-    """A whole job folder or none: another process may be looking for new ones."""
-    new = path.with_name(NEW + path.name)
-    try:
-        JobFolder.create(new, job)
-        about.write(new)
-        system.patient(lambda: new.rename(path))
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
 
 
 def _no_room(path: Path, error: OSError) -> UserError:

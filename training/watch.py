@@ -1,4 +1,4 @@
-"""All jobs of a root folder as pages see them: found, read as they go on, put in order."""
+"""All jobs of a root folder as pages see them: made, found, read as they go on, put in order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 from ..adapters.atomic import atomic_write_text
 from ..adapters.errors import UserError
 from . import system
-from .about import is_id
+from .about import About, is_id
 from .entry import ENDED, Entry
+from .job import Job, JobFolder
 
 PUSH_S = 0.25  # at least, between two views of a job whose phase is the same
 NEW = ".new-"  # how a job folder is called until it is whole
@@ -59,6 +60,18 @@ class Watch:
             if name.startswith(system.REMOVED) or (name.startswith(NEW) and _abandoned(path)):
                 shutil.rmtree(path, ignore_errors=True)
         self.read_order()
+
+    def add(self, job: Job, about: About) -> None:
+        """Make a job's folder and put it behind the others. Raises UserError where it cannot be."""
+        path = self.jobs / about.id
+        if not is_id(about.id) or path.exists():
+            raise UserError("id", repr(about.id)[:130], "a new plain name", "Start it again.")
+        for used in about.uses:  # a deletion may just have taken it along
+            if not Path(used).exists():
+                raise UserError(used, "nothing", "what this job needs", "Start it again.")
+        _make_folder(path, job, about)
+        self.entries[about.id] = Entry(path)
+        self.put([about.id], first=False)
 
     def drop(self, id: str) -> None:
         """Forget a job whose folder is gone."""
@@ -152,3 +165,15 @@ def _abandoned(path: Path) -> bool:
         return time.time() - path.stat().st_mtime > _ABANDONED_S
     except OSError:
         return False
+
+
+def _make_folder(path: Path, job: Job, about: About) -> None:
+    """A whole job folder or none: another process may be looking for new ones."""
+    new = path.with_name(NEW + path.name)
+    try:
+        JobFolder.create(new, job)
+        about.write(new)
+        system.patient(lambda: new.rename(path))
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise

@@ -6,7 +6,6 @@ the folder can be run again and goes on from its last checkpoint as if nothing h
 
 from __future__ import annotations
 
-import errno
 import math
 import time
 import traceback
@@ -16,8 +15,9 @@ import torch
 
 from ..adapters.errors import UserError
 from . import preview
+from .failure import lack_of_room, record_failure
 from .inputs import Inputs
-from .job import JobFolder, State, first_process
+from .job import JobFolder, State
 from .loop import StageRun
 from .memory import pick_device, pick_dtype
 from .model import build_unet
@@ -66,47 +66,18 @@ def run_owned(
     try:
         return Session(folder, on_event, patience_s).run()
     except UserError as error:
-        _record_failure(folder, str(error))
+        record_failure(folder, str(error))
         return USER_ERROR
     except Exception as error:
         mendable = lack_of_room(folder, error)
         if mendable is not None:
-            _record_failure(folder, str(mendable))
+            record_failure(folder, str(mendable))
             return USER_ERROR
         with folder.log.open("a", encoding="utf-8") as log:
             log.write(traceback.format_exc())
         text = f"{type(error).__name__}: {error}"
-        _record_failure(folder, f"{text[:300]} (see {folder.log.name}; resume when mended)")
+        record_failure(folder, f"{text[:300]} (see {folder.log.name}; resume when mended)")
         return CRASHED
-
-
-def lack_of_room(folder: JobFolder, error: Exception) -> UserError | None:
-    """A full disk, or memory that no tier could save, in words; None for any other error."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(
-            folder.path,
-            "a full disk",
-            "room for checkpoints",
-            "Free some space and resume: the job goes on from its last checkpoint.",
-        )
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return UserError(
-            "memory",
-            "too little to load the network",
-            "room for the checkpoint and the motion module",
-            "Close other programs, or train in float16 on the card or on the CPU, and resume.",
-        )
-    return None
-
-
-def _record_failure(folder: JobFolder, message: str) -> None:
-    if not first_process():
-        with folder.log.open("a", encoding="utf-8") as log:
-            log.write(f"A process beside the first: {message}\n")
-        return
-    state = folder.read_state()
-    folder.write_state(State("failed", state.stage, state.step, state.steps, message))
-    folder.report("failed", stage=state.stage, step=state.step, message=message)
 
 
 class Session:
