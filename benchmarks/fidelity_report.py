@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fidelity_methods import CHOICES, METHODS, SCALES, Bench, Size, in_motion
+from fidelity_methods import METHODS, SCALES, Bench, Size, choices, in_motion
 from parts import Row
 from results_page import bars, put_section
 from rows import machine, means, paired, shown, table
@@ -35,7 +35,7 @@ def summarize(clips: Sequence[Row], size: Size) -> dict[str, Any]:
         for row in clips
         if "method" in row
     ]
-    tested = {row["token"] for row in rows if row["method"] in CHOICES}
+    tried = {t: [r for r in rows if r["token"] == t] for t in size.tokens if choices(t)}
     kinds = {k: [r for r in rows if r["token"] in tokens] for k, tokens in KINDS.items()}
     return {
         "machine": machine(),
@@ -46,8 +46,8 @@ def summarize(clips: Sequence[Row], size: Size) -> dict[str, Any]:
             for kind, of in kinds.items()
         },
         "against_ours": {kind: less_ours(of, METHODS) for kind, of in kinds.items()}
-        | {"choices": less_ours(rows, CHOICES)},
-        "choices": of_methods([r for r in rows if r["token"] in tested], [OURS, *CHOICES]),
+        | {f"{token} alone": less_ours(of, choices(token)) for token, of in tried.items()},
+        "choices": {t: of_methods(of, [OURS, *choices(t)]) for t, of in tried.items()},
         "amounts": {r["token"]: r["amount"] for r in rows if "amount" in r},
         "sweep": {
             network: {
@@ -121,7 +121,8 @@ def write(page: Path, out: Path, found: dict[str, Any]) -> None:
     ]
     for kind in KINDS:
         lines += [f"**{kind.capitalize()}**", "", *table(found["methods"][kind], TITLES), ""]
-    lines += [f"**Choices** ({size['tokens'][0]} alone)", "", *table(found["choices"], TITLES), ""]
+    for token, tried in found["choices"].items():
+        lines += [f"**Choices** ({token} alone)", "", *table(tried, TITLES), ""]
     lines += ["**Still-Moving against injection**, same prompt and seed:", ""]
     for kind in KINDS:
         ours = found["against_injection"][kind][OURS]

@@ -1,9 +1,9 @@
 """A benchmark in parts: processes finish them side by side, and an interrupted run goes on.
 
 A small network keeps one core busy and leaves the others idle, so each process has one. A part's
-rows are a file; its lock belongs to whoever makes it. Each process begins elsewhere in the list,
-passes over what another works at and what waits for it, and waits when nothing else is left. A
-run notes its commit.
+rows are a file; its lock belongs to whoever makes it. Each process begins elsewhere in the list and
+passes over what another works at and what waits for it, again and again until all are there. A run
+notes its commit.
 """
 
 from __future__ import annotations
@@ -100,35 +100,41 @@ def alone(path: Path, waits: bool = True) -> Iterator[None]:
 
 
 def _finish(asked: argparse.Namespace, parts: Parts, done: Callable[[], Any]) -> None:
+    names = list(parts)
+    begin = asked.helps * len(names) // asked.processes
+    waiting = names[begin:] + names[:begin]
+    with tqdm(total=len(names), disable=asked.helps > 0) as bar:
+        while waiting:
+            busy = []
+            for name in waiting:
+                if _made(_file(asked, name), parts[name]):
+                    bar.update()
+                else:
+                    busy.append(name)
+                done()
+            if busy == waiting:
+                time.sleep(0.5)
+            waiting = busy
+
+
+def _made(path: Path, part: Callable[[], list[Row]]) -> bool:
+    """Whether a part's rows are there now; not if it, or what it needs, is made elsewhere."""
     from still_moving.adapters.atomic import atomic_write_text
     from still_moving.training.system import exclusive
 
-    names = list(parts)
-    begin = asked.helps * len(names) // asked.processes
-    for patience_s in (0.0, math.inf):
-        for name in tqdm(names[begin:] + names[:begin], disable=asked.helps > 0):
-            path = _file(asked, name)
-            path.parent.mkdir(exist_ok=True)
-            if path.exists():
-                continue
-            with exclusive(path.with_suffix(".lock"), patience_s) as held:
-                if held and not path.exists():
-                    rows = _rows(parts[name], patience_s)
-                    if rows is not None:
-                        atomic_write_text(path, json.dumps(rows))
-            done()
-
-
-def _rows(part: Callable[[], list[Row]], patience_s: float) -> list[Row] | None:
-    """A part's rows; None where it waits for longer than that."""
-    start = time.monotonic()
-    while True:
-        try:
-            return part()
-        except Busy:
-            if time.monotonic() - start >= patience_s:
-                return None
-            time.sleep(0.5)
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        return True
+    with exclusive(path.with_suffix(".lock"), 0.0) as held:
+        if not held:
+            return False
+        if not path.exists():
+            try:
+                rows = part()
+            except Busy:
+                return False
+            atomic_write_text(path, json.dumps(rows))
+    return True
 
 
 def _file(asked: argparse.Namespace, part: str) -> Path:

@@ -60,6 +60,20 @@ def test_the_summary_compares_the_same_prompts():
     assert found["methods"]["subjects"]["Still-Moving"]["clips"] == 0
 
 
+def test_a_choice_is_compared_on_its_own_customization():
+    from fidelity_methods import Size, choices
+    from fidelity_report import summarize
+
+    clips = [row("Still-Moving", 0.6, 1.0), row("rank 4", 0.7, 1.0)]
+    clips += [c | {"token": "pll", "fidelity": c["fidelity"] / 2} for c in clips]
+    clips += [row("Still-Moving", 0.1, 1.0) | {"token": "zwx"}]
+    found = summarize(clips, Size(tokens=("sks", "zwx", "pll"), prompts=1))
+    assert found["against_ours"]["sks alone"]["rank 4"]["fidelity"] == pytest.approx(0.1)
+    assert found["against_ours"]["pll alone"]["rank 4"]["fidelity"] == pytest.approx(0.05)
+    assert list(found["choices"]) == ["sks", "pll"]
+    assert list(found["choices"]["pll"]) == ["Still-Moving", *choices("pll")]
+
+
 def test_a_section_is_replaced_and_the_rest_is_kept(tmp_path):
     from results_page import put_section
 

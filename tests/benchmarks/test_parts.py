@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,27 @@ def test_a_part_that_waits_for_another_process_is_made_after_the_rest(tmp_path):
     rows, _ = parts.run(asked(tmp_path), {"waiting": waiting, "other": other})
     assert order == ["asked", "other", "asked"]
     assert [row["part"] for row in rows] == ["waiting", "other"]
+
+
+def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
+    import parts
+
+    elsewhere, order = ExitStack(), []
+
+    def late():
+        order.append("late")
+        if len(order) < 2:
+            raise parts.Busy
+        elsewhere.close()
+        return [{}]
+
+    def locked():
+        order.append("locked")
+        return [{}]
+
+    elsewhere.enter_context(parts.alone(tmp_path / "rows" / "locked.lock"))
+    parts.run(asked(tmp_path), {"locked": locked, "late": late})
+    assert order == ["late", "late", "locked"]
 
 
 def test_what_is_locked_elsewhere_is_busy(tmp_path):
