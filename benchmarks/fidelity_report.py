@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,8 @@ def clips_side_by_side(out: Path, bench: Bench) -> None:
         made = [read_tensors(shown(out, token, m)) for m in METHODS]
         clips.append([tensors["frames"] for tensors, _ in made])
         rows.append(made[1][1]["prompt"])
-    show.clip_grid(out / "fidelity.gif", [m.replace(" ", "\n", 1) for m in METHODS], rows, clips)
+    heads = [textwrap.fill(m, 13, break_on_hyphens=False) for m in METHODS]
+    show.clip_grid(out / "fidelity.gif", heads, rows, clips)
 
 
 # -------------------------------------------------------------------------------- report
