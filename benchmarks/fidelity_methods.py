@@ -252,8 +252,8 @@ RECIPES: dict[str, Callable[[Size], Recipe]] = {
     "no Spatial Adapter": lambda size: still_moving(size, sites="all"),
     "no natural clips": lambda size: still_moving(size, natural_clips=False),
     "rank 4": lambda size: still_moving(size, rank=4),
-    "rank 64": lambda size: still_moving(size, rank=64),
     "half the steps": lambda size: still_moving(size, times=0.5),
+    "rank 64": lambda size: still_moving(size, rank=64),
     "twice the steps": lambda size: still_moving(size, times=2),
 }
 
@@ -276,5 +276,5 @@ def choices(token: str) -> tuple[str, ...]:
     On one style all of them; on one subject those that would cost less than the defaults.
     """
     style, subject = next(iter(world.STYLES)), next(iter(world.SUBJECTS))
-    cheaper = ("rank 4", "half the steps")
-    return {style: (*cheaper, "rank 64", "twice the steps"), subject: cheaper}.get(token, ())
+    every = tuple(name for name in RECIPES if name not in METHODS)
+    return {style: every, subject: ("rank 4", "half the steps")}.get(token, ())
