@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,11 +161,15 @@ def file_hash(path: Path | str) -> str:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    if not tensor.is_floating_point() or not tensor.numel():
         return True
     if tensor.dtype.itemsize == 1:  # fp8 has few operators
         tensor = tensor.float()
-    return bool(torch.isfinite(tensor).all())
+    # Both are NaN if any is; a whole checkpoint takes 20 times as long by isfinite().all().
+    low, high = torch.aminmax(tensor)
+    return math.isfinite(low) and math.isfinite(high)
 
 
 def _is_safetensors(path: Path) -> bool:

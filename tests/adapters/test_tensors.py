@@ -131,14 +131,19 @@ def test_a_name_that_no_system_has_is_a_user_error():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_numbers_that_are_not_finite_are_refused_by_name(value, dtype):
-    bad = torch.zeros(5, dtype=dtype)
-    files.refuse_non_finite("a.ckpt", {"good": bad, "whole": torch.arange(3)})
-    bad = bad.clone()
-    bad[3] = value
-    with pytest.raises(UserError, match=r"1 of 2 tensors, first 'bad'"):
-        files.refuse_non_finite("a.ckpt", {"good": torch.ones(1), "bad": bad})
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.complex64]
+)
+@pytest.mark.parametrize("at", [0, 1234, -1])
+def test_numbers_that_are_not_finite_are_refused_by_name(value, dtype, at):
+    good = torch.linspace(-7, 7, 2000).to(dtype)
+    rest = {"good": good, "none": good[:0], "number": good[0], "whole": torch.arange(3)}
+    files.refuse_non_finite("a.ckpt", rest)
+    bad = good.clone()
+    bad[at] = value
+    for tensor in (bad, bad.view(40, 50).T):
+        with pytest.raises(UserError, match=r"1 of 5 tensors, first 'bad'"):
+            files.refuse_non_finite("a.ckpt", {**rest, "bad": tensor})
 
 
 def test_fp8_is_checked_too():
