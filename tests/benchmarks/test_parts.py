@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -100,7 +101,11 @@ def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
         return [{}]
 
     elsewhere.enter_context(parts.alone(tmp_path / "rows" / "locked.lock"))
-    parts.run(asked(tmp_path), {"locked": locked, "late": late})
+    todo = {"locked": locked, "late": late}
+    # Whoever waited for the lock would wait for ever, since it is "late" that opens it.
+    running = threading.Thread(target=parts.run, args=(asked(tmp_path), todo), daemon=True)
+    running.start()
+    running.join(60)
     assert order == ["late", "late", "locked"]
 
 
