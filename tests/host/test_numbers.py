@@ -6,17 +6,20 @@ from measured import PROMPTS, clips_of, fidelity, motion
 from still_moving.demo import world
 from still_moving.demo.evaluate import Clips
 
+pytestmark = pytest.mark.newest  # it judges the shipped weights more than the host
+STILL, BASE, MORE = (f"motion_slider_{number}" for number in (1, 3, 5))  # scales 1, 0 and -1
+
 
 @pytest.fixture(scope="module")
 def slider(server) -> dict[str, Clips]:
-    return clips_of(server, "motion_slider")
+    return clips_of(server, "motion_slider", only=(STILL, BASE, MORE))
 
 
 def test_the_slider_freezes_moves_and_moves_more(slider):
-    still, _, base, _, more = (motion(slider[f"motion_slider_{i}"]) for i in range(1, 6))
+    still, base, more = (motion(slider[name]) for name in (STILL, BASE, MORE))
     assert still <= 0.25 * base
     assert more >= 1.15 * base
-    right = sum(m.correct for m in slider["motion_slider_3"].measures)
+    right = sum(m.correct for m in slider[BASE].measures)
     assert right >= PROMPTS - 1
 
 
@@ -30,7 +33,7 @@ def test_the_spatial_adapter_costs_no_motion(customized):
 
 
 def test_the_spatial_adapter_keeps_the_motion(customized, slider):
-    assert motion(customized["still_moving"]) >= 0.8 * motion(slider["motion_slider_3"])
+    assert motion(customized["still_moving"]) >= 0.8 * motion(slider[BASE])
 
 
 def test_the_spatial_adapter_beats_injection(customized):
