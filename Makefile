@@ -4,13 +4,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 OLD_FRONTEND := 1.27.10# what ComfyUI 0.3.64 asks for; the tests' browser looks at it
 
-.PHONY: help demo test check weights motions workflows tour fidelity motion-benchmark \
+.PHONY: help demo test test-weights check weights motions workflows tour fidelity motion-benchmark \
 	bench-train clean
 
 help:
 	@echo "make demo     train both adapters on a tiny world, write clips and numbers to demo/out"
 	@echo "make test     run the tests, and those that need ComfyUI once in each of COMFYUI_PATH"
 	@echo "              (~/comfy/ComfyUI) and COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
+	@echo "make test-weights  judge the shipped weights by what they draw (a quarter of an hour)"
 	@echo "make check    lint, formatting, types"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
 	@echo "make tour       train from the page, with a picture of each stage"
@@ -25,6 +26,9 @@ demo: $(VENV)/ready
 
 test: $(VENV)/ready
 	$(RUN) tests/run.py
+
+test-weights: $(VENV)/ready
+	$(RUN) tests/run.py -m weights
 
 check: $(VENV)/ready
 	$(RUN) -m ruff check .

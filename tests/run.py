@@ -2,8 +2,10 @@
 
 One process holds one ComfyUI, so each part is a pytest of its own. The checkouts are COMFYUI_PATH
 (default ~/comfy/ComfyUI) and COMFYUI_OLD_PATH (default ~/comfy/ComfyUI-0.3.64); what is marked
-``newest`` runs in the first alone. Arguments go to every pytest. Ends with one line a part and one
-for all, and fails if any part failed.
+``newest`` runs in the first alone. What is marked ``weights`` is left to ``make test-weights``: it
+samples for a quarter of an hour to judge files that seldom change. Arguments go to every pytest;
+a ``-m`` among them takes the place of this choice. Ends with one line a part and one for all, and
+fails if any part failed.
 """
 
 import os
@@ -38,9 +40,9 @@ def main(arguments: list[str]) -> int:
     new = Path(os.environ.get("COMFYUI_PATH") or home / "ComfyUI")
     old = Path(os.environ.get("COMFYUI_OLD_PATH") or home / "ComfyUI-0.3.64")
     parts = {
-        "without ComfyUI": ([f"--ignore={HOST}", str(TESTS)], new),
-        called(new): ([str(HOST)], new),
-        called(old): ([str(HOST), "-m", "not newest"], old),
+        "without ComfyUI": ([f"--ignore={HOST}", str(TESTS), "-m", "not weights"], new),
+        called(new): ([str(HOST), "-m", "not weights"], new),
+        called(old): ([str(HOST), "-m", "not weights and not newest"], old),
     }
     results = []
     for name, (selection, comfyui) in parts.items():

@@ -88,6 +88,7 @@ def test_both_trainings_write_their_files(folder):
     assert any(bool(t.any()) for name, t in tensors.items() if "lora_up" in name)
 
 
+@pytest.mark.weights
 def test_the_shape_comes_where_the_outline_is(base):
     control = extras.load_controlnet(WEIGHTS / CONTROLNET)
     scenes = world.spread(world.all_scenes(), STILLS)
@@ -134,6 +135,7 @@ def test_a_lora_is_what_was_saved(tmp_path):
     assert not torch.allclose(changed, plain, atol=0.1)
 
 
+@pytest.mark.weights
 def test_the_lora_draws_dusk_and_leaves_the_other_looks(base):
     model = extras.load_lora(LORAS / LORA, load_image_model(WEIGHTS / BASE))
     at_dusk = world.spread(world.all_scenes((extras.LORA_TOKEN,)), STILLS)

@@ -121,6 +121,7 @@ def match_of(frames: Tensor, scene: world.Scene) -> float:
     return trajectory_match(match(frames, scene.look, [number])[1][:, 0], MOTION)
 
 
+@pytest.mark.weights
 @pytest.mark.parametrize(
     ("word", "count", "files"),
     [

@@ -28,6 +28,9 @@ def test_channels_fit_comfyuis_group_norm():
         assert all(len(norm) % 32 == 0 for norm in norms)
 
 
+weights = pytest.mark.weights
+
+
 @pytest.fixture(scope="module")
 def clips():
     scenes = world.spread(world.all_scenes(), PAIRS)
@@ -35,16 +38,19 @@ def clips():
     return network.clips(scenes, range(PAIRS))
 
 
+@weights
 def test_the_base_shows_the_asked_shape_colour_and_direction(clips):
     right = sum(m.correct for m in clips.measures)
     assert right >= 0.95 * PAIRS, f"{right} of {PAIRS}"
 
 
+@weights
 def test_the_base_moves_at_natural_speeds(clips):
     low, high = world.SPEED
     assert low < clips.mean(lambda m: m.motion) < high
 
 
+@weights
 def test_the_customized_checkpoint_draws_its_style_and_the_base_does_not():
     scenes = world.spread(world.all_scenes((world.STYLE_TOKEN,)), 16)
     found = {}

@@ -6,7 +6,7 @@ from measured import PROMPTS, clips_of, fidelity, motion
 from still_moving.demo import world
 from still_moving.demo.evaluate import Clips
 
-pytestmark = pytest.mark.newest  # it judges the shipped weights more than the host
+pytestmark = pytest.mark.weights
 STILL, BASE, MORE = (f"motion_slider_{number}" for number in (1, 3, 5))  # scales 1, 0 and -1
 
 
