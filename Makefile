@@ -28,7 +28,7 @@ test: $(VENV)/ready
 	$(RUN) tests/run.py
 
 test-weights: $(VENV)/ready
-	$(RUN) tests/run.py -m weights
+	$(RUN) tests/run.py --weights
 
 check: $(VENV)/ready
 	$(RUN) -m ruff check .

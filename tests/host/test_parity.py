@@ -63,6 +63,7 @@ def train(folder: Path, unet: Path, module: Path) -> Path:
     return job.exports / "made.safetensors"
 
 
+pytestmark = pytest.mark.big
 newest = pytest.mark.newest  # of the others one is enough to see that the host still fits
 
 

@@ -21,6 +21,7 @@ from still_moving.training import methods, recipe
 from still_moving.training.job import JobFolder
 from still_moving.training.model import build_unet
 
+pytestmark = pytest.mark.big
 FRAMES, STEPS = 4, 2  # a quarter of the usual frames, for the minutes of a small machine
 SHORT = {"steps": STEPS, "frames": FRAMES, "held_out": 1, "dtype": "float32"}
 
