@@ -106,6 +106,7 @@ def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
     running = threading.Thread(target=parts.run, args=(asked(tmp_path), todo), daemon=True)
     running.start()
     running.join(60)
+    assert not running.is_alive()
     assert order == ["late", "late", "locked"]
 
 

@@ -28,6 +28,8 @@ from still_moving.training.cache.store import Item, TrainingSet
 from still_moving.training.methods import customize_a_video
 from still_moving.training.worker import FINISHED, run_job
 
+pytestmark = pytest.mark.big
+newest = pytest.mark.newest  # an older ComfyUI compares v2 alone
 TOLERANCE = 1e-4
 SCALES = (1.0, 0.0, -1.0)
 
@@ -61,10 +63,6 @@ def train(folder: Path, unet: Path, module: Path) -> Path:
     job = new_job(folder / "job", made, files)
     assert run_job(job) == FINISHED, job.read_state().message
     return job.exports / "made.safetensors"
-
-
-pytestmark = pytest.mark.big
-newest = pytest.mark.newest  # of the others one is enough to see that the host still fits
 
 
 @pytest.fixture(
