@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Entry:
         self.alive = self.held = False  # a worker runs it or is about to; it holds the lock
         self.asked: Sharing | None = None  # of the worker, when known
         self.left = False  # its worker gave the process back while it waited
+        self.ending = False  # its worker lives on, but is done with it: it waits for the next one
         self.deaths, self._checkpoint = 0, ""
         self.damage = self.unreadable = self.trouble = ""  # of the spec, of the state, of a start
         self.publish_trouble = ""
@@ -49,7 +51,7 @@ class Entry:
 
     def look(self) -> None:
         """Read what is new in the folder."""
-        was_alive, was_held = self.alive, self.held
+        was_alive, was_held, before = self.alive, self.held, self.state.phase
         self.held = held = self._is_held()
         running = self.child is not None and self.child.poll() is None
         try:  # after the lock: what a dead worker wrote is final
@@ -63,8 +65,11 @@ class Entry:
             self.child = None  # another one was faster: a worker of an earlier life or by hand
         if held and not was_held and self.child is None:
             self.asked = None
+        if was_alive:
+            self._note_ending(before)
         if was_alive and not self.alive:
             self._worker_ended()
+        self.ending &= self.alive
         self.history.update()
 
     def _is_held(self) -> bool:
@@ -73,12 +78,36 @@ class Entry:
         except OSError:  # a folder that nobody may write to has no worker
             return False
 
+    def _note_ending(self, before: str) -> None:
+        """See whether a worker is done with a job that shall go on, and keep that wish.
+
+        A process may live for seconds after its last word, and what it decided before it saw a
+        wish may be written after the wish. before: the phase at the last look.
+        """
+        phase, wanted = self.state.phase, self.control.wanted
+        if phase == "waiting":
+            if before != "waiting":
+                self.ending, self.left = True, before in LIVING
+        elif wanted != "stop" and (phase == "stopped" or (phase == "failed" and self.ending)):
+            with suppress(OSError):  # a full disk: tried again at the next look
+                self.wait_again()
+        else:
+            self.ending = False
+
+    def wait_again(self) -> None:
+        """Have a job that has ended wait for its next worker. Raises OSError on a full disk."""
+        old = self.state
+        waiting = State("waiting", old.stage, old.step, old.steps)
+        self.folder.write_state(waiting)
+        self.state, self.ending, self.left = waiting, True, False
+
     def _worker_ended(self) -> None:
         code = self.child.returncode if self.child is not None else None
         self.child, self.asked = None, None
         phase = self.state.phase
-        self.left = phase == "waiting" and not code
-        if phase in ENDED or self.left:
+        if not self.ending:
+            self.left = phase == "waiting" and not code
+        if phase in ENDED or self.ending or self.left:
             self.deaths = 0
             return
         now = self._latest_checkpoint()
@@ -99,7 +128,7 @@ class Entry:
 
     def start(self, command: list[str], sharing: Sharing) -> None:
         """Start a worker. What prevents that is kept as the job's trouble."""
-        self.left = False
+        self.left = self.ending = False
         self._checkpoint = self._latest_checkpoint()
         try:
             self.folder.share(sharing)
@@ -162,8 +191,13 @@ class Entry:
     def wants_worker(self) -> bool:
         """Whether it shall run and nobody runs it. A stop counts: its adapter is yet to write."""
         waiting = self.state.phase == "waiting" or self.state.phase in LIVING
-        able = not (self.alive or self.deleting or self.failure)
+        able = not (self.worked_on or self.deleting or self.failure)
         return waiting and able and self.control.wanted != "pause"
+
+    @property
+    def worked_on(self) -> bool:
+        """Whether a worker runs it, or is about to; not one that only has to end its process."""
+        return self.alive and not self.ending
 
     @property
     def failure(self) -> str:
@@ -175,7 +209,7 @@ class Entry:
         phase = self.state.phase
         if self.failure:
             return "failed"
-        if self.alive:
+        if self.worked_on:
             return phase if phase in ENDED or (phase in LIVING and self.held) else "loading"
         if phase in ENDED:
             return phase

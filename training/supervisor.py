@@ -123,30 +123,30 @@ class Supervisor:
             return self._refreshed(id)
 
     def _obey(self, entry: Entry, what: str) -> None:
-        folder, ended = entry.folder, entry.state.phase in ENDED and not entry.alive
+        folder, ended = entry.folder, entry.state.phase in ENDED
         if what == "open":
             system.open_folder(folder.path)
         elif entry.damage:
             raise UserError(entry.id, "a damaged job", "a whole one", "Delete it and start anew.")
         elif what in ("save", "sample"):
-            if not entry.alive:
+            if ended or not entry.worked_on:
                 raise UserError(entry.id, "no worker at this job", "a running job", "Resume it.")
             folder.send(save=what == "save", sample=what == "sample")
         elif what == "resume":
             self._resume(entry, ended)
         elif not ended:
             folder.send("pause" if what == "pause" else "stop")
-            if what == "stop" and not entry.alive:
+            if what == "stop" and not entry.worked_on:
                 self._stop_waiting(entry)
 
     def _resume(self, entry: Entry, ended: bool) -> None:
-        if ended and entry.state.phase == "finished":
+        """Have a job go on: at once, or when the process that ended it is gone."""
+        if entry.state.phase == "finished":
             raise UserError(entry.id, "a finished job", "one that is not", "Press Train again.")
         entry.trouble, entry.deaths, entry.left = "", 0, False
-        entry.folder.send("run")
+        entry.folder.send("run")  # first: a stop that stands would end the job again
         if ended:
-            old = entry.state
-            entry.folder.write_state(State("waiting", old.stage, old.step, old.steps))
+            entry.wait_again()
             self._watch.put([entry.id], first=False)
 
     def _stop_waiting(self, entry: Entry) -> None:
@@ -267,7 +267,7 @@ class Supervisor:
         """Tell living workers what sharing asks of them; a paused one makes place for the next."""
         others_wait = bool(self._watch.queue())
         for entry in self._watch.entries.values():
-            if entry.alive and not entry.deleting:
+            if entry.worked_on and not entry.deleting:
                 paused = entry.control.wanted == "pause"
                 entry.ask("leave" if paused and others_wait else self._sharing(entry, now))
 

@@ -170,7 +170,9 @@ class Session:
         self._save(run)
         if wish == "stop":
             self._export(run)
-        self.report.enter("stopped" if wish == "stop" else "waiting", run)
+        # Writing files takes a while, in which a stop may be taken back: then the job waits.
+        stopped = wish == "stop" and self.folder.read_control().wanted == "stop"
+        self.report.enter("stopped" if stopped else "waiting", run)
 
     def _obey(self, run: StageRun | None) -> Wish:
         """Wait while the folder wants that; then whether to "run", "stop" or "leave".

@@ -1,7 +1,8 @@
 """A worker without a network: takes a job's steps, 10 ms each, and obeys as the true one does.
 
 For laws about queues, which do not depend on what a step computes. It reports to log.txt when it
-begins and ends a life, so that a test can see whether two ever ran at once.
+begins and ends a life, so that a test can see whether two ever ran at once. Further arguments make
+it worse: see ``HABITS``.
 """
 
 import importlib
@@ -11,9 +12,18 @@ import time
 from pathlib import Path
 
 STEP_S = 0.01
+LINGER_S = 1.5
+HABITS = (
+    "lingers",  # after its last word its process goes on for a while
+    "holds",  # the lock meanwhile
+    "repeats",  # its last word then, whatever was written since
+    "exports slowly",  # between the wish to stop and its last word
+    "fails",  # where another would stop
+)
 
 
-def main(path: Path, diary: Path) -> None:
+def main(path: Path, diary: Path, *habits: str) -> None:
+    assert set(habits) <= set(HABITS)
     sys.path.append(str(Path(__file__).resolve().parents[1]))
     importlib.import_module("pack").load_pack()
     job = importlib.import_module("still_moving.training.job")
@@ -23,8 +33,15 @@ def main(path: Path, diary: Path) -> None:
         assert held
         folder.pid.write_text(str(os.getpid()))
         note(diary, "begin", path)
-        live(folder, job.State, folder.load())
-        note(diary, "end", path)
+        live(folder, job.State, folder.load(), habits)
+        last = folder.read_state()
+        if "holds" in habits:
+            time.sleep(LINGER_S)
+            if "repeats" in habits:
+                folder.write_state(last)
+    if "lingers" in habits:
+        time.sleep(LINGER_S)
+    note(diary, "end", path)
 
 
 def note(diary: Path, what: str, path: Path) -> None:
@@ -32,7 +49,7 @@ def note(diary: Path, what: str, path: Path) -> None:
         file.write(f"{what} {path.name}\n")
 
 
-def live(folder, state, job) -> None:
+def live(folder, state, job, habits) -> None:
     latest, steps = folder.checkpoints / "latest", job.recipe.stages[0].steps
     latest.parent.mkdir(exist_ok=True)
     step = int(latest.read_text()) if latest.exists() else 0
@@ -53,7 +70,8 @@ def live(folder, state, job) -> None:
         if wanted == "stop":
             latest.write_text(str(step))
             export()
-            enter("stopped")
+            time.sleep(LINGER_S * ("exports slowly" in habits))
+            enter("failed" if "fails" in habits else "stopped")
             return
         if sharing == "leave":
             latest.write_text(str(step))
@@ -73,4 +91,4 @@ def live(folder, state, job) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])

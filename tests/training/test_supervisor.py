@@ -32,8 +32,9 @@ class Place:
     def __init__(self, root: Path):
         self.root, self.diary = root / "still moving ä", root / "diary"
         self.busy, self.told, self.gone, self.open = False, [], [], []
+        self.habits: tuple[str, ...] = ()  # of its workers
         self.command: Callable[[Path], list[str]] = lambda folder: [
-            sys.executable, str(WORKER), str(folder), str(self.diary),
+            sys.executable, str(WORKER), str(folder), str(self.diary), *self.habits,
         ]  # fmt: skip
 
     def supervisor(self, **more) -> Supervisor:

@@ -300,6 +300,22 @@ def test_stop_saves_and_writes_the_adapter(tmp_path, files):
     assert curve(whole) == curve(job)
 
 
+@pytest.mark.parametrize("wish", ["run", "pause"])
+def test_a_stop_that_is_taken_back_while_files_are_written_leaves_the_job_waiting(
+    tmp_path, files, wish
+):
+    job = new_job(tmp_path / "job", motion_recipe(), files)
+
+    def change(event: dict) -> None:
+        if event["event"] == "step" and event["step"] == 3:
+            job.send("stop")
+        elif event["event"] == "exported" and event["step"] == 3:
+            job.send(wish)
+
+    assert run_job(job, change) == 0
+    assert (job.read_state().phase, job.read_state().step) == ("waiting", 3)
+
+
 def test_a_stop_before_the_first_step_draws_no_point_twice(tmp_path, files):
     job = new_job(tmp_path / "job", motion_recipe(), files)
     job.send("stop")
