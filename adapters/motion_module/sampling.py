@@ -12,28 +12,35 @@ import comfy.model_sampling
 from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
 from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscreteDistilled
+from torch import Tensor
 
 Schedule = Literal["auto", "AnimateDiff", "AnimateLCM", "model's own"]
 SCHEDULES: tuple[Schedule, ...] = ("auto", "AnimateDiff", "AnimateLCM", "model's own")
 LCM_TIMESTEPS = 100  # that AnimateLCM was distilled on
 
 
-class _NoBuffers:
-    """Keeps the tables of sigmas out of the module's buffers.
+class _OwnTables:
+    """Keeps the tables of sigmas out of the module's buffers, and its own.
 
-    Under dynamic VRAM, ComfyUI backs up and restores buffers by their path, so that one clone's
-    table can overwrite another's, the plain checkpoint's included (ComfyUI issue 16490).
+    Under dynamic VRAM, ComfyUI backs up buffers by their path and registers them there again when
+    it loads the next clone, the plain checkpoint's table here (ComfyUI issue 16490). What is no
+    buffer is never backed up; and what is there stays, unless ``set_sigmas`` is what changes it.
     """
 
+    def set_sigmas(self, sigmas: Tensor) -> None:
+        for name in ("sigmas", "log_sigmas"):
+            self.__dict__.pop(name, None)
+        super().set_sigmas(sigmas)  # type: ignore[misc]
+
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
-        object.__setattr__(self, name, tensor)
+        self.__dict__.setdefault(name, tensor)
 
 
-class AnimateDiffSampling(_NoBuffers, comfy.model_sampling.ModelSamplingDiscrete):
+class AnimateDiffSampling(_OwnTables, comfy.model_sampling.ModelSamplingDiscrete):
     """Tables of a discrete schedule."""
 
 
-class AnimateLCMSampling(_NoBuffers, ModelSamplingDiscreteDistilled):
+class AnimateLCMSampling(_OwnTables, ModelSamplingDiscreteDistilled):
     """Tables of a distilled schedule."""
 
     original_timesteps = LCM_TIMESTEPS
