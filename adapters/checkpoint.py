@@ -22,7 +22,10 @@ EMA_PREFIX = "model_ema."
 # Training tools leave a counter or two of the moving average in files that have none.
 EMA_KEYS = 100
 # The width of the text that cross-attention reads tells the families apart.
-CONTEXTS = {1024: "an SD2 checkpoint", 1280: "an SDXL refiner", 2048: "an SDXL checkpoint"}
+CONTEXTS = {1024: "an SD2 {}", 1280: "an SDXL refiner", 2048: "an SDXL {}"}
+# SD1.5's first layer reads latents alone; models made from it may read pictures beside them.
+CHANNELS_IN = 4
+MORE_CHANNELS = {9: "an inpainting {}", 8: "an InstructPix2Pix {}"}
 
 EXPECTED = "an SD1.5 checkpoint or UNet"
 NEXT_MOVE = "Use SD1.5 or a checkpoint made from it (DreamBooth, merge, style)."
@@ -134,17 +137,27 @@ def _context_width(unet: Mapping[str, Tensor]) -> int:
     return widths[0] if widths else 0
 
 
+def relative_of(channels_in: int, context: int, kind: str) -> str | None:
+    """A relative of SD1.5 by its name; None for what may be SD1.5, or is something else.
+
+    channels_in: that its first layer reads; context: its text's width; kind: "checkpoint" for a
+    file, "model" for a MODEL.
+    """
+    if context in CONTEXTS:
+        return CONTEXTS[context].format(kind)
+    if channels_in == CHANNELS_IN:
+        return None
+    name = MORE_CHANNELS.get(channels_in, "a {}").format(kind)
+    return f"{name} ({channels_in} input channels)"
+
+
 def _refuse_relatives(path: Path, unet: Mapping[str, Tensor], context: int) -> None:
     conv_in = unet.get("input_blocks.0.0.weight")
-    channels_in = conv_in.shape[1] if conv_in is not None and conv_in.ndim == 4 else 4
-    found = CONTEXTS.get(context)
+    channels_in = conv_in.shape[1] if conv_in is not None and conv_in.ndim == 4 else CHANNELS_IN
+    found = relative_of(channels_in, context, "checkpoint")
     if any(".time_stack." in name for name in unet):
         found = "a Stable Video Diffusion checkpoint"
-    elif found is None and any(name.startswith("label_emb.") for name in unet):
+    elif context not in CONTEXTS and any(name.startswith("label_emb.") for name in unet):
         found = "an SDXL checkpoint"
-    elif found is None and channels_in == 9:
-        found = "an inpainting checkpoint (9 input channels)"
-    elif found is None and channels_in == 8:
-        found = "an InstructPix2Pix checkpoint (8 input channels)"
     if found is not None:
-        raise UserError(path, found, f"{EXPECTED} with 4 input channels", NEXT_MOVE)
+        raise UserError(path, found, f"{EXPECTED} with {CHANNELS_IN} input channels", NEXT_MOVE)

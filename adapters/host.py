@@ -19,7 +19,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
-from .checkpoint import BASES, CONTEXTS, fingerprint
+from .checkpoint import BASES, CHANNELS_IN, fingerprint, relative_of
 from .errors import UserError
 from .keys import UNetLayout
 
@@ -37,21 +37,31 @@ def patcher_class() -> type[ModelPatcher]:
 
 def layout_of(model: ModelPatcher) -> tuple[UNetLayout, str]:
     """(layout, "sd15" | "shapes") of a MODEL's UNet; raises UserError for any other model."""
-    unet = model.get_model_object("diffusion_model")
-    weights = dict(unet.named_parameters())
-    first = weights.get("input_blocks.0.0.weight")
-    context = next((w for k, w in weights.items() if k.endswith("attn2.to_k.weight")), None)
-    found = (0 if first is None else first.shape[0], 0 if context is None else context.shape[-1])
-    if found in BASES:
-        base, layout, _ = BASES[found]
-        return layout, base
-    name = CONTEXTS.get(found[1]) if first is not None else None
+    shapes = unet_shapes_of(model)
+    first = shapes.get("input_blocks.0.0.weight")
+    texts = [shape for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")]
+    name, context = None, texts[0][-1] if texts else 0
+    if first is not None and len(first) == 4:
+        name = relative_of(first[1], context, "model")
+        if name is None and (first[0], context) in BASES:
+            base, layout, _ = BASES[first[0], context]
+            return layout, base
+    unet = type(model.get_model_object("diffusion_model")).__name__
     raise UserError(
         "model",
-        name or f"a {type(model.model).__name__} model ({type(unet).__name__})",
-        "an SD1.5 model (or one made from it)",
+        name or f"a {type(model.model).__name__} model ({unet})",
+        f"an SD1.5 model with {CHANNELS_IN} input channels (or one made from it)",
         "Motion modules and adapters here are for SD1.5: load an SD1.5 checkpoint.",
     )
+
+
+def unet_shapes_of(model: ModelPatcher) -> dict[str, torch.Size]:
+    """Shapes of the UNet's weights by LDM name, without patches, also while those are loaded."""
+    unet, shapes = model.get_model_object("diffusion_model"), {}
+    for name, weight in unet.named_parameters():
+        backup = model.backup.get(f"{UNET}{name}")
+        shapes[name] = (weight if backup is None else backup.weight).shape
+    return shapes
 
 
 def frames_in(x: Tensor, transformer_options: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from . import host
-from .checkpoint import fingerprint, read_unet
+from .checkpoint import UNetWeights, fingerprint, read_unet
 from .errors import UserError
 
 
@@ -20,7 +20,7 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
     """A clone of a MODEL with weights (1 - amount) * its own + amount * the checkpoint's.
 
     LoRAs on the MODEL stay whole, wherever their loader stands. Raises UserError for a checkpoint
-    of another family.
+    of another family, and for a MODEL whose layers are not those of the checkpoint.
     """
     injected = model.clone()
     if amount == 0:
@@ -34,6 +34,7 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
             f"one of {base}, as the connected model is",
             "Choose a checkpoint of the same family.",
         )
+    _refuse_misfit(model, weights, path)
     patches: Any = {f"{host.UNET}{name}": _patch(t, amount) for name, t in weights.tensors.items()}
     injected.add_patches(patches, amount, 1.0 - amount)
     # Ours first: what a LoRA adds is added to the mixture, and never scaled away by it.
@@ -43,6 +44,25 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
     # Patches do not show in the weights: say which checkpoint this is now, or that it is a mixture.
     injected.set_attachments(host.CHECKPOINT, fingerprint(weights.tensors) if amount == 1 else None)
     return injected
+
+
+def _refuse_misfit(model: ModelPatcher, weights: UNetWeights, path: Path | str) -> None:
+    """ComfyUI would leave such a layer out with a line in the console, but still fade its own."""
+    own, its = host.unet_shapes_of(model), weights.tensors
+    missing = [name for name in its if name not in own]
+    wrong = [name for name in its if name in own and own[name] != its[name].shape]
+    if not missing and not wrong:
+        return
+    found = f"{len(missing)} of {len(its)} layers not in the connected model, first {missing[:1]}"
+    if not missing:
+        first, there = tuple(its[wrong[0]].shape), tuple(own[wrong[0]])
+        found = f"{len(wrong)} layers of another size, first {wrong[0]} {first}, there {there}"
+    raise UserError(
+        path,
+        found,
+        f"the layers of the connected model ({weights.base})",
+        "Connect a whole SD1.5 model: one with other layers cannot take a checkpoint's.",
+    )
 
 
 def _patch(tensor: Any, amount: float) -> tuple:

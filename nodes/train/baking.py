@@ -15,6 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...adapters import host
+from ...adapters.checkpoint import recognize
 from ...adapters.errors import UserError
 from ...adapters.spatial import SpatialPatch, is_quantized
 from ...adapters.tensors import write_tensors
@@ -49,7 +50,9 @@ def bake(model: ModelPatcher) -> Path:
     Raises UserError as ``check`` does.
     """
     check(model)
-    tensors = {f"{PREFIX}{name}": tensor for name, tensor in effective_unet(model)}
+    unet = dict(effective_unet(model))
+    recognize("model", unet)  # a patch may have changed a shape, and the worker knows no MODEL
+    tensors = {f"{PREFIX}{name}": tensor for name, tensor in unet.items()}
     path = places.weights() / f"{_content(tensors)}.safetensors"
     if not path.is_file():
         _need_room(path.parent, _size(model))

@@ -74,6 +74,7 @@ SVD = {"input_blocks.1.1.time_stack.0.norm1.weight": (320,)}
         ("Stable Video", wider(UNET, 1024) | SVD),
         ("inpainting", UNET | {"input_blocks.0.0.weight": (320, 9, 3, 3)}),
         ("InstructPix2Pix", UNET | {"input_blocks.0.0.weight": (320, 8, 3, 3)}),
+        (r"found a checkpoint \(5 input", UNET | {"input_blocks.0.0.weight": (320, 5, 3, 3)}),
         ("128 channels", UNET | {"input_blocks.0.0.weight": (128, 4, 3, 3)}),
         ("1 of 686 keys missing", {k: s for k, s in UNET.items() if k != "out.2.bias"}),
         ("1 unexpected keys, first 'a'", UNET | {"a": (1,)}),
@@ -108,6 +109,22 @@ def test_files_without_a_unet_are_refused_by_name(words, shapes):
 def test_a_diffusers_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match="a folder"):
         read_unet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("channels", "words"),
+    [(9, "an inpainting checkpoint"), (8, "an InstructPix2Pix checkpoint"), (12, "a checkpoint")],
+)
+def test_a_file_that_reads_more_than_latents_is_called_what_it_is(tmp_path, channels, words):
+    path = tmp_path / "more.safetensors"
+    tensors = random_tensors(UNET_SHAPES | {"input_blocks.0.0.weight": (64, channels, 3, 3)})
+    write_tensors(path, {PREFIX + name: tensor for name, tensor in tensors.items()}, {})
+    with pytest.raises(UserError) as error:
+        read_unet(path)
+    said = str(error.value)
+    assert f"more.safetensors: found {words} ({channels} input channels)" in said
+    assert "with 4 input channels" in said
+    assert "damaged" not in said
 
 
 def test_a_checkpoint_with_nan_is_refused(tmp_path):

@@ -31,6 +31,28 @@ def plain(name: str = BASE) -> ModelPatcher:
     return shapes.load_model(WEIGHTS / name)
 
 
+def built(tensors: dict[str, Tensor], **changes: Any) -> ModelPatcher:
+    """A MODEL of other layers than the shapes world's, as ComfyUI makes one for such a file."""
+    config = shapes.ShapesWorld(shapes.UNET_CONFIG | changes)
+    config.set_inference_dtype(torch.float32, None)
+    network = config.get_model(tensors, "")
+    network.load_model_weights(dict(tensors), "")
+    cpu = torch.device("cpu")
+    return ModelPatcher(network, load_device=cpu, offload_device=cpu)
+
+
+def reading(channels: int) -> ModelPatcher:
+    """The base with a first layer that reads more than latents, as inpainting models have it."""
+    return built(widened(channels), in_channels=channels)
+
+
+def widened(channels: int) -> dict[str, Tensor]:
+    tensors = shapes._tensors(WEIGHTS / BASE, shapes.CHECKPOINT_PREFIX)
+    first = tensors["input_blocks.0.0.weight"]
+    more = torch.zeros(first.shape[0], channels - first.shape[1], *first.shape[2:])
+    return tensors | {"input_blocks.0.0.weight": torch.cat([first, more], 1)}
+
+
 def stored_as(dtype: torch.dtype) -> ModelPatcher:
     """The base with its weights in another precision, computing in fp32."""
     config = shapes.ShapesWorld(shapes.UNET_CONFIG)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small import (
     PATIENCE_S,
     ROOT,
@@ -170,8 +170,6 @@ def test_a_job_whose_files_changed_is_not_resumed(tmp_path, spoiled):
         tensors = load_file(own[spoiled])
         first = next(iter(tensors))
         tensors[first] = tensors[first] * 1.5
-        from safetensors.torch import save_file
-
         save_file(tensors, own[spoiled])
     assert run_job(job) == USER_ERROR
     assert "other contents than when the job began" in job.read_state().message
@@ -180,6 +178,14 @@ def test_a_job_whose_files_changed_is_not_resumed(tmp_path, spoiled):
 
 def spoil_checkpoint(files):
     files["checkpoint"].write_bytes(b"")
+
+
+def widen_checkpoint(files):
+    tensors, first = load_file(files["checkpoint"]), "input_blocks.0.0.weight"
+    name = next(name for name in tensors if name.endswith(first))
+    more = torch.zeros(tensors[name].shape[0], 5, *tensors[name].shape[2:])
+    tensors[name] = torch.cat([tensors[name], more], 1)
+    save_file(tensors, files["checkpoint"])
 
 
 def spoil_module(files):
@@ -201,6 +207,7 @@ def swap_set(files):
     ("spoil", "named"),
     [
         (spoil_checkpoint, "base.safetensors: found an empty file"),
+        (widen_checkpoint, "base.safetensors: found an inpainting checkpoint (9 input channels)"),
         (spoil_module, "module.safetensors: found a Stable Diffusion checkpoint"),
         (spoil_set, "no set.json"),
         (swap_set, "text 768 wide, expected 64"),
