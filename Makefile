@@ -42,10 +42,10 @@ motions: $(VENV)/ready
 	$(RUN) . demo --train-motions
 
 workflows: $(VENV)/ready
-	$(RUN) tests/host/convert.py
+	$(RUN) tools convert
 
 tour: $(VENV)/ready
-	$(RUN) tests/host/tour.py
+	$(RUN) tools tour
 
 $(VENV)/ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -58,13 +58,13 @@ $(VENV)/ready: requirements.txt requirements-dev.txt
 	@touch $@
 
 fidelity: $(VENV)/ready
-	$(RUN) benchmarks/fidelity.py
+	$(RUN) benchmarks fidelity
 
 motion-benchmark: $(VENV)/ready
-	$(RUN) benchmarks/motion.py
+	$(RUN) benchmarks motion
 
 bench-train: $(VENV)/ready
-	$(RUN) benchmarks/train.py --docs docs/results.md
+	$(RUN) benchmarks training --docs docs/results.md
 
 clean:
 	rm -rf demo/out .pytest_cache .hypothesis .ruff_cache

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import UserError
+from ..common.errors import UserError
 
 Curve = Literal["linear", "smooth", "step"]
 CURVES: tuple[Curve, ...] = ("linear", "smooth", "step")

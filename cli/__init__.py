@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 
-from ..adapters.errors import UserError
+from ..common.errors import UserError
 from . import cache, demo, export, inspect, train
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130

@@ -40,9 +40,9 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..training.cache.build import build_set
-    from ..training.cache.options import CacheOptions
-    from ..training.cache.preflight import preflight
+    from ..training.sets.build import build_set
+    from ..training.sets.options import CacheOptions
+    from ..training.sets.preflight import preflight
 
     names = CacheOptions.__dataclass_fields__
     chosen = CacheOptions(**{name: getattr(options, name) for name in names})
@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _encoder(options: argparse.Namespace, stack: contextlib.ExitStack):
-    from ..adapters.errors import UserError
-    from ..training.cache.encoders import ComfyEncoder, ShapesEncoder
+    from ..common.errors import UserError
+    from ..training.sets.encoders import ComfyEncoder, ShapesEncoder
 
     if options.shapes:
         return ShapesEncoder()

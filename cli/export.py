@@ -22,10 +22,10 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..adapters.checkpoint import read_unet
-    from ..adapters.errors import UserError
-    from ..adapters.export import export_lora
-    from ..adapters.file import load_adapter
+    from ..adapters.files.adapter import load_adapter
+    from ..adapters.files.checkpoint import read_unet
+    from ..adapters.files.spatial_lora import export_lora
+    from ..common.errors import UserError
 
     if options.out.suffix != ".safetensors":
         raise UserError(options.out, "another ending", ".safetensors", "Rename it.")

@@ -32,13 +32,13 @@ def run(options: argparse.Namespace) -> int:
 
 def describe(path: Path) -> dict[str, Any]:
     """Facts about a file or cached set by name. Raises UserError for one we cannot use."""
-    from ..adapters import kinds
-    from ..adapters.checkpoint import read_unet
-    from ..adapters.embedding import load_embedding
-    from ..adapters.file import load_adapter
-    from ..adapters.motion_module.checkpoint import read_motion_module
-    from ..adapters.motion_weights import load_motion_weights
-    from ..adapters.tensors import read_tensors
+    from ..adapters.files import kinds
+    from ..adapters.files.adapter import load_adapter
+    from ..adapters.files.checkpoint import read_unet
+    from ..adapters.files.embedding import load_embedding
+    from ..adapters.files.motion_module import read_motion_module
+    from ..adapters.files.motion_weights import load_motion_weights
+    from ..adapters.files.tensors import read_tensors
 
     if path.is_dir():
         return _describe_set(path)
@@ -79,7 +79,7 @@ def _recipe_name(text: str) -> str:
 
 
 def _describe_set(path: Path) -> dict[str, Any]:
-    from ..training.cache.store import load_set
+    from ..training.sets.store import load_set
 
     made = load_set(path)
     shapes = sorted({tuple(item.latents.shape) for item in made.items})

@@ -85,8 +85,8 @@ def _add_invert(actions) -> None:
 
 
 def run_customize(options: argparse.Namespace) -> int:
-    from ..adapters.errors import UserError
-    from ..training.methods import customize_a_video
+    from ..common.errors import UserError
+    from ..training.recipes.methods import customize_a_video
 
     given = options.absorber_file is not None
     if given != (options.absorber == "file"):
@@ -110,7 +110,7 @@ def run_customize(options: argparse.Namespace) -> int:
 
 
 def run_vmc(options: argparse.Namespace) -> int:
-    from ..training.methods import vmc
+    from ..training.recipes.methods import vmc
 
     made = _recipe(
         options,
@@ -124,8 +124,8 @@ def run_vmc(options: argparse.Namespace) -> int:
 
 
 def run_newmove(options: argparse.Namespace) -> int:
-    from ..adapters.errors import UserError
-    from ..training.methods import newmove
+    from ..common.errors import UserError
+    from ..training.recipes.methods import newmove
 
     if (options.regularization is None) != options.no_regularization:
         raise UserError(
@@ -158,12 +158,12 @@ def _recipe(options: argparse.Namespace, method, **chosen):
 
 def _start(options: argparse.Namespace, made, sets: dict, adapters: dict) -> int:
     """Check what can be checked and say what it needs, before there is a job."""
-    from ..adapters.checkpoint import read_unet
-    from ..adapters.motion_module.checkpoint import read_motion_module
-    from ..training.budget import budget
-    from ..training.cache.store import load_set
-    from ..training.checks import check_recipe
-    from ..training.memory import pick_device, pick_dtype
+    from ..adapters.files.checkpoint import read_unet
+    from ..adapters.files.motion_module import read_motion_module
+    from ..training.checks.budget import budget
+    from ..training.checks.captions import check_recipe
+    from ..training.network.tiers import pick_device, pick_dtype
+    from ..training.sets.store import load_set
     from .train import refuse_missing, start
 
     refuse_missing(options, sets, adapters)
@@ -180,8 +180,8 @@ def _start(options: argparse.Namespace, made, sets: dict, adapters: dict) -> int
 
 def _tokenizer(options: argparse.Namespace) -> str:
     """Folder of CLIP's words; none where no ComfyUI is named or around."""
-    from ..adapters.errors import UserError
-    from ..training.cache.encoders import find_comfyui
+    from ..common.errors import UserError
+    from ..training.sets.encoders import find_comfyui
 
     try:
         return str(find_comfyui(options.comfyui) / "comfy" / "sd1_tokenizer")
@@ -192,13 +192,13 @@ def _tokenizer(options: argparse.Namespace) -> str:
 
 
 def run_invert(options: argparse.Namespace) -> int:
-    from ..adapters.tensors import file_hash
-    from ..training import inversion
-    from ..training.cache.store import load_set
-    from ..training.items import check_lengths
-    from ..training.memory import pick_device
-    from ..training.recipe import Source
-    from ..training.view import view
+    from ..adapters.files.tensors import file_hash
+    from ..training.network import inversion
+    from ..training.network.tiers import pick_device
+    from ..training.recipes.recipe import Source
+    from ..training.sets.store import load_set
+    from ..training.stage.held_out import check_lengths
+    from ..training.stage.views import view
 
     item = load_set(options.clip).items[0]
     check_lengths(Source("clip", "clip"), (item,), options.frames)
@@ -221,12 +221,12 @@ def _network(options: argparse.Namespace, device, item):
     """(UNet, text to read), with motion weights where they are named."""
     import torch
 
-    from ..adapters.checkpoint import read_unet
-    from ..adapters.motion_module.checkpoint import read_motion_module
-    from ..adapters.motion_weights import load_motion_weights
-    from ..training.inversion import with_motion
-    from ..training.model import build_unet
-    from ..training.words import open_text_model
+    from ..adapters.files.checkpoint import read_unet
+    from ..adapters.files.motion_module import read_motion_module
+    from ..adapters.files.motion_weights import load_motion_weights
+    from ..training.network.inversion import with_motion
+    from ..training.network.unet import build_unet
+    from ..training.text.learned_words import open_text_model
 
     weights, motion = read_unet(options.checkpoint), read_motion_module(options.motion_module)
     text = item.text

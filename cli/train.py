@@ -80,15 +80,15 @@ def overrides(options: argparse.Namespace) -> dict:
 
 
 def run_motion(options: argparse.Namespace) -> int:
-    from ..training import recipe
+    from ..training.recipes import recipe
 
     made = recipe_file(options) or recipe.motion_adapter(**overrides(options))
     return start(options, made, {"frames": options.frames_set}, {})
 
 
 def run_spatial(options: argparse.Namespace) -> int:
-    from ..adapters.errors import UserError
-    from ..training import recipe
+    from ..common.errors import UserError
+    from ..training.recipes import recipe
 
     for name in ("motion_adapter", "natural"):
         if getattr(options, name) is None and not getattr(options, f"no_{name}"):
@@ -114,8 +114,8 @@ def run_spatial(options: argparse.Namespace) -> int:
 
 
 def recipe_file(options: argparse.Namespace):
-    from ..adapters.errors import UserError
-    from ..training.recipe import Recipe
+    from ..common.errors import UserError
+    from ..training.recipes.recipe import Recipe
 
     if options.recipe is None:
         return None
@@ -137,7 +137,7 @@ def recipe_file(options: argparse.Namespace):
 
 def refuse_missing(options: argparse.Namespace, sets: dict, adapters: dict) -> None:
     """Before there is a folder: a job with a mistyped path could never be resumed."""
-    from ..adapters.errors import UserError
+    from ..common.errors import UserError
 
     for path in (options.checkpoint, options.motion_module, *sets.values(), *adapters.values()):
         if not path.exists():
@@ -148,7 +148,7 @@ def start(
     options: argparse.Namespace, recipe, sets: dict, adapters: dict, tokenizer: str = ""
 ) -> int:
     """Make the job and run it here; returns the exit code."""
-    from ..training.job import Job, JobFolder, check_name
+    from ..training.jobs.job import Job, JobFolder, check_name
 
     refuse_missing(options, sets, adapters)
     job = Job(
@@ -165,7 +165,7 @@ def start(
 
 
 def run_resume(options: argparse.Namespace) -> int:
-    from ..training.job import JobFolder
+    from ..training.jobs.job import JobFolder
 
     folder = JobFolder(options.job)
     folder.load()
@@ -175,14 +175,14 @@ def run_resume(options: argparse.Namespace) -> int:
 
 
 def run_work(options: argparse.Namespace) -> int:
-    from ..training.job import JobFolder, first_process
+    from ..training.jobs.job import JobFolder, first_process
 
     folder = JobFolder(options.job)
     folder.load()
     with folder.owned():  # before the long imports: whoever looks shall see the worker at once
         if first_process():  # and not what a worker that was killed wrote last
             folder.write_state(replace(folder.read_state(), phase="loading", message=""))
-        from ..training.worker import PATIENCE_S, run_owned
+        from ..training.worker.session import PATIENCE_S, run_owned
 
         patience_s = PATIENCE_S if options.patience is None else options.patience
         return run_owned(folder, patience_s=patience_s)
@@ -192,7 +192,7 @@ def follow(folder, as_json: bool) -> int:
     """Run the job here, with a progress bar or with its events as JSON lines."""
     from tqdm import tqdm
 
-    from ..training.worker import run_job
+    from ..training.worker.session import run_job
 
     bar = tqdm(unit="step", disable=as_json, smoothing=0.1, desc=folder.path.name, delay=0.1)
     with bar:  # shows from the first step on: a job that cannot start says one line, no more
@@ -217,7 +217,7 @@ def follow(folder, as_json: bool) -> int:
 
 
 def run_command(options: argparse.Namespace) -> int:
-    from ..training.job import JobFolder
+    from ..training.jobs.job import JobFolder
 
     folder = JobFolder(options.job)
     folder.load()

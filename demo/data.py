@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from . import latents, world
+from ..worlds.shapes import latents
+from . import world
 from .world import Scene
 
 

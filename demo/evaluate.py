@@ -12,17 +12,18 @@ import torch
 from diffusers import UNetMotionModel
 from torch import Tensor
 
-from ..adapters.checkpoint import read_unet
-from ..adapters.file import load_adapter
-from ..adapters.image_lora import merge_image_lora
-from ..adapters.motion_module.checkpoint import read_motion_module
-from ..adapters.motion_weights import load_motion_weights
-from ..training.inversion import with_motion
-from ..training.model import build_unet
-from ..training.sampling import denoise, sample_clips
-from ..training.sites import load_motion_adapter, load_spatial_adapter, set_motion_scale
-from . import latents, world
-from .files import MOTION_MODULE, WEIGHTS
+from ..adapters.files.adapter import load_adapter
+from ..adapters.files.checkpoint import read_unet
+from ..adapters.files.image_lora import merge_image_lora
+from ..adapters.files.motion_module import read_motion_module
+from ..adapters.files.motion_weights import load_motion_weights
+from ..training.network.inversion import with_motion
+from ..training.network.lora import load_motion_adapter, load_spatial_adapter, set_motion_scale
+from ..training.network.sampling import denoise, sample_clips
+from ..training.network.unet import build_unet
+from ..worlds.shapes import latents
+from ..worlds.shapes.files import MOTION_MODULE, WEIGHTS
+from . import world
 from .measure import Measures, measure
 from .train_world import load_image_model
 from .world import Scene

@@ -17,17 +17,18 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..adapters.errors import UserError
-from ..training import recipe
-from ..training.cache.build import build_set
-from ..training.cache.encoders import ShapesEncoder
-from ..training.cache.options import CacheOptions
-from ..training.job import Job, JobFolder
-from ..training.worker import pick_device, run_job
-from . import latents, show, world
+from ..common.errors import UserError
+from ..training.jobs.job import Job, JobFolder
+from ..training.recipes import recipe
+from ..training.sets.build import build_set
+from ..training.sets.encoders import ShapesEncoder
+from ..training.sets.options import CacheOptions
+from ..training.worker.session import pick_device, run_job
+from ..worlds.shapes import latents
+from ..worlds.shapes.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
+from . import show, world
 from .data import write_natural_clips, write_stills
 from .evaluate import CFG, STEPS, Clips, Network, check, sample_stills
-from .files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
 from .world import Scene
 
 SCALES = ("1", "0.5", "0", "-0.5", "-1")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
+from ..worlds.shapes.files import CLIPS, NATURAL_CLIPS, ONE_CLIP, SEVERAL_CLIPS
 from .data import write_clips, write_natural_clips
-from .files import CLIPS, NATURAL_CLIPS, ONE_CLIP, SEVERAL_CLIPS
 from .reference import SCENE, reference_clip
 from .world import Scene
 

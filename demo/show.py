@@ -10,7 +10,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..training.job import JobFolder
+from ..training.jobs.job import JobFolder
 from .data import to_images
 
 matplotlib.use("Agg")

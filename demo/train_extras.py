@@ -15,10 +15,11 @@ from peft import LoraConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..adapters.keys import UNetLayout
-from ..adapters.tensors import read_tensors, write_tensors
-from . import latents, world
-from .files import BASE, CONTROLNET, LORA, LORAS
+from ..adapters.files.keys import UNetLayout
+from ..adapters.files.tensors import read_tensors, write_tensors
+from ..worlds.shapes import latents
+from ..worlds.shapes.files import BASE, CONTROLNET, LORA, LORAS
+from . import world
 from .train_world import (
     CAPTION_DROPOUT,
     CHANNELS,

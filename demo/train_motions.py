@@ -14,15 +14,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ..training.cache.build import build_set
-from ..training.cache.encoders import ShapesEncoder
-from ..training.cache.options import CacheOptions
-from ..training.job import Job, JobFolder
-from ..training.presets import make_recipe
-from ..training.recipe import Recipe
-from ..training.worker import pick_device, run_job
-from . import world
-from .files import (
+from ..training.jobs.job import Job, JobFolder
+from ..training.recipes.presets import make_recipe
+from ..training.recipes.recipe import Recipe
+from ..training.sets.build import build_set
+from ..training.sets.encoders import ShapesEncoder
+from ..training.sets.options import CacheOptions
+from ..training.worker.session import pick_device, run_job
+from ..worlds.shapes.files import (
     BASE,
     CLIPS,
     MOTION_LORA,
@@ -34,6 +33,7 @@ from .files import (
     VMC,
     WEIGHTS,
 )
+from . import world
 from .reference import SCENE
 from .shipped_clips import TOKEN, write_shipped_clips
 

@@ -1,8 +1,9 @@
 """Train the shapes world from nothing: text-to-image, then motion, then a customized checkpoint.
 
-Each stage starts from the files of the stage before and writes one file into ``demo/weights``;
-about an hour on two CPU cores, minutes on a GPU. As in AnimateDiff, the motion module is trained
-over the frozen image model, on its own noise schedule, with its norm taken per frame.
+Each stage starts from the files of the stage before and writes one file into
+``worlds/shapes/weights``; about an hour on two CPU cores, minutes on a GPU. As in AnimateDiff,
+the motion module is trained over the frozen image model, on its own noise schedule, with its norm
+taken per frame.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from ..adapters import keys
-from ..adapters.checkpoint import read_unet
-from ..adapters.keys import UNetLayout
-from ..adapters.motion_module.checkpoint import MotionModule, recognize
-from ..adapters.templates import module_shapes
-from ..adapters.tensors import write_tensors
-from ..training.model import SCHEDULE, build_unet, predict, sinusoid
-from ..training.worker import pick_device
-from . import latents, world
-from .files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, MOTION_MODULE, WEIGHTS
+from ..adapters.files import keys
+from ..adapters.files.checkpoint import read_unet
+from ..adapters.files.keys import UNetLayout
+from ..adapters.files.motion_module import MotionModule, recognize
+from ..adapters.files.templates import module_shapes
+from ..adapters.files.tensors import write_tensors
+from ..training.network.unet import SCHEDULE, build_unet, predict, sinusoid
+from ..training.worker.session import pick_device
+from ..worlds.shapes import latents
+from ..worlds.shapes.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, MOTION_MODULE, WEIGHTS
+from . import world
 
 CHANNELS = (64, 64)  # multiples of 32: ComfyUI's UNet has 32 GroupNorm groups
 LAYOUT = UNetLayout(levels=2, layers_per_block=1, attention=(True, True))

@@ -2,14 +2,15 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import folders, routes, train
-from .clips import FreezeClip, MeasureMotion
-from .context import ContextWindows
-from .invert import InvertClip
-from .motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule, MakeScaleSchedule
-from .motion_weights import ApplyMotionWeights
-from .shapes import LoadShapesWorld
-from .spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
+from . import routes, train
+from .apply.motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule, MakeScaleSchedule
+from .apply.motion_weights import ApplyMotionWeights
+from .apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
+from .apply.windows import ContextWindows
+from .clips.invert import InvertClip
+from .clips.measure import FreezeClip, MeasureMotion
+from .shapes_world.node import LoadShapesWorld
+from .shared import folders
 
 NODES: list[type[io.ComfyNode]] = [
     LoadMotionModule,

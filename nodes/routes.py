@@ -15,9 +15,9 @@ from typing import Any
 
 from aiohttp import web
 
-from ..adapters.errors import UserError
-from ..training.about import is_id
-from .train import jobs
+from ..common.errors import UserError
+from ..training.jobs.ticket import is_id
+from .shared import jobs
 
 PREFIX = "/still_moving"
 MOST_IDS, MOST_BYTES = 1000, 2**18

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from pack import load_pack
+
+from helpers.pack import load_pack
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # The same cases everywhere, so that what passed passes again; HYPOTHESIS_PROFILE=explore draws new

@@ -1,27 +1,15 @@
 """Help pages and locales, as far as their files tell; tests/host holds them against the nodes."""
 
-import json
 import re
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS, LOCALES = ROOT / "web" / "docs", ROOT / "locales"
+from helpers.texts import DOCS, ENGLISH, LOCALES, ROOT, main_words, text_of, words
+
 KILOBYTE = 1024
 
 
-def words(language: str) -> dict:
-    """What a language calls the nodes, by id."""
-    return json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
-
-
-def text_of(node_id: str) -> str:
-    return (DOCS / f"{node_id}.md").read_text(encoding="utf-8")
-
-
-ENGLISH = words("en")
 OTHERS = sorted({path.name for path in LOCALES.iterdir()} - {"en"})
 page = pytest.mark.parametrize("node_id", ENGLISH)
 other = pytest.mark.parametrize("language", OTHERS)
@@ -104,10 +92,6 @@ def test_a_language_is_not_english(language):
 def test_no_text_holds_a_sign_that_the_frontend_reads_as_code(language):
     # vue-i18n: {value}, @:link and one | other
     assert not re.search(r"[{}@|]", "".join(texts(words(language))))
-
-
-def main_words(language: str) -> dict:
-    return json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))
 
 
 def texts(entry: dict | str) -> list[str]:

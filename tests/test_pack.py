@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from small import ROOT, command, environment
 
-FOLDERS = ("adapters", "training", "cli", "demo", "nodes")
+from helpers.small import ROOT, command, environment
+
+FOLDERS = ("common", "worlds", "adapters", "training", "cli", "demo", "nodes")
 CODE = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 CODE += [ROOT / "__init__.py", ROOT / "__main__.py"]
 

@@ -1,1 +1,1 @@
-"""The background trainer: recipes, job folders and the worker. Importing it imports nothing."""
+"""The trainer. ComfyUI's process steers jobs; a worker of its own trains."""

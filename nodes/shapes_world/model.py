@@ -16,10 +16,10 @@ import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...adapters.errors import UserError
-from ...adapters.host import patcher_class
-from ...adapters.tensors import read_tensors
-from ...demo import latents
+from ...adapters.files.tensors import read_tensors
+from ...adapters.host.hooks import patcher_class
+from ...common.errors import UserError
+from ...worlds.shapes import latents
 from .text import ShapesTextModel, ShapesTokenizer
 
 CHECKPOINT_PREFIX = "model.diffusion_model."
@@ -128,7 +128,7 @@ def _tensors(path: Path, prefix: str) -> dict[str, torch.Tensor]:
         raise UserError(
             path.name,
             "no such file in the pack",
-            "the shapes world's weights in demo/weights",
+            "the shapes world's weights in worlds/shapes/weights",
             "Install the pack again, or run make weights.",
         )
     tensors, _ = read_tensors(path)

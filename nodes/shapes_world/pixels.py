@@ -7,7 +7,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ...demo import latents
+from ...worlds.shapes import latents
 
 BYTES_PER_PIXEL = 64  # more than either way needs
 

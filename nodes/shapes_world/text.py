@@ -10,7 +10,7 @@ import torch
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 from torch import Tensor, nn
 
-from ...demo import latents
+from ...worlds.shapes import latents
 
 NAME = "shapes"
 PADDING = ""  # the token whose row is zero

@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from .generate import GenerateImages, GeneratePriorClips
+from ..sets.folders import ClipSet, ImageSet
+from ..sets.generate import GenerateImages, GeneratePriorClips
 from .motion_clips import TrainMotionFromClips
-from .sets import ClipSet, ImageSet
 from .trainers import TrainMotionAdapter, TrainSpatialAdapter
 
 NODES: list[type[io.ComfyNode]] = [

@@ -14,12 +14,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...adapters import host
-from ...adapters.checkpoint import recognize
-from ...adapters.errors import UserError
-from ...adapters.spatial import SpatialPatch, is_quantized
-from ...adapters.tensors import write_tensors
-from . import places
+from ...adapters.files.checkpoint import recognize
+from ...adapters.files.tensors import write_tensors
+from ...adapters.host import hooks
+from ...adapters.host.spatial_adapter import SpatialPatch, is_quantized
+from ...common.errors import UserError
+from ..shared import places
 
 PREFIX = "model.diffusion_model."
 TEXT_MODEL = "clip_l.transformer."  # before the text encoder's own names in ComfyUI's CLIP
@@ -33,7 +33,7 @@ def check(model: ModelPatcher) -> str:
 
     Raises UserError for a MODEL that no adapter can be trained for, and where the disk is full.
     """
-    host.layout_of(model)
+    hooks.layout_of(model)
     _refuse(model)
     size, folder = _size(model), places.weights()
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,8 +110,8 @@ def effective_unet(model: ModelPatcher) -> Iterator[tuple[str, Tensor]]:
 
     Patches are computed in fp32 and rounded once.
     """
-    for name, weight in host.unpatched_unet(model).items():
-        yield name, _effective(model, f"{host.UNET}{name}", weight)
+    for name, weight in hooks.unpatched_unet(model).items():
+        yield name, _effective(model, f"{hooks.UNET}{name}", weight)
 
 
 def _effective(patcher: ModelPatcher, key: str, weight: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def _content(tensors: dict[str, Tensor]) -> str:
 
 
 def _size(model: ModelPatcher) -> int:
-    return sum(weight.nbytes for weight in host.unpatched_unet(model).values())
+    return sum(weight.nbytes for weight in hooks.unpatched_unet(model).values())
 
 
 def _free(folder: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ...training.presets import PRESETS, make_recipe
+from ...training.recipes.presets import PRESETS, make_recipe
 
 # What a node's list of files has as its type, so that the new adapter can be connected to one.
 FileName = io.Custom("COMBO")

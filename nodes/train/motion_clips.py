@@ -14,26 +14,26 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ...adapters import host
-from ...adapters.checkpoint import UNetWeights
-from ...adapters.errors import UserError
-from ...adapters.motion_module.attach import LoadedMotionModule
-from ...adapters.motion_module.checkpoint import LAYERS
-from ...adapters.motion_module.checkpoint import MotionModule as MotionFile
-from ...adapters.templates import module_shapes
-from ...training.budget import budget
-from ...training.cache import store
-from ...training.checks import check_recipe
-from ...training.job import Job
-from ...training.methods import METHODS
-from ...training.presets import PRESETS
-from ...training.recipe import Recipe
-from ...training.stages import reads_texts, text_model
-from .. import folders
-from ..motion import CATEGORY, MotionModule
-from ..notices import warn
-from . import baking, jobs
-from .cached import CachedSet, TrainingSet
+from ...adapters.files.checkpoint import UNetWeights
+from ...adapters.files.motion_module import LAYERS
+from ...adapters.files.motion_module import MotionModule as MotionFile
+from ...adapters.files.templates import module_shapes
+from ...adapters.host import hooks
+from ...adapters.host.motion_module import LoadedMotionModule
+from ...common.errors import UserError
+from ...training.checks.budget import budget
+from ...training.checks.captions import check_recipe
+from ...training.jobs.job import Job
+from ...training.recipes.methods import METHODS
+from ...training.recipes.presets import PRESETS
+from ...training.recipes.recipe import Recipe
+from ...training.sets import store
+from ...training.worker.stage_inputs import reads_texts, text_model
+from ..apply.motion import CATEGORY, MotionModule
+from ..sets.cached import CachedSet, TrainingSet
+from ..shared import folders, jobs
+from ..shared.notices import warn
+from . import baking
 from .inputs import outputs
 from .motion_inputs import METHOD_NAMES, NO_FILE, artist_inputs, method_inputs
 from .trainers import Trainer
@@ -131,7 +131,7 @@ def with_texts(
     All of them are read here as the worker will. Raises UserError where there is no CLIP, and for
     what cannot be read: a caption that lacks a word, the CLIP of another checkpoint.
     """
-    base = host.layout_of(model)[1]
+    base = hooks.layout_of(model)[1]
     if reads_texts(job.recipe) and base != "shapes":  # which has words of its own
         if clip is None:
             raise UserError(
@@ -210,8 +210,8 @@ def tokenizer() -> Path:
 
 def memory_of(model: ModelPatcher, module: LoadedMotionModule, recipe: Recipe) -> list[str]:
     """What each stage takes, in words."""
-    layout, base = host.layout_of(model)
-    weights = UNetWeights(host.unpatched_unet(model), layout, base, "", "")
+    layout, base = hooks.layout_of(model)
+    weights = UNetWeights(hooks.unpatched_unet(model), layout, base, "", "")
     info = module.info
     shapes = module_shapes(
         info.channels, LAYERS[info.channels], info.has_mid_block, info.max_frames
@@ -225,7 +225,7 @@ def memory_of(model: ModelPatcher, module: LoadedMotionModule, recipe: Recipe) -
 
 
 def _dtype(recipe: Recipe) -> torch.dtype:
-    """Of the frozen weights, as the worker chooses it: training/memory.py."""
+    """Of the frozen weights, as the worker chooses it: training/network/tiers.py."""
     if recipe.dtype != "auto":
         return getattr(torch, recipe.dtype)
     if comfy.model_management.get_torch_device().type != "cuda":

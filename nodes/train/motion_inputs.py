@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...training.presets import PRESETS
-from .. import folders
+from ...training.recipes.presets import PRESETS
+from ..shared import folders
 from .inputs import advanced, learning_inputs, whole
 
 METHOD_NAMES = {"Customize-A-Video": "customize-a-video", "VMC": "vmc", "NewMove": "newmove"}

@@ -6,16 +6,16 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ...adapters.errors import UserError
-from ...training.about import Kind
-from ...training.job import Job
-from ...training.presets import make_recipe
-from ...training.recipe import Recipe
-from .. import folders
-from ..motion import CATEGORY, MotionModule
-from ..notices import warn
-from . import baking, jobs
-from .cached import CachedSet, TrainingSet
+from ...common.errors import UserError
+from ...training.jobs.job import Job
+from ...training.jobs.ticket import Kind
+from ...training.recipes.presets import make_recipe
+from ...training.recipes.recipe import Recipe
+from ..apply.motion import CATEGORY, MotionModule
+from ..sets.cached import CachedSet, TrainingSet
+from ..shared import folders, jobs
+from ..shared.notices import warn
+from . import baking
 from .inputs import name_and_preset, number_inputs, outputs
 
 # Put into the prompt by the Train button, or by who talks to /prompt; no input of the node, so a

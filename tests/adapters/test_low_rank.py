@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_files import random_pair
 from torch.nn import functional as F
 
+from helpers.small_files import random_pair
 from still_moving.adapters.low_rank import (
     LowRank,
     apply_spatial,

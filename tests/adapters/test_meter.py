@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from still_moving.adapters.meter import measure_motion
-from still_moving.demo.latents import enlarge
 from still_moving.demo.world import parse_prompt, render
+from still_moving.worlds.shapes.latents import enlarge
 
 SIDE, FRAMES = 64, 4
 CANVAS = 2 * SIDE  # wraps around; clips are cut from its middle, so content enters and leaves

@@ -1,18 +1,6 @@
 """The fidelity benchmark's sums: a frozen clip cannot win, pairs are pairs, pages keep the rest."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    sys.path.append(str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
 
 
 def row(method: str, fidelity: float, motion: float, prompt: str = "a") -> dict:
@@ -27,7 +15,7 @@ def row(method: str, fidelity: float, motion: float, prompt: str = "a") -> dict:
 
 
 def test_a_frozen_clip_cannot_win():
-    from fidelity_methods import in_motion
+    from still_moving.benchmarks.fidelity.methods import in_motion
 
     assert in_motion(1.0, 0.0) == 0
     assert in_motion(0.3, 0.1) > 0
@@ -36,8 +24,8 @@ def test_a_frozen_clip_cannot_win():
 
 
 def test_the_summary_compares_the_same_prompts():
-    from fidelity_methods import Size
-    from fidelity_report import summarize
+    from still_moving.benchmarks.fidelity.methods import Size
+    from still_moving.benchmarks.fidelity.report import summarize
 
     clips = [
         row("injection", 0.5, 1.0, "a"),
@@ -61,8 +49,8 @@ def test_the_summary_compares_the_same_prompts():
 
 
 def test_a_choice_is_compared_on_its_own_customization():
-    from fidelity_methods import Size, choices
-    from fidelity_report import summarize
+    from still_moving.benchmarks.fidelity.methods import Size, choices
+    from still_moving.benchmarks.fidelity.report import summarize
 
     clips = [row("Still-Moving", 0.6, 1.0), row("rank 4", 0.7, 1.0)]
     clips += [c | {"token": "pll", "fidelity": c["fidelity"] / 2} for c in clips]
@@ -75,7 +63,7 @@ def test_a_choice_is_compared_on_its_own_customization():
 
 
 def test_a_section_is_replaced_and_the_rest_is_kept(tmp_path):
-    from results_page import put_section
+    from still_moving.benchmarks.common.results_page import put_section
 
     page = tmp_path / "results.md"
     page.write_text("# R\n<!-- a: begin -->\nold\n<!-- a: end -->\ntail \\1\n")
@@ -87,7 +75,7 @@ def test_a_section_is_replaced_and_the_rest_is_kept(tmp_path):
 
 
 def test_every_method_of_the_paper_and_every_ablation_is_there():
-    from fidelity_methods import FULL, METHODS, RECIPES
+    from still_moving.benchmarks.fidelity.methods import FULL, METHODS, RECIPES
 
     assert {"injection", "interpolation", "interleaved training", "Still-Moving"} <= set(METHODS)
     assert len(FULL.tokens) >= 4

@@ -1,22 +1,10 @@
 """The motion benchmark's sums: what counts as the same motion, and what as leakage."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
 from still_moving.demo import world
 from still_moving.demo.reference import MOTIONS, SCENE, SPEED, reference_clip, trajectory_match
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    sys.path.append(str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -31,7 +19,7 @@ def test_a_reference_stays_on_the_stage_at_a_speed_the_base_knows(motion):
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_the_same_motion_elsewhere_matches_and_a_still_does_not(motion):
-    from motion_world import observe
+    from still_moving.benchmarks.motion.world import observe
 
     scene = world.Scene("blue", "square", "right", "sand")
     seen = observe(reference_clip(motion, scene, (0.9, 0.2)).frames, scene, motion)
@@ -43,7 +31,7 @@ def test_the_same_motion_elsewhere_matches_and_a_still_does_not(motion):
 
 
 def test_the_reference_itself_leaks_everything():
-    from motion_world import observe
+    from still_moving.benchmarks.motion.world import observe
 
     asked = world.Scene("blue", "square", "right", "sand")
     seen = observe(reference_clip("zigzag").frames, asked, "zigzag")
@@ -53,11 +41,10 @@ def test_the_reference_itself_leaks_everything():
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_a_reference_is_trained_on_as_it_is(motion, tmp_path):
-    from motion_world import write_reference
-    from rows import cached
-
-    from still_moving.demo.latents import encode_world
-    from still_moving.training.cache.store import load_set
+    from still_moving.benchmarks.common.rows import cached
+    from still_moving.benchmarks.motion.world import write_reference
+    from still_moving.training.sets.store import load_set
+    from still_moving.worlds.shapes.latents import encode_world
 
     folder = write_reference(tmp_path / "clips", motion)
     (item,) = load_set(cached(folder, "clips", tmp_path / "set")).items
@@ -75,7 +62,7 @@ def test_a_straight_line_is_none_of_the_motions():
 
 
 def test_nothing_that_is_asked_for_was_shown():
-    from motion_world import ASKED, SHOWN, asked_scenes
+    from still_moving.benchmarks.motion.world import ASKED, SHOWN, asked_scenes
 
     assert all(not set(ASKED[part]) & set(SHOWN[part]) for part in SHOWN)
     assert {getattr(SCENE, part) in SHOWN[part] for part in SHOWN} == {True}
@@ -83,7 +70,7 @@ def test_nothing_that_is_asked_for_was_shown():
 
 
 def test_every_method_and_every_ablation_is_there():
-    from motion_methods import FULL, METHODS, recipe_of
+    from still_moving.benchmarks.motion.methods import FULL, METHODS, recipe_of
 
     made = {n: recipe_of(m, FULL) for n, m in METHODS.items() if m.kind}
     last = {name: recipe.stages[-1] for name, recipe in made.items()}
@@ -103,7 +90,7 @@ def test_every_method_and_every_ablation_is_there():
 
 
 def test_clips_that_agree_have_no_diversity():
-    from motion_methods import diversity
+    from still_moving.benchmarks.motion.methods import diversity
 
     clip = torch.rand(2, 3, 4, 4)
     assert diversity(torch.stack([clip, clip])) == 0

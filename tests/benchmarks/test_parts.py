@@ -10,19 +10,12 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+TESTS = Path(__file__).resolve().parents[1]
 NAMES = [f"motion: {n}" for n in range(7)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def importable():
-    sys.path.append(str(BENCHMARKS))
-    yield
-    sys.path.remove(str(BENCHMARKS))
-
-
 def commit() -> str:
-    from results_page import commit
+    from still_moving.benchmarks.common.results_page import commit
 
     return commit()
 
@@ -32,7 +25,7 @@ def asked(out: Path, helps: int = 0) -> argparse.Namespace:
 
 
 def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
-    import parts
+    from still_moving.benchmarks.common import parts
 
     made = []
 
@@ -53,7 +46,7 @@ def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
 
 
 def test_a_report_names_the_commits_that_made_its_rows(tmp_path):
-    import parts
+    from still_moving.benchmarks.common import parts
 
     todo = {NAMES[0]: lambda: [{}], NAMES[1]: lambda: [{}]}
     parts.run(asked(tmp_path), {NAMES[0]: todo[NAMES[0]]})
@@ -65,7 +58,7 @@ def test_a_report_names_the_commits_that_made_its_rows(tmp_path):
 
 
 def test_a_part_that_waits_for_another_process_is_made_after_the_rest(tmp_path):
-    import parts
+    from still_moving.benchmarks.common import parts
 
     order = []
 
@@ -85,7 +78,7 @@ def test_a_part_that_waits_for_another_process_is_made_after_the_rest(tmp_path):
 
 
 def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
-    import parts
+    from still_moving.benchmarks.common import parts
 
     elsewhere, order = ExitStack(), []
 
@@ -111,7 +104,7 @@ def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
 
 
 def test_what_is_locked_elsewhere_is_busy(tmp_path):
-    import parts
+    from still_moving.benchmarks.common import parts
 
     lock = tmp_path / "lock"
     with parts.alone(lock), pytest.raises(parts.Busy), parts.alone(lock, waits=False):
@@ -121,9 +114,9 @@ def test_what_is_locked_elsewhere_is_busy(tmp_path):
 SCRIPT = f"""
 import argparse, importlib, sys, time
 from pathlib import Path
-sys.path += [{str(BENCHMARKS)!r}, {str(BENCHMARKS.parent / "tests")!r}]
-importlib.import_module("pack").load_pack()
-import parts
+sys.path.append({str(TESTS)!r})
+importlib.import_module("helpers.pack").load_pack()
+parts = importlib.import_module("still_moving.benchmarks.common.parts")
 out = Path(sys.argv[1])
 helps = int(sys.argv[sys.argv.index("--helps") + 1]) if "--helps" in sys.argv else 0
 def part(name):

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from small import (
+
+from helpers.small import (
     main,
     motion_recipe,
     new_job,
@@ -15,12 +16,11 @@ from small import (
     spatial_recipe,
     write_files,
 )
-
-from still_moving.adapters.errors import UserError
-from still_moving.adapters.file import Adapter, load_adapter, save_adapter
-from still_moving.adapters.tensors import read_tensors, write_tensors
-from still_moving.training.job import JobFolder
-from still_moving.training.recipe import Recipe
+from still_moving.adapters.files.adapter import Adapter, load_adapter, save_adapter
+from still_moving.adapters.files.tensors import read_tensors, write_tensors
+from still_moving.common.errors import UserError
+from still_moving.training.jobs.job import JobFolder
+from still_moving.training.recipes.recipe import Recipe
 
 HELP = [
     [],
@@ -297,7 +297,7 @@ def test_ctrl_c_ends_quietly(files, tmp_path, monkeypatch, capsys):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("still_moving.training.worker.run_job", interrupt)
+    monkeypatch.setattr("still_moving.training.worker.session.run_job", interrupt)
     assert main("train", "resume", job.path)[0] == 130
     assert "Traceback" not in capsys.readouterr().err
 

@@ -1,13 +1,13 @@
 """``train customize-a-video | vmc | newmove | invert`` from end to end, and what they refuse."""
 
 import pytest
-from reference_clips import WORDS, clips, write_sets
-from small import FRAMES, main, write_files, write_set
 
-from still_moving.adapters.file import load_adapter
-from still_moving.adapters.motion_weights import load_motion_weights
-from still_moving.training.inversion import load_start
-from still_moving.training.job import JobFolder
+from helpers.reference_clips import WORDS, clips, write_sets
+from helpers.small import FRAMES, main, write_files, write_set
+from still_moving.adapters.files.adapter import load_adapter
+from still_moving.adapters.files.motion_weights import load_motion_weights
+from still_moving.training.jobs.job import JobFolder
+from still_moving.training.network.inversion import load_start
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from still_moving.adapters.tensors import read_tensors
-from still_moving.demo import latents, world
+from still_moving.adapters.files.tensors import read_tensors
 from still_moving.demo import train_extras as extras
-from still_moving.demo.files import BASE, CONTROLNET, LORA, LORAS, WEIGHTS
+from still_moving.demo import world
 from still_moving.demo.measure import match, measure
 from still_moving.demo.train_world import load_image_model
-from still_moving.training.sampling import denoise
+from still_moving.training.network.sampling import denoise
+from still_moving.worlds.shapes import latents
+from still_moving.worlds.shapes.files import BASE, CONTROLNET, LORA, LORAS, WEIGHTS
 
 CPU = torch.device("cpu")
 STILLS = 16

@@ -6,8 +6,8 @@ import json
 import pytest
 from PIL import Image
 
-from still_moving.adapters.errors import UserError
-from still_moving.adapters.file import load_adapter
+from still_moving.adapters.files.adapter import load_adapter
+from still_moving.common.errors import UserError
 from still_moving.demo import run as demo
 from still_moving.demo.evaluate import check
 

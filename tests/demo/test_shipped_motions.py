@@ -8,13 +8,18 @@ import torch
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from still_moving.adapters.file import load_adapter
-from still_moving.adapters.motion_weights import load_motion_weights
-from still_moving.adapters.tensors import file_hash
-from still_moving.demo import latents, world
+from still_moving.adapters.files.adapter import load_adapter
+from still_moving.adapters.files.motion_weights import load_motion_weights
+from still_moving.adapters.files.tensors import file_hash
 from still_moving.demo import train_motions as motions
+from still_moving.demo import world
 from still_moving.demo.evaluate import Network
-from still_moving.demo.files import (
+from still_moving.demo.measure import match
+from still_moving.demo.reference import SCENE, reference_clip, trajectory_match
+from still_moving.demo.shipped_clips import COUNT, MOTION, NATURAL, TOKEN, write_shipped_clips
+from still_moving.training.network.lora import set_motion_scale
+from still_moving.worlds.shapes import latents
+from still_moving.worlds.shapes.files import (
     BASE,
     CLIPS,
     MOTION_LORA,
@@ -25,10 +30,6 @@ from still_moving.demo.files import (
     VMC,
     WEIGHTS,
 )
-from still_moving.demo.measure import match
-from still_moving.demo.reference import SCENE, reference_clip, trajectory_match
-from still_moving.demo.shipped_clips import COUNT, MOTION, NATURAL, TOKEN, write_shipped_clips
-from still_moving.training.sites import set_motion_scale
 
 CPU = torch.device("cpu")
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from still_moving.adapters.checkpoint import read_unet
-from still_moving.adapters.motion_module.checkpoint import read_motion_module
+from still_moving.adapters.files.checkpoint import read_unet
+from still_moving.adapters.files.motion_module import read_motion_module
 from still_moving.demo import world
 from still_moving.demo.evaluate import Network, sample_stills
-from still_moving.demo.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
 from still_moving.demo.measure import measure
+from still_moving.worlds.shapes.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
 
 PAIRS = 64
 

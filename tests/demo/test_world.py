@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from still_moving.demo import latents, world
+from still_moving.demo import world
 from still_moving.demo.measure import match, measure, straight_line
+from still_moving.worlds.shapes import latents
 
 SCENES = world.all_scenes(tuple(world.LOOKS))
 SUBJECTS = [scene for subject in world.SUBJECTS for scene in world.customized_scenes(subject)]

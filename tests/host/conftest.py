@@ -80,7 +80,7 @@ def comfyui() -> Path:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A started ComfyUI of that checkout, with the pack among its custom nodes."""
-    from live import Server, frontend_of
+    from helpers.host.live import Server, frontend_of
 
     with Server(COMFYUI, tmp_path_factory.mktemp("server"), frontend_of(COMFYUI)) as started:
         yield started
@@ -91,7 +91,7 @@ def browser(server):
     """A Chromium that looks at that server. Only one module's tests hold it: while it is open,
     no other test could run an event loop in this process.
     """
-    from browser import Browser, why_no_browser
+    from helpers.host.browser import Browser, why_no_browser
 
     if reason := why_no_browser(COMFYUI):
         pytest.skip(f"no browser: {reason}")

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from live import ROOT
+
+from helpers.host.live import ROOT
 
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 # The lines run as they stand; this one alone makes curl say the status as well.

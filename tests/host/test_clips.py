@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from still_moving.adapters.errors import UserError
-from still_moving.nodes.clips import FreezeClip, MeasureMotion
+from still_moving.common.errors import UserError
+from still_moving.nodes.clips.measure import FreezeClip, MeasureMotion
 
 
 def clip(frames: int, step: int) -> torch.Tensor:

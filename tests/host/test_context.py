@@ -14,30 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from still_moving.adapters import host
-from still_moving.adapters.context import SCHEDULES, FrameWindows, apply_windows
-from still_moving.adapters.errors import UserError
-from still_moving.nodes.context import ContextWindows
+from helpers.host.tiny_unet import TEXT, UNET
+from still_moving.adapters.host import hooks
+from still_moving.adapters.host.windows import SCHEDULES, FrameWindows, apply_windows
+from still_moving.common.errors import UserError
+from still_moving.nodes.apply.windows import ContextWindows
 
-SIDE, TEXT, STEPS = 4, 16, 2
-UNET = {
-    "image_size": 32,
-    "in_channels": 4,
-    "out_channels": 4,
-    "model_channels": 32,
-    "num_res_blocks": [1, 1],
-    "channel_mult": (1, 2),
-    "transformer_depth": [1, 1],
-    "transformer_depth_output": [1, 1, 1, 1],
-    "transformer_depth_middle": 1,
-    "context_dim": TEXT,
-    "num_heads": 2,
-    "use_spatial_transformer": True,
-    "adm_in_channels": None,
-    "use_temporal_attention": False,
-    "legacy": False,
-    "dtype": torch.float32,
-}
+SIDE, STEPS = 4, 2
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +30,7 @@ def model():
     for weight in network.diffusion_model.parameters():
         nn.init.normal_(weight, std=0.1)
     cpu = torch.device("cpu")
-    return host.patcher_class()(network, load_device=cpu, offload_device=cpu)
+    return hooks.patcher_class()(network, load_device=cpu, offload_device=cpu)
 
 
 class HintNetwork(nn.Module):

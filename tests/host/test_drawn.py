@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import folder_paths
 import pytest
 
-from still_moving.nodes.train.cached import CachedSet
-from still_moving.nodes.train.drawn import DrawnSet, graph_key
-from still_moving.training.cache.options import CacheOptions
+from still_moving.nodes.sets.cached import CachedSet
+from still_moving.nodes.sets.drawn import DrawnSet, graph_key
+from still_moving.training.sets.options import CacheOptions
 
 GRAPH = {
     "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd15.safetensors"}},

@@ -7,10 +7,11 @@ import sys
 import urllib.request
 
 import pytest
-from examples import NAMES, picture
-from live import ROOT
 
-from still_moving.nodes import NODES, folders
+from helpers.host.examples import NAMES, picture
+from helpers.host.live import ROOT
+from still_moving.nodes import NODES
+from still_moving.nodes.shared import folders
 
 folders.register()  # the nodes list its files
 IDS = {node.GET_SCHEMA().node_id for node in NODES}

@@ -9,20 +9,20 @@ import comfy.supported_models
 import comfy.supported_models_base
 import pytest
 import torch
-import world
-from test_context import UNET
 
-from still_moving.adapters import host
-from still_moving.adapters.errors import UserError
+from helpers.host import world
+from helpers.host.tiny_unet import UNET
+from still_moving.adapters.host import hooks
+from still_moving.common.errors import UserError
 from still_moving.nodes.shapes_world.text import load_clip
 from still_moving.nodes.train import baking
 from still_moving.nodes.train.motion_clips import with_texts
-from still_moving.training.cache.encoders import HostEncoder
-from still_moving.training.cache.store import Item, TrainingSet
-from still_moving.training.job import Job
-from still_moving.training.methods import customize_a_video, vmc
-from still_moving.training.recipe import Recipe
-from still_moving.training.stages import text_model
+from still_moving.training.jobs.job import Job
+from still_moving.training.recipes.methods import customize_a_video, vmc
+from still_moving.training.recipes.recipe import Recipe
+from still_moving.training.sets.encoders import HostEncoder
+from still_moving.training.sets.store import Item, TrainingSet
+from still_moving.training.worker.stage_inputs import text_model
 
 CPU = torch.device("cpu")
 CAPTION = "a red dog runs"
@@ -53,7 +53,7 @@ def model():
     network = comfy.supported_models.SD15(
         UNET | {"model_channels": 320, "context_dim": 768, "num_heads": 8}
     ).get_model({}, "")
-    return host.patcher_class()(network, load_device=CPU, offload_device=CPU)
+    return hooks.patcher_class()(network, load_device=CPU, offload_device=CPU)
 
 
 def encoder(clip) -> HostEncoder:

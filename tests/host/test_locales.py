@@ -3,9 +3,10 @@
 import urllib.request
 
 import pytest
-from test_docs import ENGLISH, LOCALES, main_words, text_of, words
 
-from still_moving.nodes import NODES, folders
+from helpers.texts import ENGLISH, LOCALES, main_words, text_of, words
+from still_moving.nodes import NODES
+from still_moving.nodes.shared import folders
 
 folders.register()  # the nodes list its files
 SCHEMAS = {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in NODES)}

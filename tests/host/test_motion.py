@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-import world
 from comfy_extras.nodes_model_advanced import LCM
 
-from still_moving.adapters.errors import UserError
-from still_moving.adapters.file import Adapter, load_adapter, save_adapter
-from still_moving.adapters.host import add_scoped_hooks, submodule
-from still_moving.adapters.motion import apply_motion_adapter
-from still_moving.adapters.motion_module.attach import KEY, apply_motion_module, motion_limit
+from helpers.host import world
+from still_moving.adapters.files.adapter import Adapter, load_adapter, save_adapter
+from still_moving.adapters.host.hooks import add_scoped_hooks, submodule
+from still_moving.adapters.host.motion_adapter import apply_motion_adapter
+from still_moving.adapters.host.motion_module import KEY, apply_motion_module, motion_limit
 from still_moving.adapters.scale_schedule import ScaleSchedule
+from still_moving.common.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -7,19 +7,22 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
-import world
-from test_training import choices, ended
-from training_graph import NUMBERS, generating, motion_graph, node, pressed
 
 import nodes
+from helpers.host import world
+from helpers.host.training_graph import (
+    NUMBERS,
+    choices,
+    ended,
+    generating,
+    motion_graph,
+    node,
+    pressed,
+)
 from still_moving import comfy_entrypoint
-from still_moving.adapters.embedding import load_embedding
-from still_moving.adapters.errors import UserError
-from still_moving.adapters.file import load_adapter
-from still_moving.adapters.learned_motion import apply_to_model
-from still_moving.adapters.motion import apply_motion_adapter
-from still_moving.adapters.motion_module.attach import apply_motion_module, load_motion_module
-from still_moving.adapters.motion_weights import (
+from still_moving.adapters.files.adapter import load_adapter
+from still_moving.adapters.files.embedding import load_embedding
+from still_moving.adapters.files.motion_weights import (
     MotionWeights,
     MotionWeightsInfo,
     apply_motion_weights,
@@ -27,17 +30,21 @@ from still_moving.adapters.motion_weights import (
     load_motion_weights,
     save_motion_weights,
 )
-from still_moving.adapters.tensors import read_tensors, write_tensors
-from still_moving.demo import latents
+from still_moving.adapters.files.tensors import read_tensors, write_tensors
+from still_moving.adapters.host.motion_adapter import apply_motion_adapter
+from still_moving.adapters.host.motion_module import apply_motion_module, load_motion_module
+from still_moving.adapters.host.motion_weights import apply_to_model
+from still_moving.common.errors import UserError
 from still_moving.demo import world as shapes_world
-from still_moving.demo.files import BASE, MOTION_MODULE, WEIGHTS
 from still_moving.demo.measure import measure
-from still_moving.nodes import folders
-from still_moving.nodes.invert import InvertClip
-from still_moving.nodes.motion_weights import ApplyMotionWeights
+from still_moving.nodes.apply.motion_weights import ApplyMotionWeights
+from still_moving.nodes.clips.invert import InvertClip
 from still_moving.nodes.shapes_world import model as shapes
 from still_moving.nodes.shapes_world.pixels import ShapesVAE
 from still_moving.nodes.shapes_world.text import load_clip
+from still_moving.nodes.shared import folders
+from still_moving.worlds.shapes import latents
+from still_moving.worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 
 PREFIX = shapes.CHECKPOINT_PREFIX
 STEPS, SCHEDULER = 20, "sgm_uniform"

@@ -6,16 +6,16 @@ from pathlib import Path
 import folder_paths
 import pytest
 import torch
-import world
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.host import world
 from still_moving import comfy_entrypoint
-from still_moving.adapters.errors import UserError
-from still_moving.adapters.file import save_adapter
-from still_moving.nodes import folders
-from still_moving.nodes.motion import ApplyMotionAdapter, LoadMotionModule, MakeScaleSchedule
-from still_moving.nodes.spatial import ApplySpatialAdapter, ExportSpatialAdapter, free_path
+from still_moving.adapters.files.adapter import save_adapter
+from still_moving.common.errors import UserError
+from still_moving.nodes.apply.motion import ApplyMotionAdapter, LoadMotionModule, MakeScaleSchedule
+from still_moving.nodes.apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, free_path
+from still_moving.nodes.shared import folders
 
 
 @pytest.fixture(scope="module", autouse=True)

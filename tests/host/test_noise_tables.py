@@ -10,10 +10,10 @@ import comfy.model_base
 import comfy.utils
 import pytest
 import torch
-import world
 from comfy.model_patcher import ModelPatcher
 
-from still_moving.adapters.motion_module.attach import apply_motion_module
+from helpers.host import world
+from still_moving.adapters.host.motion_module import apply_motion_module
 
 TABLES = ("sigmas", "log_sigmas")
 MAX = {"AnimateDiff": 25.15, "AnimateLCM": 14.61}

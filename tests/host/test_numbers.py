@@ -1,8 +1,8 @@
 """The example workflows on several prompts: they show what the method promises, from pixels."""
 
 import pytest
-from measured import PROMPTS, clips_of, fidelity, motion
 
+from helpers.host.measured import PROMPTS, clips_of, fidelity, motion
 from still_moving.demo import world
 from still_moving.demo.evaluate import Clips
 

@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-import world
 
-from still_moving.adapters.errors import UserError
-from still_moving.adapters.host import fingerprint_of, layout_of
-from still_moving.adapters.injection import inject_checkpoint
-from still_moving.adapters.motion_module.attach import apply_motion_module
-from still_moving.adapters.spatial import apply_spatial_adapter
-from still_moving.adapters.tensors import write_tensors
-from still_moving.demo.files import BASE, CUSTOMIZED, WEIGHTS
+from helpers.host import world
+from still_moving.adapters.files.tensors import write_tensors
+from still_moving.adapters.host.hooks import fingerprint_of, layout_of
+from still_moving.adapters.host.injection import inject_checkpoint
+from still_moving.adapters.host.motion_module import apply_motion_module
+from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
+from still_moving.common.errors import UserError
 from still_moving.nodes.shapes_world.model import CHECKPOINT_PREFIX
 from still_moving.nodes.train import baking
+from still_moving.worlds.shapes.files import BASE, CUSTOMIZED, WEIGHTS
 
 FIRST = "diffusion_model.input_blocks.0.0.weight"
 NAMES = {9: "an inpainting", 8: "an InstructPix2Pix", 12: "a"}

@@ -4,8 +4,9 @@ import json
 import re
 
 import pytest
-from fake_jobs import FakeJobs, view
-from training_graph import motion_graph, pressed
+
+from helpers.host.fake_jobs import FakeJobs, view
+from helpers.host.training_graph import motion_graph, pressed
 
 MOTION, SPATIAL = "StillMovingTrainMotionAdapter", "StillMovingTrainSpatialAdapter"
 OPEN = ["queued", "loading", "running", "yielding", "paused"]

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import comfy.lora
 import pytest
 import torch
-from full_size import (
+from torch import Tensor
+
+from helpers.host.full_size import (
     FRAMES,
     Reference,
     animatediff_evolved,
@@ -17,16 +19,14 @@ from full_size import (
     sample,
     write_files,
 )
-from reference_clips import new_job
-from small import write_set
-from torch import Tensor
-
-from still_moving.adapters.file import load_adapter
-from still_moving.adapters.motion import apply_motion_adapter
-from still_moving.adapters.motion_module.attach import apply_motion_module, load_motion_module
-from still_moving.training.cache.store import Item, TrainingSet
-from still_moving.training.methods import customize_a_video
-from still_moving.training.worker import FINISHED, run_job
+from helpers.reference_clips import new_job
+from helpers.small import write_set
+from still_moving.adapters.files.adapter import load_adapter
+from still_moving.adapters.host.motion_adapter import apply_motion_adapter
+from still_moving.adapters.host.motion_module import apply_motion_module, load_motion_module
+from still_moving.training.recipes.methods import customize_a_video
+from still_moving.training.sets.store import Item, TrainingSet
+from still_moving.training.worker.session import FINISHED, run_job
 
 pytestmark = pytest.mark.big
 newest = pytest.mark.newest  # an older ComfyUI compares v2 alone

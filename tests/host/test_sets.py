@@ -4,22 +4,23 @@ import av
 import numpy as np
 import pytest
 import torch
-import world
 
-from still_moving.adapters.checkpoint import read_unet
-from still_moving.adapters.errors import UserError
-from still_moving.demo import latents
+from helpers.host import world
+from still_moving.adapters.files.checkpoint import read_unet
+from still_moving.common.errors import UserError
 from still_moving.demo import world as shapes
 from still_moving.demo.data import to_images
-from still_moving.demo.files import BASE, CLIPS, LORAS, NATURAL_CLIPS, WEIGHTS
 from still_moving.demo.reference import reference_clip
-from still_moving.nodes import folders
+from still_moving.nodes.sets import folders as sets
+from still_moving.nodes.sets.folders import ClipSet, ImageSet, captions_for
+from still_moving.nodes.sets.generate import prompts_for
 from still_moving.nodes.shapes_world.pixels import ShapesVAE
 from still_moving.nodes.shapes_world.text import load_clip
-from still_moving.nodes.train import baking, places, sets
-from still_moving.nodes.train.generate import prompts_for
-from still_moving.nodes.train.sets import ClipSet, ImageSet, captions_for
-from still_moving.training.cache.store import load_set
+from still_moving.nodes.shared import folders, places
+from still_moving.nodes.train import baking
+from still_moving.training.sets.store import load_set
+from still_moving.worlds.shapes import latents
+from still_moving.worlds.shapes.files import BASE, CLIPS, LORAS, NATURAL_CLIPS, WEIGHTS
 
 SIZE = {"width": 128, "height": 128, "crop": "centre"}
 SCENES = shapes.spread(shapes.all_scenes(), 3)
@@ -167,9 +168,9 @@ def test_baking_counts_loras_in_as_comfyui_samples_them():
 
 
 def test_what_no_adapter_can_be_trained_for_is_refused():
-    from still_moving.adapters.file import load_adapter
-    from still_moving.adapters.spatial import apply_spatial_adapter
-    from still_moving.demo.files import SPATIAL_ADAPTER
+    from still_moving.adapters.files.adapter import load_adapter
+    from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
+    from still_moving.worlds.shapes.files import SPATIAL_ADAPTER
 
     path = WEIGHTS / SPATIAL_ADAPTER
     adapted, _ = apply_spatial_adapter(

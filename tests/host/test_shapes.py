@@ -11,14 +11,15 @@ import torch
 from diffusers import DDPMScheduler
 
 import nodes
-from still_moving.demo import latents, train_extras, world
-from still_moving.demo.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, WEIGHTS
+from still_moving.demo import train_extras, world
 from still_moving.demo.measure import match, measure
 from still_moving.demo.train_world import LAYOUT, load_image_model
-from still_moving.nodes import folders
-from still_moving.nodes.shapes import LoadShapesWorld
 from still_moving.nodes.shapes_world.model import load_model
-from still_moving.training.model import SCHEDULE
+from still_moving.nodes.shapes_world.node import LoadShapesWorld
+from still_moving.nodes.shared import folders
+from still_moving.training.network.unet import SCHEDULE
+from still_moving.worlds.shapes import latents
+from still_moving.worlds.shapes.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, WEIGHTS
 
 PROMPT = "red circle left night"
 # Of ComfyUI's samplers at 12 steps this one draws the world best.

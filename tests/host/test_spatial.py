@@ -7,17 +7,20 @@ import comfy.sd
 import comfy.utils
 import pytest
 import torch
-import world
 
-from still_moving.adapters.checkpoint import fingerprint
-from still_moving.adapters.errors import UserError
-from still_moving.adapters.file import Adapter
-from still_moving.adapters.host import unpatched_unet
-from still_moving.adapters.injection import inject_checkpoint
-from still_moving.adapters.keys import UNetLayout
+from helpers.host import world
+from still_moving.adapters.files.adapter import Adapter
+from still_moving.adapters.files.checkpoint import fingerprint
+from still_moving.adapters.files.keys import UNetLayout
+from still_moving.adapters.host.hooks import unpatched_unet
+from still_moving.adapters.host.injection import inject_checkpoint
+from still_moving.adapters.host.spatial_adapter import (
+    apply_spatial_adapter,
+    export_spatial_adapter,
+)
 from still_moving.adapters.scale_schedule import ScaleSchedule
-from still_moving.adapters.spatial import apply_spatial_adapter, export_spatial_adapter
-from still_moving.demo.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
+from still_moving.common.errors import UserError
+from still_moving.worlds.shapes.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
 
 SAME = 1e-5
 

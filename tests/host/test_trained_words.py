@@ -5,11 +5,11 @@ import comfy.sd1_clip
 import pytest
 import torch
 
-from still_moving.adapters.embedding import Embedding, save_embedding
-from still_moving.adapters.image_lora import save_image_lora
-from still_moving.adapters.keys import SD15
+from still_moving.adapters.files.embedding import Embedding, save_embedding
+from still_moving.adapters.files.image_lora import save_image_lora
+from still_moving.adapters.files.keys import SD15
+from still_moving.adapters.files.tensors import read_tensors
 from still_moving.adapters.low_rank import LowRank
-from still_moving.adapters.tensors import read_tensors
 
 ROWS = torch.randn(3, 768, generator=torch.Generator().manual_seed(0))
 

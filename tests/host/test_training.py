@@ -9,12 +9,18 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from training_graph import motion_graph, node, pressed, spatial_graph
 
-from still_moving.adapters.file import load_adapter
+from helpers.host.training_graph import (
+    choices,
+    ended,
+    motion_graph,
+    node,
+    pressed,
+    spatial_graph,
+)
+from still_moving.adapters.files.adapter import load_adapter
 
 STEPS = 3
-ENDED = ("finished", "stopped", "failed")
 
 
 def ask(server, method: str, path: str, body: bytes | None = None) -> tuple[int, dict]:
@@ -26,19 +32,6 @@ def ask(server, method: str, path: str, body: bytes | None = None) -> tuple[int,
     except urllib.error.HTTPError as refusal:
         text = refusal.read()
         return refusal.code, json.loads(text) if text.startswith(b"{") else {}
-
-
-def ended(server, id: str) -> dict:
-    """The job's view when it has ended."""
-    server.wait_until(lambda: server.get(f"/still_moving/jobs/{id}")["phase"] in ENDED)
-    return server.get(f"/still_moving/jobs/{id}")
-
-
-def choices(server, kind: str) -> list[str]:
-    """Files that a loader node offers."""
-    described = server.get(f"/object_info/{kind}")[kind]
-    options = described["input"]["required"]["file"]
-    return options[1]["options"] if options[0] == "COMBO" else options[0]
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from examples import NAMES, TRAINING, api_form, picture, ui_form
 from PIL import Image
-from test_training import ended
+
+from helpers.host.examples import NAMES, TRAINING, api_form, picture, ui_form
+from helpers.host.training_graph import ended
 
 workflow = pytest.mark.parametrize("name", NAMES)
 

@@ -1,0 +1,1 @@
+"""Files of adapters, motion modules and checkpoints: read, written, named, refused."""

@@ -1,0 +1,218 @@
+"""Adapter files: a Motion or a Spatial Adapter's pairs, and where they came from.
+
+A Motion Adapter is an AnimateDiff motion LoRA by its key names, so other tools load it too. A
+Spatial Adapter keeps `<LDM layer>.down` and `<LDM layer>.up`. What trained it, and on what, is
+text in the safetensors metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ...common.errors import UserError
+from ..low_rank import LowRank
+from . import kinds
+from .keys import motion_lora_keys, parse_motion_lora_key
+from .tensors import read_tensors, refuse_non_finite, write_tensors
+
+AdapterKind = Literal["motion", "spatial"]
+
+FORMAT = 1
+UNKNOWN = "unknown"
+MARK = "still_moving."  # before each of our names in the metadata
+AGAIN = "The file is damaged or incomplete: download, copy or train it again."
+SPATIAL_PLACES = ("input_blocks.", "middle_block.", "output_blocks.")
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """What an adapter is, and what it was trained on.
+
+    sites: the recipe's policy ("temporal.qkv", "layers", "blocks"); base: "sd15" or "shapes";
+    motion_module, checkpoint: sha256 of the files, "unknown" for an adapter of another tool;
+    fingerprint: of the checkpoint's UNet, comparable where no file is at hand; recipe: JSON text;
+    recommended_scale: where its author would set the slider.
+    """
+
+    kind: AdapterKind
+    rank: int
+    sites: str
+    base: str = UNKNOWN
+    motion_module: str = UNKNOWN
+    checkpoint: str | None = None
+    steps: int = 0
+    recipe: str = "{}"
+    recommended_scale: float = 1.0
+    motion_module_name: str = UNKNOWN
+    checkpoint_name: str | None = None
+    fingerprint: str = UNKNOWN
+    format: int = FORMAT
+
+
+@dataclass
+class Adapter:
+    """pairs: by layer, in AnimateDiff's naming (motion) or LDM's (spatial, without prefix)."""
+
+    info: AdapterInfo
+    pairs: dict[str, LowRank] = field(default_factory=dict)
+
+
+def save_adapter(path: Path | str, adapter: Adapter, dtype: torch.dtype = torch.float32) -> None:
+    """Write an adapter file whole or not at all; raises UserError where it cannot be written."""
+    tensors: dict[str, Tensor] = {}
+    for layer, pair in adapter.pairs.items():
+        down, up = _pair_keys(layer, adapter.info.kind)
+        tensors |= {down: pair.down.to(dtype), up: pair.up.to(dtype)}
+    refuse_non_finite(path, tensors)
+    write_tensors(path, tensors, _metadata(adapter.info))
+
+
+def load_adapter(path: Path | str, kind: AdapterKind | None = None) -> Adapter:
+    """Read an adapter file, or a motion LoRA of another tool; pairs keep the file's dtype.
+
+    kind: refuse the other one. Raises UserError for anything but a whole, finite adapter.
+    """
+    path = Path(path)
+    tensors, metadata = read_tensors(path)
+    found = _kind(path, tensors, metadata, kind)
+    if kind not in (None, found):
+        wanted = f"a {kind.title()} Adapter"
+        advice = f"Load it as a {found.title()} Adapter, or choose another file."
+        raise UserError(path, f"a {found.title()} Adapter", wanted, advice)
+    refuse_non_finite(path, tensors)
+    if found == "motion":
+        parts = _motion_parts(path, tensors)
+        _add_alphas(parts, metadata)
+    else:
+        parts = _spatial_parts(path, tensors)
+    pairs = {layer: _pair(path, layer, named) for layer, named in parts.items()}
+    return Adapter(_info(path, found, pairs, metadata), pairs)
+
+
+def _pair_keys(layer: str, kind: AdapterKind) -> tuple[str, str]:
+    return motion_lora_keys(layer) if kind == "motion" else (f"{layer}.down", f"{layer}.up")
+
+
+def _kind(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], wanted: str | None
+) -> AdapterKind:
+    found = kinds.kind_of(tensors)
+    if found is kinds.MOTION_LORA:
+        return "motion"
+    if found is kinds.SPATIAL_ADAPTER:
+        return "spatial"
+    # A damaged name must not hide what our own metadata says.
+    stated = metadata.get(f"{MARK}kind")
+    if stated in ("motion", "spatial"):
+        return stated
+    name = found.name if found else f"{len(tensors)} other tensors, first {next(iter(tensors))!r}"
+    advice = found.next_move if found else "Choose another file, or train an adapter."
+    expected = f"a {wanted.title()} Adapter" if wanted else "a Motion or Spatial Adapter"
+    raise UserError(path, name, expected, advice)
+
+
+def _motion_parts(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        try:
+            layer, part = parse_motion_lora_key(name)
+        except KeyError as error:
+            raise _strange(path, name, "keys of temporal attention only") from error
+        if part in parts.setdefault(layer, {}):
+            raise _strange(path, name, "each layer named once")
+        parts[layer][part] = tensor
+    return parts
+
+
+def _add_alphas(parts: dict[str, dict[str, Tensor]], metadata: Mapping[str, str]) -> None:
+    """diffusers states one alpha for all layers in its metadata, as JSON."""
+    try:
+        stated = json.loads(metadata.get("lora_adapter_metadata", "{}"))
+        alpha = stated.get("unet.lora_alpha", stated.get("lora_alpha"))
+    except (ValueError, AttributeError, RecursionError):
+        return
+    if isinstance(alpha, int | float) and math.isfinite(alpha):
+        for named in parts.values():
+            named.setdefault("alpha", torch.tensor(float(alpha)))
+
+
+def _spatial_parts(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, _, part = name.rpartition(".")
+        if part not in ("down", "up") or not layer.startswith(SPATIAL_PLACES):
+            raise _strange(path, name, "'<layer>.down' and '<layer>.up' of UNet layers only")
+        parts.setdefault(layer, {})[part] = tensor
+    return parts
+
+
+def _pair(path: Path, layer: str, parts: Mapping[str, Tensor]) -> LowRank:
+    if not {"down", "up"} <= parts.keys():
+        half = next(iter(parts))
+        raise UserError(
+            path, f"only {half!r} of {layer!r}", "both down and up of every layer", AGAIN
+        )
+    # Copies, so that the file may be replaced or deleted while the adapter is in use.
+    down, up = (_matrix(parts[name]).clone() for name in ("down", "up"))
+    if not _is_pair(down, up):
+        found = f"{down.dtype} {tuple(down.shape)} and {up.dtype} {tuple(up.shape)} for {layer!r}"
+        expected = "floating-point (rank, channels) and (channels, rank)"
+        raise UserError(path, found, expected, AGAIN)
+    if "alpha" in parts:
+        alpha = parts["alpha"]
+        if alpha.numel() != 1 or alpha.is_complex():
+            raise UserError(path, f"{alpha.numel()} values as alpha of {layer!r}", "one", AGAIN)
+        up = (up.float() * (float(alpha.item()) / down.shape[0])).to(up.dtype)
+    return LowRank(down, up)
+
+
+def _is_pair(down: Tensor, up: Tensor) -> bool:
+    """Every layer that an adapter sits on, or after, has as many channels out as the map needs."""
+    floats = down.is_floating_point() and up.is_floating_point()
+    return floats and down.ndim == 2 and down.numel() > 0 and up.shape == down.shape[::-1]
+
+
+def _matrix(tensor: Tensor) -> Tensor:
+    """Some tools store a linear layer's pair as 1x1 convolutions."""
+    return tensor.flatten(1) if tensor.ndim == 4 and tensor.shape[2:] == (1, 1) else tensor
+
+
+def _strange(path: Path, name: str, expected: str) -> UserError:
+    return UserError(path, f"the key {name!r}", expected, AGAIN)
+
+
+def _metadata(info: AdapterInfo) -> dict[str, str]:
+    values = {f.name: getattr(info, f.name) for f in fields(info)}
+    return {f"{MARK}{name}": str(v) for name, v in values.items() if v is not None}
+
+
+def _info(
+    path: Path, kind: AdapterKind, pairs: Mapping[str, LowRank], metadata: Mapping[str, str]
+) -> AdapterInfo:
+    rank = max(pair.rank for pair in pairs.values())
+    info = AdapterInfo(kind, rank, UNKNOWN)
+    ours = {k.removeprefix(MARK): v for k, v in metadata.items() if k.startswith(MARK)}
+    if not ours:
+        return info
+    readers = {"steps": int, "recommended_scale": float, "format": int}
+    names = {f.name for f in fields(AdapterInfo)} - {"kind", "rank"}
+    try:
+        stated = {k: readers.get(k, str)(v) for k, v in ours.items() if k in names}
+    except ValueError as error:
+        raise UserError(path, f"damaged metadata ({error})", "numbers as text", AGAIN) from error
+    info = replace(info, **stated)
+    if info.format > FORMAT:
+        found, advice = f"format {info.format}", "Update ComfyUI-StillMoving."
+        raise UserError(path, found, f"format {FORMAT} or older", advice)
+    if not math.isfinite(info.recommended_scale):
+        found = f"a recommended scale of {info.recommended_scale}"
+        raise UserError(path, found, "a finite number", AGAIN)
+    return info

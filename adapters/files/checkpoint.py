@@ -1,0 +1,163 @@
+"""The image UNet of a checkpoint file: recognise SD1.5, refuse the others by name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...common.errors import UserError
+from . import kinds
+from .keys import SD15, UNetLayout
+from .templates import unet_shapes
+from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
+
+PREFIX = "model.diffusion_model."
+EMA_PREFIX = "model_ema."
+# Training tools leave a counter or two of the moving average in files that have none.
+EMA_KEYS = 100
+# The width of the text that cross-attention reads tells the families apart.
+CONTEXTS = {1024: "an SD2 {}", 1280: "an SDXL refiner", 2048: "an SDXL {}"}
+# SD1.5's first layer reads latents alone; models made from it may read pictures beside them.
+CHANNELS_IN = 4
+MORE_CHANNELS = {9: "an inpainting {}", 8: "an InstructPix2Pix {}"}
+
+EXPECTED = "an SD1.5 checkpoint or UNet"
+NEXT_MOVE = "Use SD1.5 or a checkpoint made from it (DreamBooth, merge, style)."
+# (channels of the first level, text width) -> (base, layout, channels of each level / the first's)
+BASES = {
+    (320, 768): ("sd15", SD15, (1, 2, 4, 4)),
+    (64, 64): ("shapes", UNetLayout(2, 1, (True, True)), (1, 1)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class UNetWeights:
+    """An image UNet's tensors in LDM naming without prefix, with the dtype of the file.
+
+    base: "sd15" or "shapes" (the demo's); hash: sha256 of the file; name: the file's name.
+    """
+
+    tensors: dict[str, Tensor]
+    layout: UNetLayout
+    base: str
+    hash: str
+    name: str
+
+
+def read_unet(path: Path | str) -> UNetWeights:
+    """Read the UNet of a single-file checkpoint or UNet file; raises UserError for others."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(
+            path, "a folder (of diffusers?)", f"{EXPECTED} in one file", "Choose a single file."
+        )
+    tensors, _ = read_tensors(path)
+    unet = extract_unet(path, tensors)
+    layout, base = recognize(path, unet)
+    refuse_non_finite(path, unet)
+    return UNetWeights(unet, layout, base, file_hash(path), path.name)
+
+
+def recognize(path: Path | str, unet: Mapping[str, Tensor]) -> tuple[UNetLayout, str]:
+    """(layout, "sd15" | "shapes") of UNet tensors in LDM naming, by names and shapes alone.
+
+    Raises UserError for another model, by its name, and for keys that are missing, unexpected or
+    of a wrong shape.
+    """
+    path = Path(path)
+    conv_in = unet.get("input_blocks.0.0.weight")
+    width = conv_in.shape[0] if conv_in is not None and conv_in.ndim == 4 else 0
+    context = _context_width(unet)
+    _refuse_relatives(path, unet, context)
+    if (width, context) not in BASES:
+        found = f"a UNet with {width or 'no'} channels that reads text {context} wide"
+        raise UserError(path, found, f"{EXPECTED} (320 channels, text 768 wide)", NEXT_MOVE)
+    base, layout, multiples = BASES[width, context]
+    refuse_wrong_names(path, unet, unet_shapes(layout, width, multiples, context), EXPECTED)
+    return layout, base
+
+
+def fingerprint(unet: Mapping[str, Tensor]) -> str:
+    """Tells one image UNet from another by a few of its numbers, whatever file they come from.
+
+    unet: tensors in LDM naming. The same for fp32 and fp16 copies; two checkpoints that differ
+    only in layers that no customization leaves alone are told apart.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(unet):
+        if name == "input_blocks.0.0.weight" or name.endswith("attn2.to_q.weight"):
+            digest.update(unet[name].detach()[:2].to("cpu", torch.float16).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def extract_unet(path: Path | str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The UNet's tensors among a checkpoint's, in LDM naming without prefix.
+
+    A moving average is used only where a file holds nothing else. Raises UserError for a file that
+    holds no UNet, or one in diffusers naming.
+    """
+    path = Path(path)
+    plain = {k.removeprefix(PREFIX): t for k, t in tensors.items() if k.startswith(PREFIX)}
+    if plain:
+        return plain
+    averaged = {k: t for k, t in tensors.items() if k.startswith(EMA_PREFIX)}
+    if len(averaged) >= EMA_KEYS:
+        return _averaged_tensors(path, averaged)
+    kind = kinds.kind_of(tensors)
+    if kind is kinds.UNET and not any(name.startswith("down_blocks.") for name in tensors):
+        return dict(tensors)
+    if kind is kinds.UNET:
+        kind = kinds.Kind(
+            "a UNet in diffusers naming", "Use the single-file form of the same checkpoint."
+        )
+    found = kind.name if kind else f"{len(tensors)} other tensors, first {next(iter(tensors))!r}"
+    if kind is kinds.CHECKPOINT:
+        found = f"a checkpoint with no UNet ({len(averaged)} keys of a moving average)"
+    raise UserError(path, found, EXPECTED, kind.next_move if kind else NEXT_MOVE)
+
+
+def _averaged_tensors(path: Path, averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The moving average's tensors under their own names: it stores them without any dots."""
+    names = unet_shapes(SD15, 320, (1, 2, 4, 4), 768)
+    original = {f"{EMA_PREFIX}diffusion_model{name.replace('.', '')}": name for name in names}
+    counters = ("model_ema.decay", "model_ema.num_updates")
+    return {original.get(k, k): t for k, t in averaged.items() if k not in counters}
+
+
+def _context_width(unet: Mapping[str, Tensor]) -> int:
+    """Width of the text that cross-attention reads; 0 without cross-attention."""
+    pattern = r"input_blocks\.\d+\.1\.transformer_blocks\.0\.attn2\.to_k\.weight"
+    widths = [t.shape[-1] for k, t in unet.items() if t.ndim == 2 and re.fullmatch(pattern, k)]
+    return widths[0] if widths else 0
+
+
+def relative_of(channels_in: int, context: int, kind: str) -> str | None:
+    """A relative of SD1.5 by its name; None for what may be SD1.5, or is something else.
+
+    channels_in: that its first layer reads; context: its text's width; kind: "checkpoint" for a
+    file, "model" for a MODEL.
+    """
+    if context in CONTEXTS:
+        return CONTEXTS[context].format(kind)
+    if channels_in == CHANNELS_IN:
+        return None
+    name = MORE_CHANNELS.get(channels_in, "a {}").format(kind)
+    return f"{name} ({channels_in} input channels)"
+
+
+def _refuse_relatives(path: Path, unet: Mapping[str, Tensor], context: int) -> None:
+    conv_in = unet.get("input_blocks.0.0.weight")
+    channels_in = conv_in.shape[1] if conv_in is not None and conv_in.ndim == 4 else CHANNELS_IN
+    found = relative_of(channels_in, context, "checkpoint")
+    if any(".time_stack." in name for name in unet):
+        found = "a Stable Video Diffusion checkpoint"
+    elif context not in CONTEXTS and any(name.startswith("label_emb.") for name in unet):
+        found = "an SDXL checkpoint"
+    if found is not None:
+        raise UserError(path, found, f"{EXPECTED} with {CHANNELS_IN} input channels", NEXT_MOVE)

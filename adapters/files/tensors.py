@@ -1,0 +1,228 @@
+"""Reading and writing files of named tensors, where nothing in a file can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ...common.atomic import atomic_path
+from ...common.errors import UserError
+
+Header = dict[str, tuple[str, tuple[int, ...]]]
+
+EXPECTED = "a file of tensors (.safetensors, .ckpt, .pt, .pth or .bin)"
+AGAIN = "Download or copy it again."
+HASH_CHUNK = 1 << 22  # bytes
+# safetensors' names for dtypes, as torch calls them.
+DTYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "I16": "int16",
+    "I32": "int32",
+    "I64": "int64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}
+
+
+def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Every tensor of a file by name, on the CPU as stored, and the file's metadata.
+
+    The kind of file is told by its content. A torch file's `state_dict` wrapper and `module.`
+    prefixes are taken off, and what is no tensor is left out. Tensors of a safetensors file may
+    be mapped from the file: they stay valid while it is replaced, not while it is overwritten.
+    Raises UserError for a file that is missing, empty, truncated, damaged or of another kind.
+    """
+    path = Path(path)
+    if _is_safetensors(path):
+        with _reading(path), safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    else:
+        with _reading(path):
+            tensors = _unwrap(torch.load(path, map_location="cpu", weights_only=True))
+        metadata = {}
+    if not tensors:
+        raise UserError(path, "no tensors in it", EXPECTED, "Choose another file.")
+    return tensors, metadata
+
+
+def read_header(path: Path | str) -> tuple[Header, dict[str, str]]:
+    """(dtype, shape) of every tensor by name, and the metadata.
+
+    Reads no tensor data of a safetensors file; a torch file has no header and is read whole.
+    """
+    path = Path(path)
+    if not _is_safetensors(path):
+        tensors, metadata = read_tensors(path)
+        header = {k: (str(t.dtype).partition(".")[2], tuple(t.shape)) for k, t in tensors.items()}
+        return header, metadata
+    header = {}
+    with _reading(path), safe_open(path, framework="pt", device="cpu") as file:
+        for name in file.keys():  # noqa: SIM118
+            part = file.get_slice(name)
+            dtype = part.get_dtype()
+            header[name] = (DTYPES.get(dtype, dtype), tuple(part.get_shape()))
+        return header, file.metadata() or {}
+
+
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file whole or not at all."""
+    path = Path(path)
+    stored, own = {}, set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        pointer = tensor.untyped_storage().data_ptr()
+        # The format has no place for two tensors that share memory.
+        stored[name] = tensor.clone() if pointer in own else tensor
+        own.add(pointer)
+    try:
+        with atomic_path(path) as temporary:
+            temporary.touch()
+            mode = temporary.stat().st_mode  # what the user's umask gives any new file
+            save_file(stored, temporary, dict(metadata))
+            temporary.chmod(mode)  # safetensors would keep the file from other users
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            path,
+            f"that it cannot be written ({error})",
+            "a folder that exists, may be written to and has room",
+            "Choose another folder, or free some space, and save again.",
+        ) from error
+
+
+def refuse_non_finite(path: Path | str, tensors: Mapping[str, Tensor]) -> None:
+    """Raise UserError when a tensor holds NaN or infinity."""
+    bad = [name for name, tensor in tensors.items() if not _is_finite(tensor)]
+    if bad:
+        raise UserError(
+            path,
+            f"NaN or infinite values in {len(bad)} of {len(tensors)} tensors, first {bad[0]!r}",
+            "finite numbers",
+            "The file is damaged, or its training diverged: use an earlier or another one.",
+        )
+
+
+def refuse_wrong_names(
+    path: Path | str,
+    tensors: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    expected: str,
+) -> None:
+    """Raise UserError unless the tensors have exactly these names and shapes, as floats."""
+    tell, found = [], []
+    missing = [name for name in shapes if name not in tensors]
+    unexpected = [name for name in tensors if name not in shapes]
+    wrong = [k for k in shapes if k in tensors and tuple(tensors[k].shape) != tuple(shapes[k])]
+    whole = [k for k in shapes if k in tensors and not tensors[k].is_floating_point()]
+    if missing:
+        found.append(f"{len(missing)} of {len(shapes)} keys missing, first {missing[0]!r}")
+    if unexpected:
+        found.append(f"{len(unexpected)} unexpected keys, first {unexpected[0]!r}")
+    if wrong:
+        shape, right = tuple(tensors[wrong[0]].shape), tuple(shapes[wrong[0]])
+        found.append(f"{len(wrong)} wrong shapes, first {wrong[0]!r} {shape}")
+        tell.append(f", there {right}")
+    if whole:
+        found.append(f"{tensors[whole[0]].dtype} in {len(whole)} tensors, first {whole[0]!r}")
+        tell.append(", in floating point")
+    if found:
+        raise UserError(
+            path,
+            "; ".join(found),
+            expected + "".join(tell),
+            f"The file is damaged, incomplete or of another kind. {AGAIN}",
+        )
+
+
+def file_hash(path: Path | str) -> str:
+    """sha256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with _reading(Path(path)), open(path, "rb") as file:
+        while chunk := file.read(HASH_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor)
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    if tensor.dtype.itemsize == 1:  # fp8 has few operators
+        tensor = tensor.float()
+    # Both are NaN if any is; a whole checkpoint takes 20 times as long by isfinite().all().
+    low, high = torch.aminmax(tensor)
+    return math.isfinite(low) and math.isfinite(high)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Tell the two kinds of file apart by their first bytes; raise UserError for neither."""
+    if path.is_dir():
+        raise UserError(path, "a folder", EXPECTED, "Choose one file inside it.")
+    with _reading(path), path.open("rb") as file:
+        head = file.read(9)
+    if not head:
+        raise UserError(path, "an empty file", EXPECTED, AGAIN)
+    if head[8:] == b"{":
+        return True
+    # A zip archive, or the pickle of a torch older than 1.6.
+    if head.startswith((b"PK\x03\x04", b"\x80")):
+        return False
+    raise UserError(
+        path,
+        f"no tensor file (it begins with {head[:8]!r})",
+        EXPECTED,
+        f"{AGAIN} A web page or a Git LFS pointer saved under this name looks like this.",
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(path, "no such file", EXPECTED, "Check the name and folder.") from error
+    except OSError as error:
+        raise UserError(
+            path, f"that it cannot be read ({error})", EXPECTED, "Check the disk and permissions."
+        ) from error
+    # Damaged bytes can raise nearly anything inside the two readers, KeyError and MemoryError
+    # included, and all of it means the same to a person.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise UserError(path, f"a damaged or truncated file ({reason})", EXPECTED, AGAIN) from error
+
+
+def _unwrap(content: Any) -> dict[str, Tensor]:
+    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        return {}
+    return {
+        name.removeprefix("module."): tensor.detach()
+        for name, tensor in content.items()
+        if isinstance(name, str) and isinstance(tensor, Tensor) and _is_plain(tensor)
+    }
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    )

@@ -1,0 +1,1 @@
+"""How motion modules and adapters live in a ComfyUI MODEL. Runs in ComfyUI."""

@@ -1,0 +1,134 @@
+"""What every part that lives in ComfyUI's MODEL shares: its UNet, frames, and hooks for one call.
+
+Nothing here changes a class or a module for longer than one forward pass. A wrapper around
+apply_model registers ordinary forward hooks, and removes them when the call is over, so clones,
+garbage collection and other packs never meet them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import comfy.model_patcher
+import comfy.utils
+import torch
+from comfy.model_base import BaseModel
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from torch import Tensor, nn
+
+from ...common.errors import UserError
+from ..files.checkpoint import BASES, CHANNELS_IN, fingerprint, relative_of
+from ..files.keys import UNetLayout
+
+UNET = "diffusion_model."  # the UNet's prefix in a MODEL's keys
+CHECKPOINT = "still_moving.checkpoint"  # attachment: fingerprint of what was injected, or None
+
+# (the MODEL's network, frames of a clip, sigmas of the batch) -> handles of the hooks it made.
+Register = Callable[[BaseModel, int, Tensor], list[Any]]
+
+
+def patcher_class() -> type[ModelPatcher]:
+    """The kind of patcher that this ComfyUI uses now; under dynamic VRAM it is another one."""
+    return getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)
+
+
+def layout_of(model: ModelPatcher) -> tuple[UNetLayout, str]:
+    """(layout, "sd15" | "shapes") of a MODEL's UNet; raises UserError for any other model."""
+    shapes = unet_shapes_of(model)
+    first = shapes.get("input_blocks.0.0.weight")
+    texts = [shape for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")]
+    name, context = None, texts[0][-1] if texts else 0
+    if first is not None and len(first) == 4:
+        name = relative_of(first[1], context, "model")
+        if name is None and (first[0], context) in BASES:
+            base, layout, _ = BASES[first[0], context]
+            return layout, base
+    unet = type(model.get_model_object("diffusion_model")).__name__
+    raise UserError(
+        "model",
+        name or f"a {type(model.model).__name__} model ({unet})",
+        f"an SD1.5 model with {CHANNELS_IN} input channels (or one made from it)",
+        "Motion modules and adapters here are for SD1.5: load an SD1.5 checkpoint.",
+    )
+
+
+def unet_shapes_of(model: ModelPatcher) -> dict[str, torch.Size]:
+    """Shapes of the UNet's weights by LDM name, without patches, also while those are loaded."""
+    unet, shapes = model.get_model_object("diffusion_model"), {}
+    for name, weight in unet.named_parameters():
+        backup = model.backup.get(f"{UNET}{name}")
+        shapes[name] = (weight if backup is None else backup.weight).shape
+    return shapes
+
+
+def frames_in(x: Tensor, transformer_options: dict[str, Any]) -> int:
+    """Frames of one clip: the batch holds every frame of one prompt, then of the next."""
+    return x.shape[0] // max(len(transformer_options.get("cond_or_uncond", ())), 1)
+
+
+def progress_of(model: BaseModel, sigma: Tensor) -> float:
+    """Where sampling is, as ControlNet's percentages count it: above 0 at the start, below 1."""
+    sampling: Any = model.model_sampling
+    timesteps = getattr(sampling, "num_timesteps", 1000)
+    # The middle of a timestep: the last one, at 0, is still a part of sampling.
+    return 1.0 - (float(sampling.timestep(sigma.flatten()[:1])) + 0.5) / timesteps
+
+
+def add_scoped_hooks(model: ModelPatcher, key: str, register: Register) -> None:
+    """Have `register` attach forward hooks for each call of the UNet, and take them off after.
+
+    A key has one registrar: adding another replaces it. Which patcher runs is asked anew in each
+    call (`base.current_patcher`), because ComfyUI samples with clones of the one given here.
+    """
+
+    def wrapper(executor, x, t, *rest, **named):
+        # (c_concat, c_crossattn, control, transformer_options), by place or by name.
+        options = rest[3] if len(rest) > 3 else named.get("transformer_options", {})
+        with removing(register(executor.class_obj, frames_in(x, options), t)):
+            return executor(x, t, *rest, **named)
+
+    model.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, key)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, key, wrapper)
+
+
+@contextmanager
+def removing(handles: list[Any]) -> Iterator[None]:
+    """Remove hooks at the end, whatever happens."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def submodule(root: nn.Module, name: str) -> nn.Module:
+    """A layer of the UNet by its LDM name."""
+    return comfy.utils.get_attr(root, name)
+
+
+def fingerprint_of(model: ModelPatcher) -> str | None:
+    """Which checkpoint a MODEL is; None where that cannot be told (a mixture, rounded weights)."""
+    if CHECKPOINT in model.attachments:
+        return model.attachments[CHECKPOINT]
+    if model.model.get_dtype() not in (torch.float16, torch.float32):  # type: ignore[operator]
+        return None
+    return fingerprint(unpatched_unet(model))
+
+
+def unused_key(model: ModelPatcher, key: str) -> str:
+    """A key of its own for each adapter of a kind, so that several can be applied in a row."""
+    used = model.wrappers.get(WrappersMP.APPLY_MODEL, {})
+    return next(name for i in range(len(used) + 1) if (name := f"{key}.{i}") not in used)
+
+
+def unpatched_unet(model: ModelPatcher) -> dict[str, Tensor]:
+    """The UNet's tensors in LDM naming as its file has them, also while patched ones are loaded."""
+    tensors = {}
+    for name, tensor in model.model.state_dict().items():
+        if name.startswith(UNET):
+            backup = model.backup.get(name)
+            tensors[name.removeprefix(UNET)] = tensor if backup is None else backup.weight
+    return tensors

@@ -1,0 +1,71 @@
+"""A customized checkpoint's image layers in a MODEL, whole or in part.
+
+At amount 1 this is the naive injection that Still-Moving starts from (arXiv:2407.08674, sec. 1);
+between 0 and 1 the interpolation that it compares with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+
+from ...common.errors import UserError
+from ..files.checkpoint import UNetWeights, fingerprint, read_unet
+from . import hooks
+
+
+def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> ModelPatcher:
+    """A clone of a MODEL with weights (1 - amount) * its own + amount * the checkpoint's.
+
+    LoRAs on the MODEL stay whole, wherever their loader stands. Raises UserError for a checkpoint
+    of another family, and for a MODEL whose layers are not those of the checkpoint.
+    """
+    injected = model.clone()
+    if amount == 0:
+        return injected
+    weights = read_unet(path)
+    _, base = hooks.layout_of(model)
+    if weights.base != base:
+        raise UserError(
+            path,
+            f"a checkpoint of {weights.base}",
+            f"one of {base}, as the connected model is",
+            "Choose a checkpoint of the same family.",
+        )
+    _refuse_misfit(model, weights, path)
+    patches: Any = {f"{hooks.UNET}{name}": _patch(t, amount) for name, t in weights.tensors.items()}
+    injected.add_patches(patches, amount, 1.0 - amount)
+    # Ours first: what a LoRA adds is added to the mixture, and never scaled away by it.
+    for key in patches:
+        own = injected.patches[key]
+        injected.patches[key] = [own[-1], *own[:-1]]
+    # Patches do not show in the weights: say which checkpoint this is now, or that it is a mixture.
+    injected.set_attachments(
+        hooks.CHECKPOINT, fingerprint(weights.tensors) if amount == 1 else None
+    )
+    return injected
+
+
+def _refuse_misfit(model: ModelPatcher, weights: UNetWeights, path: Path | str) -> None:
+    """ComfyUI would leave such a layer out with a line in the console, but still fade its own."""
+    own, its = hooks.unet_shapes_of(model), weights.tensors
+    missing = [name for name in its if name not in own]
+    wrong = [name for name in its if name in own and own[name] != its[name].shape]
+    if not missing and not wrong:
+        return
+    found = f"{len(missing)} of {len(its)} layers not in the connected model, first {missing[:1]}"
+    if not missing:
+        first, there = tuple(its[wrong[0]].shape), tuple(own[wrong[0]])
+        found = f"{len(wrong)} layers of another size, first {wrong[0]} {first}, there {there}"
+    raise UserError(
+        path,
+        found,
+        f"the layers of the connected model ({weights.base})",
+        "Connect a whole SD1.5 model: one with other layers cannot take a checkpoint's.",
+    )
+
+
+def _patch(tensor: Any, amount: float) -> tuple:
+    return ("set", (tensor,)) if amount == 1 else ("diff", (tensor,))

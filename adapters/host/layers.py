@@ -1,0 +1,150 @@
+"""AnimateDiff's temporal transformer, as ComfyUI runs it; parameter names are those of its files.
+
+A motion module attends over time at every pixel by itself (AnimateDiff, arXiv:2307.04725, fig. 3).
+The image layers around it see frames as a batch, so tensors here are (batch * frames, ...).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..files.motion_module import LAYERS, MotionModuleInfo
+
+HEADS = 8  # of every attention; no file says so
+GROUPS = 32
+
+# (q, k, v, heads) -> attended, all (batch, tokens, channels).
+Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+
+
+@lru_cache(maxsize=64)
+def positions(frames: int, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The plain sinusoid of AnimateDiff's files, (frames, channels): sines on even channels.
+
+    Computed anew, because files hold it rounded to fp16 or not at all (AnimateLCM). Cached in no
+    module, so that none has a buffer that a host could move or overwrite.
+    """
+    with torch.inference_mode(False):
+        time = torch.arange(frames, dtype=torch.float32)[:, None]
+        rate = torch.exp(torch.arange(0, channels, 2) * (-math.log(10000.0) / channels))
+        table = torch.stack([torch.sin(time * rate), torch.cos(time * rate)], -1)
+        return table.reshape(frames, channels).to(device, dtype)
+
+
+class TemporalAttention(nn.Module):
+    """Self-attention over frames. x: (batch * pixels, frames, channels)."""
+
+    def __init__(self, channels: int, ops: Any, attend: Attend, **factory: Any) -> None:
+        super().__init__()
+        self.attend = attend
+        self.to_q, self.to_k, self.to_v = (
+            ops.Linear(channels, channels, bias=False, **factory) for _ in range(3)
+        )
+        self.to_out = nn.ModuleList([ops.Linear(channels, channels, **factory)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + positions(x.shape[1], x.shape[2], x.device, x.dtype)
+        return self.to_out[0](self.attend(self.to_q(x), self.to_k(x), self.to_v(x), HEADS))
+
+
+class GatedFeedForward(nn.Module):
+    """GEGLU; the names `net.0.proj` and `net.2` are the files'."""
+
+    def __init__(self, channels: int, ops: Any, **factory: Any) -> None:
+        super().__init__()
+        gated = nn.Module()
+        gated.proj = ops.Linear(channels, 8 * channels, **factory)
+        self.net = nn.ModuleList(
+            [gated, nn.Identity(), ops.Linear(4 * channels, channels, **factory)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        gated: Any = self.net[0]
+        value, gate = gated.proj(x).chunk(2, dim=-1)
+        return self.net[2](value * F.gelu(gate))
+
+
+class TemporalBlock(nn.Module):
+    """Two self-attentions and a feed-forward layer, each normed before and added."""
+
+    def __init__(self, channels: int, ops: Any, attend: Attend, **factory: Any) -> None:
+        super().__init__()
+        self.attention_blocks = nn.ModuleList(
+            [TemporalAttention(channels, ops, attend, **factory) for _ in range(2)]
+        )
+        self.norms = nn.ModuleList([ops.LayerNorm(channels, **factory) for _ in range(2)])
+        self.ff = GatedFeedForward(channels, ops, **factory)
+        self.ff_norm = ops.LayerNorm(channels, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
+            x = x + attention(norm(x))
+        return x + self.ff(self.ff_norm(x))
+
+
+class TemporalTransformer(nn.Module):
+    """One motion module. x: (batch * frames, channels, height, width)."""
+
+    def __init__(self, channels: int, ops: Any, attend: Attend, **factory: Any) -> None:
+        super().__init__()
+        self.norm = ops.GroupNorm(GROUPS, channels, eps=1e-6, **factory)
+        self.proj_in = ops.Linear(channels, channels, **factory)
+        self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, ops, attend, **factory)])
+        self.proj_out = ops.Linear(channels, channels, **factory)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        count, channels, height, width = x.shape
+        # The norm is per frame, as AnimateDiff's is; diffusers normalizes all frames together.
+        h = self.norm(x).reshape(count // frames, frames, channels, height * width)
+        h = h.permute(0, 3, 1, 2).reshape(-1, frames, channels)
+        h = self.proj_in(h)
+        for block in self.transformer_blocks:
+            h = block(h)
+        h = self.proj_out(h).reshape(count // frames, height * width, frames, channels)
+        return x + h.permute(0, 2, 3, 1).reshape(x.shape)
+
+
+class MotionModel(nn.Module):
+    """All motion modules of a file; the state dict has the file's names, less position tables."""
+
+    def __init__(self, info: MotionModuleInfo, ops: Any, attend: Attend, **factory: Any) -> None:
+        super().__init__()
+        layers = LAYERS[info.channels]
+
+        def modules(channels: int, count: int) -> nn.Module:
+            made = []
+            for _ in range(count):
+                holder = nn.Module()
+                holder.temporal_transformer = TemporalTransformer(channels, ops, attend, **factory)
+                made.append(holder)
+            block = nn.Module()
+            block.motion_modules = nn.ModuleList(made)
+            return block
+
+        self.info = info
+        self.down_blocks = nn.ModuleList([modules(c, layers) for c in info.channels])
+        self.up_blocks = nn.ModuleList([modules(c, layers + 1) for c in reversed(info.channels)])
+        if info.has_mid_block:
+            self.mid_block = modules(info.channels[-1], 1)
+
+    def transformers(self) -> dict[str, TemporalTransformer]:
+        """By the name of the image UNet's block in LDM naming that each comes after."""
+        step = LAYERS[self.info.channels] + 1
+        found = {}
+        for name, blocks, first in (
+            ("input_blocks", self.down_blocks, 1),
+            ("output_blocks", self.up_blocks, 0),
+        ):
+            for level, block in enumerate(blocks):
+                for i, holder in enumerate(block.motion_modules):  # type: ignore[arg-type]
+                    found[f"{name}.{first + level * step + i}"] = holder.temporal_transformer
+        if self.info.has_mid_block:
+            found["middle_block"] = self.mid_block.motion_modules[0].temporal_transformer  # type: ignore
+        return found

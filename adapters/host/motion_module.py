@@ -1,0 +1,163 @@
+"""A motion module in a ComfyUI MODEL: an additional model whose layers run after the UNet's own.
+
+The MODEL's patcher carries the motion module's patcher, so ComfyUI loads, offloads, clones and
+frees both together. Its layers run from hooks that live for one call of the UNet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.ops
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+
+from ...common.errors import UserError
+from ..files.motion_module import SHAPES, MotionModuleInfo, read_motion_module
+from . import hooks
+from .layers import MotionModel
+from .noise_schedule import Schedule, set_schedule
+
+KEY = "still_moving.motion_module"
+WINDOWS = "Context Windows (Still-Moving)"
+
+
+@dataclass(eq=False)
+class LoadedMotionModule:
+    """A motion module's file, ready to be built in any precision. hash: sha256 of the file."""
+
+    path: Path
+    info: MotionModuleInfo
+    hash: str
+    name: str
+    _patchers: dict[torch.dtype, ModelPatcher] = field(default_factory=dict)
+
+    def patcher(self, dtype: torch.dtype) -> ModelPatcher:
+        """Its patcher in a precision, built once; clone it before changing it."""
+        if dtype not in self._patchers:
+            self._patchers[dtype] = build_patcher(self.path, dtype)
+        return self._patchers[dtype]
+
+
+def load_motion_module(path: Path | str) -> LoadedMotionModule:
+    """Read and check a motion-module file. Raises UserError for any other file."""
+    module = read_motion_module(path)
+    return LoadedMotionModule(Path(path), module.info, module.hash, module.name)
+
+
+def build_patcher(path: Path | str, dtype: torch.dtype) -> ModelPatcher:
+    """A motion module on the offload device, as ComfyUI's loaders make their models."""
+    module = read_motion_module(path)
+    offload = comfy.model_management.unet_offload_device()
+    model = MotionModel(
+        module.info, comfy.ops.manual_cast, attention_pytorch, device=offload, dtype=dtype
+    )
+    patcher = hooks.patcher_class()(model, comfy.model_management.get_torch_device(), offload)
+    tensors = {k: v.to(dtype) for k, v in module.tensors.items() if not k.endswith(".pe")}
+    # Under dynamic VRAM parameters are taken over from the file; else they are copied.
+    is_dynamic = getattr(patcher, "is_dynamic", lambda: False)()
+    model.load_state_dict(tensors, strict=True, assign=is_dynamic)
+    model.requires_grad_(False).eval()
+    model.file_hash, model.file_name = module.hash, module.name  # type: ignore[assignment]
+    if hasattr(patcher, "cached_patcher_init"):
+        patcher.cached_patcher_init = (build_patcher, (path, dtype))
+    return patcher
+
+
+def apply_motion_module(
+    model: ModelPatcher, module: LoadedMotionModule, schedule: Schedule = "auto"
+) -> ModelPatcher:
+    """A clone of a MODEL that samples clips: its batch is the frames of one clip.
+
+    Raises UserError for a model that the motion module does not fit. An earlier motion module is
+    replaced.
+    """
+    _, base = hooks.layout_of(model)
+    if (base == "shapes") != (module.info.channels == SHAPES):
+        raise UserError(
+            module.name,
+            f"the motion module of {'the shapes world' if base != 'shapes' else 'SD1.5'}",
+            f"one for the connected model ({base})",
+            "Load the motion module and the checkpoint of the same family.",
+        )
+    moving = model.clone()
+    moving.set_additional_models(KEY, [module.patcher(precision(model)).clone()])
+    hooks.add_scoped_hooks(moving, KEY, _register)
+    set_schedule(moving, schedule, module.info.version)
+    return moving
+
+
+def precision(model: ModelPatcher) -> torch.dtype:
+    """The precision that a MODEL computes in, whatever its weights are stored in."""
+    base: Any = model.model
+    return base.manual_cast_dtype or base.get_dtype()
+
+
+def motion_patcher(model: ModelPatcher) -> ModelPatcher | None:
+    """The patcher of a MODEL's motion module, None where there is none."""
+    found = model.get_additional_models_with_key(KEY)
+    return found[0] if found else None
+
+
+def motion_limit(model: ModelPatcher) -> int | None:
+    """Frames that a MODEL's motion module can see at once, None without a motion module."""
+    patcher = motion_patcher(model)
+    return patcher.model.info.max_frames if patcher else None
+
+
+def _register(base: Any, frames: int, _sigmas: Tensor) -> list[Any]:
+    patcher = motion_patcher(base.current_patcher)
+    if patcher is None or frames == 1:  # a single picture has no motion
+        return []
+    motion: Any = patcher.model
+    limit = motion.info.max_frames
+    if frames > limit:
+        raise UserError(
+            motion.file_name,
+            f"a clip of {frames} frames",
+            f"at most {limit}, the limit of this motion module",
+            f"Make the clip shorter, or put {WINDOWS} before the sampler.",
+        )
+    unet = base.diffusion_model
+    handles = [
+        _site(hooks.submodule(unet, block)).register_forward_hook(_after(transformer, frames))
+        for block, transformer in motion.transformers().items()
+    ]
+    return handles + (_across_frames(unet, frames) if motion.info.norm_across_frames else [])
+
+
+def _site(block: Any) -> nn.Module:
+    """The layer of a block that a motion module comes after: before any down- or upsampling."""
+    transformers = [layer for layer in block if isinstance(layer, SpatialTransformer)]
+    return transformers[-1] if transformers else block[0]
+
+
+def _after(transformer: nn.Module, frames: int):
+    return lambda _module, _inputs, output: transformer(output, frames)
+
+
+def _across_frames(unet: Any, frames: int) -> list[Any]:
+    """Norms over all frames of a clip, as the v1 modules were trained (in the resnets only)."""
+    norms = [unet.out[0]]
+    for module in unet.modules():
+        if hasattr(module, "in_layers") and hasattr(module, "emb_layers"):
+            norms += [module.in_layers[0], module.out_layers[0]]
+
+    def before(_norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x = inputs[0]
+        clips = x.reshape(-1, frames, *x.shape[1:]).transpose(1, 2)
+        return (clips.reshape(*clips.shape[:2], -1, x.shape[-1]),)
+
+    def after(_norm: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        clips, channels, rows, width = output.shape
+        x = output.reshape(clips, channels, frames, rows // frames, width).transpose(1, 2)
+        return x.reshape(clips * frames, channels, rows // frames, width)
+
+    return [n.register_forward_pre_hook(before) for n in norms] + [
+        n.register_forward_hook(after) for n in norms
+    ]

@@ -1,1 +1,0 @@
-"""AnimateDiff's temporal layers: recognising their files, and running them in ComfyUI."""

@@ -1,0 +1,1 @@
+"""Measurements that are run by hand, by subject; what they found is in docs/results.md."""

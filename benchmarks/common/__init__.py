@@ -1,0 +1,1 @@
+"""What benchmarks share: parts that go on where they stopped, rows, the page of results."""

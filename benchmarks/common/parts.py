@@ -1,0 +1,169 @@
+"""A benchmark in parts: processes finish them side by side, and an interrupted run goes on.
+
+A small network keeps one core busy and leaves the others idle, so each process has one. A part's
+rows are a file; its lock belongs to whoever makes it. Each process begins elsewhere in the list and
+passes over what another works at and what waits for it, again and again until all are there. A run
+notes its commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from .results_page import commit
+
+ROOT = Path(__file__).resolve().parents[2]
+Row = dict[str, Any]  # a clip: who made it, of what, and its measures
+Parts = Mapping[str, Callable[[], list[Row]]]
+
+
+def options(about: str | None, out: str) -> argparse.Namespace:
+    """The command line, with the pack loaded and this process's threads set.
+
+    out: the folder's name below demo/out, where ``--out`` is not given.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", type=Path, default=ROOT / "demo" / "out" / out)
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--quick", action="store_true", help="every part, far too short to judge")
+    parser.add_argument("--docs", type=Path, help="where the report goes (docs/results.md)")
+    parser.add_argument("--processes", type=int, help="one a core, up to 8; with a card one")
+    parser.add_argument("--helps", type=int, default=0, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    from ...training.worker.session import pick_device
+
+    cores = os.cpu_count() or 1
+    if asked.processes is None:
+        asked.processes = min(cores, 8) if pick_device(asked.device).type == "cpu" else 1
+    torch.set_num_threads(max(1, cores // asked.processes))
+    asked.out.mkdir(parents=True, exist_ok=True)
+    return asked
+
+
+def run(asked: argparse.Namespace, parts: Parts) -> tuple[list[Row], dict[str, Any]]:
+    """All rows, in the parts' order; and the commits that made them, with the seconds it took.
+
+    Both are over all runs. In a process that only helps it does not return.
+    """
+    if asked.helps:
+        parent = os.getppid()
+        _finish(asked, parts, lambda: parent == os.getppid() or sys.exit())
+        raise SystemExit
+    clock, commits = Clock(asked.out), asked.out / "commits.txt"
+    before = commits.read_text("utf-8").splitlines() if commits.exists() else []
+    if not all(_file(asked, name).exists() for name in parts):
+        before = list(dict.fromkeys([*before, commit()]))
+        commits.write_text("\n".join(before), encoding="utf-8")
+    with _helpers(asked):
+        _finish(asked, parts, clock.keep)
+    rows = [row for name in parts for row in json.loads(_file(asked, name).read_text("utf-8"))]
+    return rows, {"commit": ", ".join(before), "seconds": round(clock.keep())}
+
+
+def file_name(name: str) -> str:
+    """What a part, a method or a job is called on disk: Windows has no colons there."""
+    return name.replace(": ", "-").replace(" ", "-")
+
+
+class Busy(Exception):
+    """What a part needs is being made by another process: it is taken up later."""
+
+
+@contextmanager
+def alone(path: Path, waits: bool = True) -> Iterator[None]:
+    """One process at a time: for what several parts need, made once.
+
+    waits: or else raises Busy, for what takes so long that other parts can be made meanwhile.
+    """
+    from ...common.system import exclusive
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(path, math.inf if waits else 0.0) as held:
+        if not held:
+            raise Busy
+        yield
+
+
+def _finish(asked: argparse.Namespace, parts: Parts, done: Callable[[], Any]) -> None:
+    names = list(parts)
+    begin = asked.helps * len(names) // asked.processes
+    waiting = names[begin:] + names[:begin]
+    with tqdm(total=len(names), disable=asked.helps > 0) as bar:
+        while waiting:
+            busy = []
+            for name in waiting:
+                if _made(_file(asked, name), parts[name]):
+                    bar.update()
+                else:
+                    busy.append(name)
+                done()
+            if busy == waiting:
+                time.sleep(0.5)
+            waiting = busy
+
+
+def _made(path: Path, part: Callable[[], list[Row]]) -> bool:
+    """Whether a part's rows are there now; not if it, or what it needs, is made elsewhere."""
+    from ...common.atomic import atomic_write_text
+    from ...common.system import exclusive
+
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        return True
+    with exclusive(path.with_suffix(".lock"), 0.0) as held:
+        if not held:
+            return False
+        if not path.exists():
+            try:
+                rows = part()
+            except Busy:
+                return False
+            atomic_write_text(path, json.dumps(rows))
+    return True
+
+
+def _file(asked: argparse.Namespace, part: str) -> Path:
+    return asked.out / "rows" / f"{file_name(part)}.json"
+
+
+@contextmanager
+def _helpers(asked: argparse.Namespace) -> Iterator[None]:
+    """The other processes. One that fails is no loss: its parts are left to this one."""
+    started = [
+        subprocess.Popen([*sys.orig_argv, "--processes", str(asked.processes), "--helps", str(n)])
+        for n in range(1, asked.processes)
+    ]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait()
+
+
+class Clock:
+    """Seconds that a benchmark has worked, over all the runs that its folder took."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "seconds.txt"
+        self.before = float(self.path.read_text()) if self.path.exists() else 0.0
+        self.started = time.monotonic()
+
+    def keep(self) -> float:
+        """The seconds until now; those since the last call are lost with an interrupted run."""
+        worked = self.before + time.monotonic() - self.started
+        self.path.write_text(f"{worked:.1f}")
+        return worked

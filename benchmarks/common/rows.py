@@ -1,0 +1,88 @@
+"""What the benchmarks of the shapes world share: sets, means, and tables."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from ...demo import world
+from ...training.sets.build import build_set
+from ...training.sets.encoders import ShapesEncoder
+from ...training.sets.options import CacheOptions
+from .parts import Row, alone, file_name
+
+
+def cached(folder: Path, kind: str, target: Path) -> Path:
+    """A folder of the shapes world's pictures or clips, as a set that a job reads."""
+    side = world.SIZE * 8
+    options = CacheOptions(kind=kind, width=side, height=side, frames=world.FRAMES)
+    with alone(target.with_suffix(".lock")):
+        build_set(folder, target, ShapesEncoder(), options, progress=False)
+    return target
+
+
+def shown(out: Path, group: str, method: str) -> Path:
+    """Where a method's first clip of a group is kept for the picture."""
+    path = out / "shown" / f"{file_name(f'{group}-{method}')}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
+def means(rows: Iterable[Row], measures: Sequence[str]) -> dict[str, float]:
+    """Mean and standard error of each measure."""
+    found = list(rows)
+    made: dict[str, float] = {"clips": len(found)}
+    for name in measures:
+        made[name], made[f"{name}_error"] = mean([float(row[name]) for row in found])
+    return made
+
+
+def mean(values: list[float]) -> tuple[float, float]:
+    """Mean and its standard error; without values neither is a number."""
+    if not values:
+        return math.nan, math.nan
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return round(statistics.fmean(values), 4), round(error, 4)
+
+
+def paired(
+    rows: Sequence[Row], method: str, other: str, measures: Sequence[str], key: Sequence[str]
+) -> dict[str, float]:
+    """Mean difference from another method on the same clip to make, with its standard error.
+
+    key: what names a clip to make, such as prompt and seed.
+    """
+
+    def asked(row: Row) -> tuple:
+        return tuple(row[name] for name in key)
+
+    theirs = {asked(row): row for row in rows if row["method"] == other}
+    ours = [row for row in rows if row["method"] == method and asked(row) in theirs]
+    made: dict[str, float] = {}
+    for name in measures:
+        differences = [float(row[name]) - float(theirs[asked(row)][name]) for row in ours]
+        made[name], made[f"{name}_error"] = mean(differences)
+    return made
+
+
+def machine() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{os.cpu_count()} cores of {platform.machine()} CPU, torch {torch.__version__}"
+
+
+def table(methods: Mapping[str, Mapping[str, float]], titles: Mapping[str, str]) -> list[str]:
+    """Lines of Markdown. titles: the measures, and what stands above their columns."""
+    head = ["| | " + " | ".join(titles.values()) + " |", "|---" * (len(titles) + 1) + "|"]
+    return head + [
+        f"| {name} | "
+        + " | ".join(f"{values[m]:.3f} ± {values[f'{m}_error']:.3f}" for m in titles)
+        + " |"
+        for name, values in methods.items()
+    ]

@@ -1,0 +1,1 @@
+"""Jobs under kills, and routes under malformed requests."""

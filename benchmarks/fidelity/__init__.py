@@ -1,0 +1,1 @@
+"""Who is true to a customization and still moves."""

@@ -1,0 +1,30 @@
+"""The paper's table 1 in miniature: who is true to a customization, and still moves.
+
+``python benchmarks fidelity [--out FOLDER] [--quick]``, or ``make fidelity``. Two styles and
+two subjects of the shapes world, each customized from eight stills with a rare token; ten prompts
+each, the same seeds for every method. The folder gets clips, plots and numbers, docs/results.md
+the tables. What an interrupted run has finished is not done again. See Still-Moving, section 4.
+"""
+
+from __future__ import annotations
+
+import json
+
+from ..common import parts
+
+
+def main() -> None:
+    options = parts.options(__doc__, "fidelity")
+    from . import methods as methods
+    from . import report as report
+
+    size = methods.QUICK if options.quick else methods.FULL
+    bench = methods.Bench(options.out, size, options.device)
+    rows, made = parts.run(options, bench.parts())
+    found = report.summarize(rows, size) | made
+    (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    report.draw(options.out, found)
+    report.clips_side_by_side(options.out, bench)
+    if options.docs or not options.quick:
+        report.write(options.docs or parts.ROOT / "docs" / "results.md", options.out, found)
+    print(json.dumps(found))

@@ -1,0 +1,1 @@
+"""Who learns a motion from a clip or a few."""

@@ -1,0 +1,130 @@
+"""What the motion benchmark found: means and standard errors, tables, plots and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...adapters.files.tensors import read_tensors
+from ...demo import show
+from ...demo.reference import MOTIONS, reference_clip
+from ...demo.show import plt
+from ..common.parts import Row
+from ..common.results_page import COLOURS, bars, put_section
+from ..common.rows import machine, means, paired, shown, table
+from .methods import MAIN, METHODS, PLAIN, Size
+
+TITLES = {
+    "trajectory_match": "trajectory match",
+    "thing": "right shape and colour",
+    "background": "right background",
+    "leakage": "leakage",
+    "diversity": "diversity",
+}
+MEASURES = tuple(TITLES)
+CLIP = ("motion", "scene", "seed")  # what names a clip to make
+PICTURES = ("motion.png", "motion_paths.png", "motion.gif", "motion_ablations.png")
+
+
+def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
+    """Everything that is reported, as plain JSON."""
+
+    def of(some: Sequence[Row], names: Iterable[str]) -> dict[str, dict[str, float]]:
+        return {m: means((r for r in some if r["method"] == m), MEASURES) for m in names}
+
+    by_motion = {m: [r for r in rows if r["motion"] == m] for m in size.motions}
+    return {
+        "machine": machine(),
+        "size": {"motions": size.motions, "clips": size.prompts * size.seeds},
+        "methods": of(rows, MAIN),
+        "by_motion": {motion: of(some, MAIN) for motion, some in by_motion.items()},
+        "ablations": of(by_motion[size.motions[0]], METHODS),
+        "against": {
+            other: {m: paired(rows, m, other, MEASURES, CLIP) for m in MAIN if m != other}
+            for other in ("base", PLAIN)
+        },
+    }
+
+
+# ------------------------------------------------------------------------------ pictures
+def draw(out: Path, rows: Sequence[Row], found: dict[str, Any], size: Size) -> None:
+    bars(out / "motion.png", found["by_motion"], TITLES, MAIN)
+    bars(out / "motion_ablations.png", {size.motions[0]: found["ablations"]}, TITLES, list(METHODS))
+    _paths(out / "motion_paths.png", rows, size.motions)
+    _clips(out, size.motions)
+
+
+def _paths(path: Path, rows: Sequence[Row], motions: Sequence[str]) -> None:
+    """Every clip's path around its centre, over the reference's."""
+    shape = len(motions), len(MAIN)
+    size = (2.1 * shape[1], 2.2 * shape[0])
+    figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=False)
+    for axis, method in zip(axes[0], MAIN, strict=True):
+        axis.set_title(method, fontsize=9)
+    for line, motion in zip(axes, motions, strict=True):
+        reference = MOTIONS[motion]()
+        reference = reference - reference.mean(0)
+        for axis, method in zip(line, MAIN, strict=True):
+            for row in (r for r in rows if r["motion"] == motion and r["method"] == method):
+                x, y = zip(*row["path"], strict=True)
+                middle = sum(x) / len(x), sum(y) / len(y)
+                moved = [v - middle[0] for v in x], [v - middle[1] for v in y]
+                axis.plot(*moved, color=COLOURS[0], alpha=0.3, linewidth=0.9)
+            axis.plot(*reference.T, "o-", color=COLOURS[1], markersize=3)
+            axis.set(xlim=(-5, 5), ylim=(5, -5), aspect="equal")  # y points down
+            axis.grid(alpha=0.3)
+        line[0].set_ylabel(motion)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _clips(out: Path, motions: Sequence[str]) -> None:
+    """The first prompt of each motion by the main methods, beside the reference."""
+    titles = ["reference", *(name.partition(":")[0] for name in MAIN)]
+    clips = []
+    for motion in motions:
+        made = [read_tensors(shown(out, motion, m))[0]["frames"] for m in MAIN]
+        clips.append([reference_clip(motion).frames, *made])
+    show.clip_grid(out / "motion.gif", titles, motions, clips)
+
+
+# -------------------------------------------------------------------------------- report
+def write(page: Path, out: Path, found: dict[str, Any]) -> None:
+    """The section of the page, and its pictures beside it."""
+    pictures = page.parent / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for name in PICTURES:
+        (pictures / name).write_bytes((out / name).read_bytes())
+    size = found["size"]
+    lines = [
+        f"`make motion-benchmark`, commit {found['commit']}, {found['machine']}, "
+        f"{found['seconds']} s. {len(size['motions'])} motions ({', '.join(size['motions'])}), "
+        f"{size['clips']} clips of each by every method (from inverted latents half as many: "
+        "there a seed changes nothing). Mean and standard error over clips.",
+        "",
+        *table(found["methods"], TITLES),
+        "",
+        "**Trajectory match by motion**",
+        "",
+        *_by_motion(found["by_motion"]),
+        "",
+    ]
+    for other, differences in found["against"].items():
+        lines += [f"**Less {other}**, same prompt and seed", "", *table(differences, TITLES), ""]
+    lines += [f"**Ablations** ({size['motions'][0]} alone)", ""]
+    lines += [*table(found["ablations"], TITLES), ""]
+    lines += [f"![{name}](pictures/{name})" for name in PICTURES]
+    put_section(page, "motion", "\n".join(lines))
+
+
+def _by_motion(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+    values = {
+        name: {
+            key: of[name]["trajectory_match" + ("_error" if error else "")]
+            for motion, of in found.items()
+            for error, key in ((False, motion), (True, f"{motion}_error"))
+        }
+        for name in MAIN
+    }
+    return table(values, {motion: motion for motion in found})

@@ -1,0 +1,30 @@
+"""Motions from reference clips: who learns a motion, and what else of the clip comes along.
+
+``python benchmarks motion [--out FOLDER] [--quick]``, or ``make motion-benchmark``. Motions that
+the shapes world's network has never seen, learned from a clip or a few by Customize-A-Video, VMC,
+NewMove and their ablations, then asked for with other shapes, colours and backgrounds. The folder
+gets clips, plots and numbers, docs/results.md the tables. What an interrupted run has finished is
+not done again.
+"""
+
+from __future__ import annotations
+
+import json
+
+from ..common import parts
+
+
+def main() -> None:
+    options = parts.options(__doc__, "motion")
+    from . import methods as methods
+    from . import report as report
+
+    size = methods.QUICK if options.quick else methods.FULL
+    bench = methods.Bench(options.out, size, options.device)
+    rows, made = parts.run(options, bench.parts())
+    found = report.summarize(rows, size) | made
+    (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
+    report.draw(options.out, rows, found, size)
+    if options.docs or not options.quick:
+        report.write(options.docs or parts.ROOT / "docs" / "results.md", options.out, found)
+    print(json.dumps(found))

@@ -1,0 +1,69 @@
+"""What the motion benchmark shows to the methods, asks of them, and sees in their clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...demo import world
+from ...demo.data import write_clips
+from ...demo.measure import match
+from ...demo.reference import SCENE, reference_clip, trajectory_match
+from ...demo.shipped_clips import COLOURS, LOOKS
+from ...demo.world import Scene
+
+# What the reference clips show; nothing that is asked for has any of it.
+SHOWN = {"colour": COLOURS, "shape": ("circle",), "look": LOOKS}
+ASKED = {"colour": ("blue", "yellow"), "shape": ("square", "triangle"), "look": ("sand", "fog")}
+
+
+def write_reference(folder: Path, motion: str) -> Path:
+    """The one clip of Customize-A-Video and VMC."""
+    return write_clips(folder, [reference_clip(motion).frames], [SCENE.prompt])
+
+
+def asked_scenes() -> list[Scene]:
+    return [
+        Scene(colour, shape, "right", look)
+        for look in ASKED["look"]
+        for shape in ASKED["shape"]
+        for colour in ASKED["colour"]
+    ]
+
+
+def observe(frames: Tensor, asked: Scene, motion: str) -> dict[str, Any]:
+    """What a clip shows. frames: (frames, 3, SIZE, SIZE) in 0..1.
+
+    trajectory_match: 1 - RMS(path - reference) / RMS(reference), both around their own centre: 1
+    is the reference's motion anywhere on the stage, 0 as far from it as a clip that stands still.
+    thing: the asked colour and shape; background: the asked look. leakage: the share of the three
+    that the reference clips show instead. speed: mean length of a step, px per frame.
+    """
+    seen, path = find(frames)
+    parts = ("colour", "shape", "look")
+    return {
+        "trajectory_match": trajectory_match(path, motion),
+        "thing": float((seen.colour, seen.shape) == (asked.colour, asked.shape)),
+        "background": float(seen.look == asked.look),
+        "leakage": sum(getattr(seen, p) in SHOWN[p] for p in parts) / len(parts),
+        "speed": float((path[1:] - path[:-1]).norm(dim=1).mean()),
+        "path": [[round(float(v), 2) for v in point] for point in path],
+    }
+
+
+def find(frames: Tensor) -> tuple[Scene, Tensor]:
+    """The scene of the base world that is nearest over the whole clip, and (frames, 2) where."""
+    best: tuple[float, Scene, Tensor] | None = None
+    for look in world.BASE_LOOKS:
+        errors, positions = match(frames, look)
+        scenes = world.all_scenes((look,))
+        number = int(errors.mean(0).argmin())
+        error = float(errors[:, number].mean())
+        if best is None or error < best[0]:
+            nearest = positions[torch.arange(len(frames)), errors.argmin(1)]
+            best = error, scenes[number], nearest
+    assert best is not None
+    return best[1], best[2]

@@ -1,0 +1,1 @@
+"""Seconds and memory of training, and of a press of Train."""

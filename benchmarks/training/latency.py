@@ -1,0 +1,209 @@
+"""What a press of Train takes, and what a prompt takes while a job trains: seconds, as JSON.
+
+``python benchmarks training.latency --json [--comfyui ~/comfy/ComfyUI] [--repeats 7]``. On the
+shapes world, on a started ComfyUI. Train is pressed twice: the second time its training set is
+there already. A prompt of one image is timed alone, and under each way to share the device; while
+it yields, it should take at most 1.1 times as long as alone, and one training step.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from helpers.host.live import Server
+from helpers.host.training_graph import motion_graph, node, pressed
+
+HOME = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "comfy" / "ComfyUI")
+POLICIES = ["yield", "keep", "share"]
+LONG = 100_000  # steps: until it is deleted
+PATIENCE_S = 120.0
+LOOK_S, GONE_S = 0.005, 3.0
+SLACK = 1.1  # of a prompt alone, that one with a job may take, beside one step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--comfyui", type=Path, default=HOME, help="a ComfyUI checkout")
+    parser.add_argument("--repeats", type=int, default=7, help="prompts of each kind")
+    parser.add_argument("--json", action="store_true", help="print the numbers only")
+    options = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as base,
+        Server(options.comfyui, Path(base) / "base") as server,
+    ):
+        bench = Bench(server, quiet=options.json)
+        result = bench.click() | bench.sharing(options.repeats)
+    print(json.dumps(result))
+
+
+class Bench:
+    """A server, and what is asked of it."""
+
+    def __init__(self, server: Server, quiet: bool):
+        self.server, self.quiet, self.pressed, self.seed = server, quiet, 0, 0
+        self.jobs = server.base / "user" / "still_moving" / "jobs"
+
+    def say(self, words: str) -> None:
+        if not self.quiet:
+            print(words, file=sys.stderr, flush=True)
+
+    # From the press to the first step
+
+    def click(self) -> dict[str, Any]:
+        """Seconds of each part of the way; the parts follow each other."""
+        found, ids = {}, []
+        for name in ("set_drawn", "set_there"):
+            id, found[name] = self.timed_press(ids)
+            self.say(f"{name}: {found[name]}")
+            self.server.post(f"/still_moving/jobs/{id}/stop", {})
+            self.server.wait_until(lambda id=id: self.job(id)["phase"] == "stopped")
+            ids.append(id)
+            time.sleep(GONE_S)  # the next one would wait for its process to go
+        for id in ids:  # not before: a set goes with the last job that uses it
+            self.delete(id)
+        return {"click_to_first_step": found}
+
+    def press(self, policy: str = "yield") -> dict[str, Any]:
+        """Post the graph as the button does. The set stays the same, so it is drawn once."""
+        self.pressed += 1
+        prompt = pressed(motion_graph(LONG, "timed"), token=f"press {self.pressed}")
+        prompt["train"]["inputs"]["sharing"] = policy
+        return json.loads(self.server.post("/prompt", {"prompt": prompt}))
+
+    def timed_press(self, known: list[str]) -> tuple[str, dict[str, float]]:
+        """(the job, seconds until each thing was so, with the whole at the end)."""
+        clicked = time.time()
+        prompt = self.press()["prompt_id"]
+        moments = {"prompt_answered": time.time()}
+        folder = self.seen(lambda: self.new_folder(known))
+        loading = self.seen(lambda: _changed(folder / "state.json"))
+        events = self.seen(lambda: self.events(folder))
+        moments["graph_begun"] = self.moment(prompt, "execution_start")
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        moments["set_gathered_and_weights_baked"] = about["created"]
+        moments["process_started"] = _changed(folder / "pid")
+        moments["packages_imported"] = loading
+        moments["network_built"] = events["running"]
+        moments["held_out_loss"] = events["held_out"]
+        moments["first_step"] = events["step"]
+        parts, before = {}, clicked
+        for name, moment in moments.items():
+            parts[name], before = round(moment - before, 3), moment
+        parts["whole"] = round(before - clicked, 3)
+        parts["until_the_queue_is_free"] = round(
+            self.moment(prompt, "execution_success") - clicked, 3
+        )
+        return folder.name, parts
+
+    def new_folder(self, known: list[str]) -> Path | None:
+        return next((f for f in self.jobs.glob("[!.]*") if f.name not in known), None)
+
+    def seen(self, look: Any) -> Any:
+        """What a look finds, as soon as it finds something."""
+        end = time.monotonic() + PATIENCE_S
+        while not (found := look()):
+            if time.monotonic() > end:
+                raise TimeoutError(f"not seen:\n{self.server.tail()}")
+            time.sleep(LOOK_S)
+        return found
+
+    def events(self, folder: Path) -> dict[str, float]:
+        """When each event first was; nothing before the first step."""
+        path, first = folder / "events.jsonl", {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            event = json.loads(line)
+            first.setdefault(event.get("phase", event["event"]), event["time"])
+        return first if "step" in first else {}
+
+    # A prompt beside a job
+
+    def sharing(self, repeats: int) -> dict[str, Any]:
+        """Median seconds of a prompt alone and with a job, and what one step takes."""
+        self.image()  # loads what every later one finds loaded
+        alone = [self.image() for _ in range(repeats)]
+        found, steps = {}, []
+        for policy in POLICIES:
+            prompt = self.press(policy)["prompt_id"]
+            (id,) = self.history(prompt)["outputs"]["train"]["still_moving_job"]
+            seconds = []
+            for _ in range(repeats):
+                steps.append(self.wait_for_training(id))
+                seconds.append(self.image())
+            self.delete(id)
+            found[policy] = statistics.median(seconds)
+            self.say(f"{policy}: {seconds}")
+            alone += [self.image() for _ in range(repeats)]
+        plain, step = statistics.median(alone), statistics.median(steps)
+        over = {policy: seconds - SLACK * plain for policy, seconds in found.items()}
+        return {
+            "prompt_alone_s": round(plain, 3),
+            "prompt_with_job_s": {policy: round(s, 3) for policy, s in found.items()},
+            "ratio": {policy: round(s / plain, 3) for policy, s in found.items()},
+            "training_step_s": round(step, 3),
+            f"steps_beyond_{SLACK}_times_alone": {p: round(s / step, 3) for p, s in over.items()},
+        }
+
+    def image(self) -> float:
+        """Seconds from posting a prompt of one image to its end, by the server's clock."""
+        self.seed += 1
+        begun = time.time()
+        sent = json.loads(self.server.post("/prompt", {"prompt": image_graph(self.seed)}))
+        return self.moment(sent["prompt_id"], "execution_success") - begun
+
+    def history(self, prompt: str) -> dict[str, Any]:
+        self.server.wait_until(lambda: prompt in self.server.get(f"/history/{prompt}"))
+        return self.server.get(f"/history/{prompt}")[prompt]
+
+    def moment(self, prompt: str, what: str) -> float:
+        """When ComfyUI said this of a prompt, in seconds since 1970."""
+        told = dict(self.history(prompt)["status"]["messages"])
+        return told[what]["timestamp"] / 1000
+
+    def wait_for_training(self, id: str) -> float:
+        """Until some steps were taken in peace; seconds of one."""
+        at = self.job(id)["step"]
+        self.server.wait_until(
+            lambda: self.job(id)["phase"] == "running" and self.job(id)["step"] > at + 3
+        )
+        return self.job(id)["seconds_per_step"]
+
+    def job(self, id: str) -> dict[str, Any]:
+        return self.server.get(f"/still_moving/jobs/{id}")
+
+    def delete(self, id: str) -> None:
+        self.server.delete(f"/still_moving/jobs/{id}")
+
+
+def image_graph(seed: int) -> dict[str, Any]:
+    """One image of the shapes world."""
+
+    def plain(kind: str, **inputs: Any) -> dict[str, Any]:
+        return {"class_type": kind, "inputs": inputs}
+
+    return {
+        "world": node("LoadShapesWorld"),
+        "words": plain("CLIPTextEncode", text="red circle left night", clip=["world", 2]),
+        "nothing": plain("CLIPTextEncode", text="", clip=["world", 2]),
+        "empty": plain("EmptyLatentImage", width=128, height=128, batch_size=1),
+        "latents": plain(
+            "KSampler", model=["world", 0], positive=["words", 0], negative=["nothing", 0],
+            latent_image=["empty", 0], seed=seed, steps=50, cfg=2.0,
+            sampler_name="euler_ancestral", scheduler="sgm_uniform", denoise=1.0,
+        ),
+        "image": plain("VAEDecode", samples=["latents", 0], vae=["world", 3]),
+        "shown": plain("PreviewImage", images=["image", 0]),
+    }  # fmt: skip
+
+
+def _changed(path: Path) -> float:
+    """When a file was written last, in seconds since 1970; 0 without it."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,1 @@
+"""Nodes that give a MODEL a motion module, an adapter, windows."""

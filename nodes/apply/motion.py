@@ -1,0 +1,187 @@
+"""Nodes of the motion module and the Motion Adapter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ...adapters.files.adapter import load_adapter
+from ...adapters.host.motion_adapter import apply_motion_adapter
+from ...adapters.host.motion_module import apply_motion_module, load_motion_module
+from ...adapters.host.noise_schedule import SCHEDULES
+from ...adapters.scale_schedule import CURVES, ScaleSchedule
+from ..shared import folders
+from ..shared.notices import warn
+
+CATEGORY = "Still-Moving"
+MotionModule = io.Custom("MOTION_MODULE")
+Schedule = io.Custom("SCALE_SCHEDULE")
+
+
+def amount_input(tooltip: str) -> io.Float.Input:
+    """How much of another file's weights: 0 none, 1 all."""
+    return io.Float.Input(
+        "amount",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        round=0.01,
+        display_mode=io.NumberDisplay.slider,
+        tooltip=tooltip,
+    )
+
+
+class LoadMotionModule(io.ComfyNode):
+    """A motion module's file -> MOTION_MODULE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingLoadMotionModule",
+            display_name="Load Motion Module",
+            category=CATEGORY,
+            description="Loads an AnimateDiff motion module for SD1.5: v1, v2, v3 or AnimateLCM.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=folders.choices(folders.MOTION_MODULES),
+                    tooltip="A motion module from models/animatediff_models, in AnimateDiff's or"
+                    " diffusers' format.",
+                )
+            ],
+            outputs=[MotionModule.Output(display_name="motion_module")],
+        )
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(load_motion_module(folders.path_of(folders.MOTION_MODULES, file)))
+
+
+class ApplyMotionModule(io.ComfyNode):
+    """MODEL and MOTION_MODULE -> a MODEL that samples clips."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingApplyMotionModule",
+            display_name="Apply Motion Module",
+            category=CATEGORY,
+            description="Makes a model sample clips: the batch of the latent is the frames of one"
+            " clip. A batch of one is sampled as a plain image.",
+            inputs=[
+                io.Model.Input("model", tooltip="An SD1.5 model; LoRAs may come before or after."),
+                MotionModule.Input("motion_module", tooltip="From Load Motion Module."),
+                io.Combo.Input(
+                    "schedule",
+                    options=list(SCHEDULES),
+                    tooltip="The noise schedule to sample on. auto: the one that the motion module"
+                    " was trained with; wrong ones look washed out or burnt. For AnimateLCM use"
+                    " the sampler lcm, 4 to 8 steps and cfg 1 to 2.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, motion_module: Any, schedule: Any) -> io.NodeOutput:
+        return io.NodeOutput(apply_motion_module(model, motion_module, schedule))
+
+
+class ApplyMotionAdapter(io.ComfyNode):
+    """MODEL with a motion module -> the same with a Motion Adapter at a scale."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingApplyMotionAdapter",
+            hidden=[io.Hidden.unique_id],
+            display_name="Apply Motion Adapter",
+            category=CATEGORY,
+            description="A slider for the amount of motion. Also takes motion LoRAs of AnimateDiff"
+            " and diffusers.",
+            inputs=[
+                io.Model.Input("model", tooltip="A model with a motion module."),
+                io.Combo.Input(
+                    "file",
+                    options=folders.choices(folders.MOTION_ADAPTERS),
+                    tooltip="A Motion Adapter or motion LoRA from models/animatediff_motion_lora.",
+                ),
+                io.Float.Input(
+                    "scale",
+                    default=0.0,
+                    min=-2.0,
+                    max=2.0,
+                    step=0.05,
+                    round=0.01,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="Motion Adapter: 1 is frozen, 0 is the original motion, below 0 is more"
+                    " motion. Motion LoRA: 1 is its full effect, 0 is none.",
+                ),
+                Schedule.Input(
+                    "scale_schedule",
+                    optional=True,
+                    tooltip="A scale that changes during sampling; replaces the slider.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, file: str, scale: float, scale_schedule: ScaleSchedule | None = None
+    ) -> io.NodeOutput:
+        adapter = load_adapter(folders.path_of(folders.MOTION_ADAPTERS, file), kind="motion")
+        now = scale if scale_schedule is None else scale_schedule
+        adapted, warnings = apply_motion_adapter(model, adapter, now, file)
+        warn(cls, warnings)
+        return io.NodeOutput(adapted)
+
+
+class MakeScaleSchedule(io.ComfyNode):
+    """Numbers -> SCALE_SCHEDULE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def scale(name: str, default: float, when: str) -> io.Float.Input:
+            return io.Float.Input(
+                name,
+                default=default,
+                min=-2.0,
+                max=2.0,
+                step=0.05,
+                round=0.01,
+                tooltip=f"The adapter's scale {when}.",
+            )
+
+        def percent(name: str, default: float, what: str) -> io.Float.Input:
+            return io.Float.Input(
+                name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=what
+            )
+
+        return io.Schema(
+            node_id="StillMovingScaleSchedule",
+            display_name="Scale Schedule",
+            category=CATEGORY,
+            description="A scale that changes while a clip is sampled. Motion is decided early,"
+            " details late.",
+            inputs=[
+                scale("start", 0.0, "before the change"),
+                scale("end", 1.0, "after the change"),
+                io.Combo.Input(
+                    "curve",
+                    options=list(CURVES),
+                    tooltip="linear: evenly. smooth: slowly at both ends. step: at once, halfway.",
+                ),
+                percent("start_percent", 0.0, "Where the change begins: 0 is the first step."),
+                percent("end_percent", 1.0, "Where the change is complete: 1 is the end."),
+            ],
+            outputs=[Schedule.Output(display_name="scale_schedule")],
+        )
+
+    @classmethod
+    def execute(
+        cls, start: float, end: float, curve: Any, start_percent: float, end_percent: float
+    ) -> io.NodeOutput:
+        return io.NodeOutput(ScaleSchedule(start, end, curve, start_percent, end_percent))

@@ -1,0 +1,177 @@
+"""Nodes of the customized checkpoint and the Spatial Adapter."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ...adapters.files.adapter import load_adapter
+from ...adapters.host.injection import inject_checkpoint
+from ...adapters.host.spatial_adapter import MODES, apply_spatial_adapter, export_spatial_adapter
+from ...adapters.scale_schedule import ScaleSchedule
+from ...common.errors import UserError
+from ..shared import folders
+from ..shared.notices import warn
+from .motion import CATEGORY, Schedule, amount_input
+
+
+class InjectCheckpoint(io.ComfyNode):
+    """MODEL and a checkpoint's file -> MODEL with the checkpoint's image layers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingInjectCheckpoint",
+            display_name="Inject Customized Checkpoint",
+            category=CATEGORY,
+            description="Puts the image layers of a customized checkpoint into a model. LoRAs on"
+            " the model stay.",
+            inputs=[
+                io.Model.Input("model", tooltip="An SD1.5 model, with or without motion module."),
+                io.Combo.Input(
+                    "checkpoint",
+                    options=folders.choices(folders.CHECKPOINTS),
+                    tooltip="The customized SD1.5 checkpoint (DreamBooth, style, merge).",
+                ),
+                amount_input(
+                    "1 is the customized checkpoint, 0 the model as it comes, between them"
+                    " a mixture: less of the look, more of the original motion."
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, checkpoint: str, amount: float) -> io.NodeOutput:
+        path = folders.path_of(folders.CHECKPOINTS, checkpoint)
+        return io.NodeOutput(inject_checkpoint(model, path, amount))
+
+
+def adapter_file() -> io.Combo.Input:
+    return io.Combo.Input(
+        "file",
+        options=folders.choices(folders.SPATIAL_ADAPTERS),
+        tooltip="A Spatial Adapter from models/still_moving_adapters, trained for the connected"
+        " checkpoint.",
+    )
+
+
+class ApplySpatialAdapter(io.ComfyNode):
+    """MODEL -> the same with a Spatial Adapter at a scale."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingApplySpatialAdapter",
+            hidden=[io.Hidden.unique_id],
+            display_name="Apply Spatial Adapter",
+            category=CATEGORY,
+            description="Brings a customized checkpoint's look back under a motion module.",
+            inputs=[
+                io.Model.Input("model", tooltip="The customized model, with a motion module."),
+                adapter_file(),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    round=0.01,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="1 is as trained, 0 is off (plain injection), above 1 exaggerates.",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=list(MODES),
+                    tooltip="merged: into the weights, no cost per step. runtime: after each layer,"
+                    " about 1 to 5 % slower; for fp8 weights and schedules. auto: merged where"
+                    " that is exact.",
+                ),
+                Schedule.Input(
+                    "scale_schedule",
+                    optional=True,
+                    tooltip="A scale that changes during sampling; replaces the slider.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        file: str,
+        scale: float,
+        mode: Any,
+        scale_schedule: ScaleSchedule | None = None,
+    ) -> io.NodeOutput:
+        adapter = load_adapter(folders.path_of(folders.SPATIAL_ADAPTERS, file), kind="spatial")
+        now = scale if scale_schedule is None else scale_schedule
+        adapted, warnings = apply_spatial_adapter(model, adapter, now, mode, file)
+        warn(cls, warnings)
+        return io.NodeOutput(adapted)
+
+
+class ExportSpatialAdapter(io.ComfyNode):
+    """MODEL and a Spatial Adapter -> a plain LoRA file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingExportSpatialAdapter",
+            display_name="Export Spatial Adapter as LoRA",
+            category=CATEGORY,
+            description="Writes a Spatial Adapter as a LoRA that every tool loads. It is right for"
+            " the connected checkpoint only.",
+            is_output_node=True,
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="The checkpoint that the adapter was trained for, straight from its"
+                    " loader: LoRAs on it are not counted in.",
+                ),
+                adapter_file(),
+                io.Float.Input(
+                    "scale",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    round=0.01,
+                    tooltip="What weight 1 of the LoRA will be as a scale of the adapter.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="still_moving_lora",
+                    tooltip="Name of the new file in models/loras, without extension. An existing"
+                    " file is never replaced: a number is added.",
+                ),
+            ],
+            outputs=[io.String.Output(display_name="lora_name")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, file: str, scale: float, name: str) -> io.NodeOutput:
+        adapter = load_adapter(folders.path_of(folders.SPATIAL_ADAPTERS, file), kind="spatial")
+        path = free_path(Path(folder_paths.get_folder_paths(folders.LORAS)[0]), name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        export_spatial_adapter(model, adapter, path, scale, file)
+        return io.NodeOutput(path.name, ui=ui.PreviewText(f"saved as {path.name}"))
+
+
+def free_path(folder: Path, name: str) -> Path:
+    """A file in a folder that does not exist yet. Raises UserError for a name that is a path."""
+    if not re.fullmatch(r"[\w][\w .()-]{0,99}", name) or name.endswith((".", " ")):
+        raise UserError(
+            "name",
+            repr(name),
+            "a file name of letters, digits, spaces and -_.() only",
+            "Choose another name; the folder is always models/loras.",
+        )
+    stem = name.removesuffix(".safetensors")
+    numbered = (f"{stem}_{i}" if i else stem for i in range(10000))
+    return next(p for s in numbered if not (p := folder / f"{s}.safetensors").exists())

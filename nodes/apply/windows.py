@@ -1,0 +1,56 @@
+"""The node for clips that are longer than a motion module's limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ...adapters.host.windows import SCHEDULES, apply_windows
+
+
+class ContextWindows(io.ComfyNode):
+    """MODEL -> a MODEL that samples long clips a few frames at a time."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingContextWindows",
+            display_name="Context Windows",
+            category="Still-Moving",
+            description="Samples clips that are longer than the motion module's limit (24 or 32"
+            " frames) in overlapping windows, and blends them. Works with ControlNet; needs memory"
+            " for one window only.",
+            inputs=[
+                io.Model.Input("model", tooltip="A model, with or without a motion module."),
+                io.Int.Input(
+                    "length",
+                    default=16,
+                    min=2,
+                    max=1024,
+                    tooltip="Frames sampled together. 16 is what AnimateDiff was trained on; longer"
+                    " needs more memory. A clip that fits into one window is left alone.",
+                ),
+                io.Int.Input(
+                    "overlap",
+                    default=4,
+                    min=0,
+                    max=1023,
+                    tooltip="Frames that neighbouring windows share at least. More makes the"
+                    " passage from window to window smoother and sampling slower; less than"
+                    " length.",
+                ),
+                io.Combo.Input(
+                    "schedule",
+                    options=list(SCHEDULES),
+                    tooltip="uniform: windows from the first frame to the last. looped: the last"
+                    " frames also share windows with the first, for a clip that repeats"
+                    " seamlessly.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, length: int, overlap: int, schedule: str) -> io.NodeOutput:
+        return io.NodeOutput(apply_windows(model, length, overlap, schedule))

@@ -1,0 +1,130 @@
+"""What goes through a TRAINING_SET wire, and what the nodes that make one share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.latent_formats
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from PIL import Image
+from torch import Tensor
+
+from ...training.sets.build import CacheOptions, build_set, fitted
+from ...training.sets.encoders import Encoder, HostEncoder, ShapesEncoder
+from ...training.sets.media import IMAGES, VIDEOS, MediaFile
+from ...training.sets.store import SHEET_FILE, content_key
+from ..shapes_world.pixels import ShapesVAE
+from ..shared import places
+
+TrainingSet = io.Custom("TRAINING_SET")
+
+
+@dataclass(frozen=True)
+class CachedSet:
+    """A set in a folder of training/cache/.
+
+    source, options: its first file, and how that was read. pictures: where its pictures are, if
+    they were written for it.
+    """
+
+    folder: Path
+    kind: str  # "stills" or "clips"
+    count: int
+    frames: int
+    source: Path
+    options: CacheOptions
+    pictures: Path | None = None
+
+    @property
+    def uses(self) -> tuple[Path, ...]:
+        """What goes with the last job on this set."""
+        return (self.folder,) if self.pictures is None else (self.folder, self.pictures)
+
+    def first(self) -> Tensor:
+        """What was encoded of the first file: IMAGE (frames, height, width, 3) in 0..1."""
+        return fitted(MediaFile(self.source), self.options).permute(0, 2, 3, 1)
+
+    def is_there(self) -> bool:
+        return all(path.is_dir() for path in self.uses)
+
+
+def encoder_of(vae: Any, clip: Any) -> Encoder:
+    """The encoder behind a VAE and a CLIP; the shapes world's own is exact."""
+    if isinstance(vae, ShapesVAE):
+        return ShapesEncoder()
+    return HostEncoder(vae, clip, comfy.latent_formats.SD15().process_in)
+
+
+def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet:
+    """Encode a folder, or find it encoded already. Raises UserError for what must be mended.
+
+    The place is named after the contents, so a job keeps the set that it began with when the
+    folder changes.
+    """
+    seen = [
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in (*IMAGES, *VIDEOS, ".txt")
+    ]
+    key = content_key(str(folder), seen, encoder.id, options.to_json())[:32]
+    made = build_set(folder, places.sets() / key, encoder, options, progress=False)
+    first = made.items[0]
+    return CachedSet(
+        folder=places.sets() / key,
+        kind=made.kind,
+        count=len(made.items),
+        frames=len(first.latents),
+        source=folder / first.source,
+        options=options,
+        pictures=folder if folder.parent == places.pictures() else None,
+    )
+
+
+_given: list[tuple[dict[str, Any], CachedSet]] = []  # plain inputs, and what was made of them
+_gone: list[dict[str, Any]] = []  # plain inputs of sets that were there once
+
+
+def _plain(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {name: v for name, v in inputs.items() if isinstance(v, (str, int, float))}
+
+
+class SetNode(io.ComfyNode):
+    """A node that makes a TRAINING_SET and shows its contact sheet.
+
+    ComfyUI keeps a node's output as long as its inputs are the same, but a set goes with the last
+    job that used it: then the node must run again.
+    """
+
+    @classmethod
+    def gather(cls, **inputs: Any) -> CachedSet:
+        """The set of these inputs."""
+        raise NotImplementedError
+
+    @classmethod
+    def obtain(cls, **inputs: Any) -> CachedSet:
+        """The set of these inputs, if need be by gathering it."""
+        return cls.gather(**inputs)
+
+    @classmethod
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        made = cls.obtain(**inputs)
+        entry = (_plain(inputs), made)
+        if entry not in _given:
+            _given.append(entry)
+        with Image.open(made.folder / SHEET_FILE) as sheet:
+            pixels = torch.from_numpy(np.asarray(sheet.convert("RGB")).copy())
+        preview: Any = ui.PreviewImage(pixels[None].float() / 255, cls=cls)
+        return io.NodeOutput(made, ui=preview)
+
+    @classmethod
+    def fingerprint_inputs(cls, **inputs: Any) -> int:
+        """How many sets of these inputs are gone: it rises once for each, and never falls."""
+        for entry in [entry for entry in _given if not entry[1].is_there()]:
+            _given.remove(entry)
+            _gone.append(entry[0])
+        known = _plain(inputs).items()  # what comes through a wire is unknown here
+        return sum(known <= plain.items() for plain in _gone)

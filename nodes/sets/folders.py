@@ -1,0 +1,272 @@
+"""Image Set and Clip Set: pictures and words -> TRAINING_SET."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import numpy as np
+from comfy_api.latest import io
+from PIL import Image
+from torch import Tensor
+
+from ...common.errors import UserError
+from ...training.sets.build import CacheOptions
+from ..apply.motion import CATEGORY
+from ..shared import folders, places
+from ..train.inputs import advanced
+from .cached import CachedSet, SetNode, TrainingSet, encoder_of, make_set
+
+
+def captions_for(text: str, count: int) -> list[str]:
+    """One caption for all, or one a line. Raises UserError when neither fits."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) == 1:
+        return lines * count
+    if len(lines) != count:
+        raise UserError(
+            "captions",
+            f"{len(lines)} lines for {count} pictures",
+            "one line for all of them, or a line for each",
+            "Write what is to be seen; the words are learned from.",
+        )
+    return lines
+
+
+def keep_pictures(groups: Sequence[Tensor], captions: Sequence[str]) -> Path:
+    """Write pictures or clips and captions to a folder named after them.
+
+    groups: (frames, height, width, 3) in 0..1 each; one frame is a picture.
+    """
+    digest = hashlib.sha256(json.dumps(list(captions)).encode())
+    arrays = [np.asarray((g[..., :3].clamp(0, 1) * 255).round().byte().cpu()) for g in groups]
+    for array in arrays:
+        digest.update(str(array.shape).encode() + array.tobytes())
+    folder = places.pictures() / digest.hexdigest()[:32]
+    if (folder / "complete").is_file():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, (array, caption) in enumerate(zip(arrays, captions, strict=True)):
+        path = folder / f"{i:04d}"
+        save_clip(array, path.with_suffix(".mkv")) if len(array) > 1 else (
+            Image.fromarray(array[0]).save(path.with_suffix(".png"))
+        )
+        path.with_suffix(".txt").write_text(caption, encoding="utf-8")
+    (folder / "complete").touch()
+    return folder
+
+
+def save_clip(frames: np.ndarray, path: Path) -> None:
+    """Write a clip without loss, 8 frames a second. frames: uint8 (n, height, width, 3).
+
+    As video: an animated picture would drop a frame that equals the one before.
+    """
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=8)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def resolve_folder(text: str) -> Path:
+    """A folder that an artist names: whole, below ComfyUI's input folder, or ``demo: NAME``."""
+    text = text.strip().strip('"')
+    if demo := folders.demo_clips_path(text):
+        return demo
+    folder = Path(text).expanduser()
+    if not folder.is_absolute():
+        folder = Path(folder_paths.get_input_directory()) / folder
+    if not folder.is_dir():
+        raise UserError(
+            "folder",
+            f"no folder {str(folder)!r}",
+            "a folder of pictures or clips",
+            "Paste its whole path, or its name in ComfyUI's input folder.",
+        )
+    return folder
+
+
+def one_source(batch: Tensor | None, folder: str, what: str) -> None:
+    """Raises UserError unless exactly one of a batch and a folder is there."""
+    if (batch is None) == (not folder.strip()):
+        found = "neither" if batch is None else "both"
+        raise UserError(
+            f"{what} and folder",
+            found,
+            "one of the two",
+            f"Connect {what}, or name a folder; leave the other one empty.",
+        )
+
+
+def size_inputs() -> list[io.Input]:
+    """Width and height of the encoded pictures, and how they are cropped."""
+    sides = [
+        io.Int.Input(
+            side,
+            default=512,
+            min=64,
+            max=2048,
+            step=8,
+            tooltip=f"{side.capitalize()} in pixels that pictures are scaled and cropped to. The"
+            " shapes world has 128.",
+        )
+        for side in ("width", "height")
+    ]
+    crop = advanced(
+        io.Combo.Input(
+            "crop",
+            options=["centre", "random"],
+            tooltip="Which part of a picture of another shape is kept.",
+        )
+    )
+    return [*sides, crop]
+
+
+def set_inputs(connected: io.Input, files: str, *more: io.Input, also: str = "") -> list[io.Input]:
+    """Of a node that gathers a set: pictures that are connected, or a folder of files.
+
+    also: what else may be written for a folder.
+    """
+    return [
+        io.Clip.Input("clip", tooltip="Encodes the captions: of the checkpoint to train for."),
+        io.Vae.Input("vae", tooltip="Encodes the pictures: of the checkpoint to train for."),
+        connected,
+        io.String.Input(
+            "folder",
+            default="",
+            tooltip=f"Instead of connecting them: a folder of {files}, as a whole path or a name in"
+            f" ComfyUI's input folder.{also}",
+        ),
+        io.String.Input(
+            "captions",
+            default="",
+            multiline=True,
+            tooltip="Connected pictures: one line for all, or a line for each. A folder: the words"
+            " of files that have no .txt beside them.",
+        ),
+        *more,
+        *size_inputs(),
+    ]
+
+
+def gathered(
+    what: str, batch: Tensor | None, length: int, folder: str, captions: str, clip: Any, vae: Any,
+    **options: Any,
+) -> CachedSet:  # fmt: skip
+    """The set of a folder, or of a batch (n * length, height, width, 3): n pictures or clips.
+
+    what: the batch's input. Raises UserError unless exactly one of the two is there, and fits.
+    """
+    one_source(batch, folder, what)
+    prompt = None
+    if batch is None:
+        place, prompt = resolve_folder(folder), captions.strip() or None
+    elif len(batch) % length:
+        raise UserError(
+            what, f"{len(batch)} frames", f"a multiple of {length}",
+            "Set frames to the length of one clip.",
+        )  # fmt: skip
+    else:
+        groups = batch.split(length)
+        place = keep_pictures(groups, captions_for(captions, len(groups)))
+    return make_set(place, encoder_of(vae, clip), CacheOptions(prompt=prompt, **options))
+
+
+def frame_inputs() -> list[io.Input]:
+    """Which frames of a clip are taken."""
+    return [
+        io.Int.Input("frames", default=16, min=2, max=64, tooltip="Frames taken of each clip."),
+        io.Float.Input(
+            "fps",
+            default=0.0,
+            min=0.0,
+            max=60.0,
+            tooltip="Frames a second to read clips at; 0 takes them as filmed. AnimateDiff was"
+            " trained at about 8.",
+        ),
+        advanced(
+            io.Int.Input(
+                "stride",
+                default=1,
+                min=1,
+                max=16,
+                tooltip="Takes every frame (1), every second one (2), and so on.",
+            )
+        ),
+    ]
+
+
+class ImageSet(SetNode):
+    """Pictures and captions -> TRAINING_SET of stills."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingImageSet",
+            display_name="Image Set",
+            category=CATEGORY,
+            description="Still images to train on, with their captions. Encoded once; the same"
+            " images are found again.",
+            inputs=set_inputs(
+                io.Image.Input("images", optional=True, tooltip="A batch of images."), "images"
+            ),
+            outputs=[TrainingSet.Output(display_name="training_set")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def gather(cls, images: Tensor | None = None, **inputs: Any) -> CachedSet:
+        return gathered("images", images, 1, kind="stills", **inputs)
+
+
+class ClipSet(SetNode):
+    """Clips and captions -> TRAINING_SET of natural clips."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingClipSet",
+            display_name="Clip Set",
+            category=CATEGORY,
+            description="Natural clips to train on: they teach what ordinary motion is. About 40"
+            " real clips with captions do.",
+            inputs=set_inputs(
+                io.Image.Input(
+                    "clips",
+                    optional=True,
+                    tooltip="Frames of one or more clips of equal length, one after the other.",
+                ),
+                "clips (mp4, mov, webm, mkv, gif, webp)",
+                *frame_inputs(),
+                also=f" In the shapes world: {' or '.join(map(repr, folders.demo_clips()))}.",
+            ),
+            outputs=[
+                TrainingSet.Output(display_name="training_set"),
+                io.Image.Output(
+                    display_name="first_clip",
+                    tooltip="The frames of the first clip, as they are trained on: for Invert Clip,"
+                    " or to look at.",
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, **inputs: Any) -> io.NodeOutput:
+        made = super().execute(**inputs)
+        return io.NodeOutput(made[0], made[0].first(), ui=made.ui)
+
+    @classmethod
+    def gather(
+        cls, frames: int, fps: float, clips: Tensor | None = None, **inputs: Any
+    ) -> CachedSet:
+        options = {"kind": "clips", "frames": frames, "fps": fps or None}
+        return gathered("clips", clips, frames, **options, **inputs)

@@ -1,0 +1,203 @@
+"""Training sets that a model draws by itself: the paper's images by M', and clips for the prior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...adapters.host.motion_module import KEY
+from ...common.errors import UserError
+from ...training.sets.build import CacheOptions
+from ..apply.motion import CATEGORY
+from ..train.inputs import advanced, seed_input
+from .cached import CachedSet, TrainingSet, encoder_of, make_set
+from .drawn import DrawnSet
+from .folders import keep_pictures
+
+TOKEN, CLASS = "[V*]", "[class]"
+
+
+def prompts_for(text: str, token: str, noun: str, count: int) -> list[str]:
+    """``count`` prompts: the lines in turn, with the placeholders filled in."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for place, word, name in ((TOKEN, token, "token"), (CLASS, noun, "class_word")):
+        if any(place in line for line in lines) and not word.strip():
+            raise UserError(
+                name, "nothing", f"the words for {place}", f"Fill in {name}, or remove {place}."
+            )
+        lines = [line.replace(place, word.strip()) for line in lines]
+    if not lines:
+        raise UserError("prompts", "no line", "a prompt a line", "Write at least one prompt.")
+    return [lines[i % len(lines)] for i in range(count)]
+
+
+def draw(
+    model: Any, clip: Any, vae: Any, prompt: str, negative: str, seed: int, size: dict[str, int],
+    frames: int, **sampler: Any,
+) -> Tensor:  # fmt: skip
+    """One picture, or one clip, by ComfyUI's own KSampler: (frames, height, width, 3) in 0..1."""
+    positive, unwanted = (
+        clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, negative)
+    )
+    empty = torch.zeros(frames, 4, size["height"] // 8, size["width"] // 8)
+    latents = comfy.sample.sample(
+        model, comfy.sample.prepare_noise(empty, seed), sampler["steps"], sampler["cfg"],
+        sampler["sampler_name"], sampler["scheduler"], positive, unwanted, empty, seed=seed,
+        disable_pbar=True,
+    )  # fmt: skip
+    return vae.decode(latents)
+
+
+def sampler_inputs(steps: int) -> list[io.Input]:
+    return [
+        io.String.Input(
+            "negative", default="", multiline=True, tooltip="What the pictures should not show."
+        ),
+        seed_input("Of the first one; each next one has the next seed."),
+        io.Int.Input("steps", default=steps, min=1, max=200, tooltip="Sampling steps of each."),
+        io.Float.Input("cfg", default=7.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance."),
+        advanced(
+            io.Combo.Input(
+                "sampler_name",
+                options=list(comfy.samplers.KSampler.SAMPLERS),
+                default="dpmpp_2m",
+                tooltip="As in KSampler.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "scheduler",
+                options=list(comfy.samplers.KSampler.SCHEDULERS),
+                default="karras",
+                tooltip="As in KSampler.",
+            )
+        ),
+        *(
+            io.Int.Input(
+                side, default=512, min=64, max=2048, step=8, tooltip="In pixels; shapes world: 128."
+            )
+            for side in ("width", "height")
+        ),
+    ]
+
+
+def _generate(
+    model: Any, clip: Any, vae: Any, words: list[str], frames: int, width: int, height: int,
+    seed: int, negative: str, **sampler: Any,
+) -> CachedSet:  # fmt: skip
+    size = {"width": width, "height": height}
+    bar = comfy.utils.ProgressBar(len(words))
+    drawn = []
+    for i, prompt in enumerate(words):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        drawn.append(
+            draw(model, clip, vae, prompt, negative, seed + i, size, frames, **sampler).cpu()
+        )
+        bar.update(1)
+    place = keep_pictures(drawn, words)
+    kind = "clips" if frames > 1 else "stills"
+    options = CacheOptions(kind=kind, frames=frames, width=width, height=height)
+    return make_set(place, encoder_of(vae, clip), options)
+
+
+def prompt_inputs(example: str, count: int, what: str) -> list[io.Input]:
+    return [
+        io.String.Input(
+            "prompts",
+            default=example,
+            multiline=True,
+            tooltip=f"A prompt a line, used in turn. {TOKEN} and {CLASS} are filled in.",
+        ),
+        io.String.Input(
+            "token", default="sks", tooltip=f"For {TOKEN}: the rare word that means the look."
+        ),
+        io.String.Input("class_word", default="dog", tooltip=f"For {CLASS}: what it is one of."),
+        io.Int.Input("count", default=count, min=1, max=1000, tooltip=f"How many {what}."),
+    ]
+
+
+class GenerateImages(DrawnSet):
+    """The customized MODEL's own pictures -> TRAINING_SET of stills (paper, section 3.3)."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingGenerateImages",
+            display_name="Generate Customized Images",
+            category=CATEGORY,
+            description="Draws the still images that a Spatial Adapter learns from, with the"
+            " customized model itself: what it makes is what is to be kept. 100 to 200 are good.",
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            inputs=[
+                io.Model.Input(
+                    "model", tooltip="The customized model, LoRAs included, without motion module."
+                ),
+                io.Clip.Input("clip", tooltip="Of the customized checkpoint."),
+                io.Vae.Input("vae", tooltip="Of the customized checkpoint."),
+                *prompt_inputs("a photo of [V*] [class]\n[V*] [class] in the park", 100, "images"),
+                *sampler_inputs(25),
+            ],
+            outputs=[TrainingSet.Output(display_name="training_set")],
+        )
+
+    @classmethod
+    def gather(
+        cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
+    ) -> CachedSet:
+        if model.get_additional_models_with_key(KEY):
+            raise UserError(
+                "model",
+                "a motion module on it",
+                "the customized image model alone",
+                "Connect the model from before Apply Motion Module.",
+            )
+        words = prompts_for(prompts, token, class_word, count)
+        return _generate(model=model, words=words, frames=1, **how)
+
+
+class GeneratePriorClips(DrawnSet):
+    """A moving MODEL's own clips -> TRAINING_SET of clips, for who has no real ones."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingGeneratePriorClips",
+            display_name="Generate Prior Clips",
+            category=CATEGORY,
+            description="Draws clips with the plain model and its motion module, for those who have"
+            " no real ones. Real clips are better: from these an adapter also learns the motion"
+            " module's own flaws.",
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
+            inputs=[
+                io.Model.Input("model", tooltip="The plain model with a motion module applied."),
+                io.Clip.Input("clip", tooltip="Of the plain checkpoint."),
+                io.Vae.Input("vae", tooltip="Of the plain checkpoint."),
+                *prompt_inputs(
+                    "a [class] running on grass\na [class] turning its head", 40, "clips"
+                ),
+                io.Int.Input("frames", default=16, min=2, max=32, tooltip="Frames of each clip."),
+                *sampler_inputs(25),
+            ],
+            outputs=[TrainingSet.Output(display_name="training_set")],
+        )
+
+    @classmethod
+    def gather(
+        cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
+    ) -> CachedSet:
+        if not model.get_additional_models_with_key(KEY):
+            raise UserError(
+                "model",
+                "no motion module",
+                "a model that samples clips",
+                "Put Apply Motion Module before this node.",
+            )
+        words = prompts_for(prompts, token, class_word, count)
+        return _generate(model=model, words=words, **how)

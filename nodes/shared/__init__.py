@@ -1,0 +1,1 @@
+"""What nodes share: sockets, folders, notices, this ComfyUI's jobs."""

@@ -1,0 +1,89 @@
+"""Whatever happens while a file is written, a reader finds the old one or the new one."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.small_files import listing
+from still_moving.common import atomic
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_the_new_content_replaces_the_old_and_leaves_nothing_beside_it(tmp_path_factory, old, new):
+    folder = tmp_path_factory.mktemp("atomic")
+    atomic.atomic_write_bytes(folder / "a", old)
+    assert listing(folder) == {"a": old}
+    atomic.atomic_write_bytes(folder / "a", new)
+    assert listing(folder) == {"a": new}
+
+
+def test_text_is_utf8_with_its_own_line_endings(tmp_path):
+    atomic.atomic_write_text(tmp_path / "a", "süß\n")
+    assert (tmp_path / "a").read_bytes() == "süß\n".encode()
+
+
+def write_half_and_raise(path, error):
+    with atomic.atomic_path(path) as temporary:
+        temporary.write_bytes(b"half of it")
+        assert temporary.parent == path.parent
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_failure_keeps_the_old_file_and_removes_the_new(tmp_path, error, old):
+    path = tmp_path / "a"
+    if old is not None:
+        path.write_bytes(old)
+    before = listing(tmp_path)
+    with pytest.raises(error):
+        write_half_and_raise(path, error)
+    assert listing(tmp_path) == before
+
+
+def test_a_target_that_cannot_be_replaced_leaves_no_temporary_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match="a"):
+        atomic.atomic_write_bytes(tmp_path / "a", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic.atomic_path(tmp_path / "a"):
+        pass
+    assert listing(tmp_path) == {}
+
+
+def test_a_file_that_somebody_has_open_on_windows_is_waited_for(tmp_path, monkeypatch):
+    refusals, replace = iter([PermissionError, PermissionError]), os.replace
+
+    def refusing(source, target):
+        for refusal in refusals:
+            raise refusal
+        replace(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", refusing)
+    atomic.atomic_write_bytes(tmp_path / "a", b"new")
+    assert listing(tmp_path) == {"a": b"new"}
+
+
+def test_a_process_that_dies_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    code = (
+        "import importlib.util, os, sys\n"
+        "spec = importlib.util.spec_from_file_location('atomic', sys.argv[1])\n"
+        "atomic = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(atomic)\n"
+        "with atomic.atomic_path(sys.argv[2]) as temporary:\n"
+        "    temporary.write_bytes(b'half')\n"
+        "    os._exit(9)\n"
+    )
+    command = [sys.executable, "-c", code, atomic.__file__, str(path)]
+    assert subprocess.run(command, check=False).returncode == 9
+    assert path.read_bytes() == b"old"

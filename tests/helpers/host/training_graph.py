@@ -1,0 +1,76 @@
+"""Prompts in API form that gather the shapes world's sets and train on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ENDED = ("finished", "stopped", "failed")
+Prompt = dict[str, dict[str, Any]]
+SMALL = {"width": 128, "height": 128, "crop": "centre"}
+NUMBERS = {
+    "rank": 0, "lr": 0.0, "frames": 0, "seed": 0, "memory": "auto", "precision": "auto",
+    "sharing": "yield",
+}  # fmt: skip
+PROMPTS = "red circle left night\nblue square up fog\ngreen triangle down sand"
+
+
+def node(kind: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": f"StillMoving{kind}", "inputs": inputs}
+
+
+def generating(kind: str, model: list[Any], count: int, prompts: str, **more: Any) -> dict:
+    """A node that draws its own set with few and quick steps."""
+    return node(
+        kind, model=model, clip=["world", 2], vae=["world", 3], prompts=prompts, token="sks",
+        class_word="circle", count=count, negative="", seed=1, steps=4, cfg=1.5,
+        sampler_name="dpmpp_2m_sde", scheduler="sgm_uniform", width=128, height=128, **more,
+    )  # fmt: skip
+
+
+def motion_graph(steps: int, name: str, count: int = 3) -> Prompt:
+    """Train Motion Adapter on clips that the base draws; the trainer's id is "train"."""
+    return {
+        "world": node("LoadShapesWorld"),
+        "module": node("LoadMotionModule", file="demo: shapes_motion_module.safetensors"),
+        "moving": node(
+            "ApplyMotionModule", model=["world", 0], motion_module=["module", 0], schedule="auto"
+        ),
+        "clips": generating("GeneratePriorClips", ["moving", 0], count, PROMPTS, frames=8),
+        "train": node(
+            "TrainMotionAdapter", model=["world", 0], motion_module=["module", 0],
+            training_set=["clips", 0], name=name, preset="shapes world", steps=steps, **NUMBERS,
+        ),
+    }  # fmt: skip
+
+
+def spatial_graph(steps: int, name: str, motion_adapter: Any) -> Prompt:
+    """Train Spatial Adapter on images that the customized checkpoint draws."""
+    prompt = motion_graph(steps, name)
+    prompt["images"] = generating(
+        "GenerateImages", ["world", 1], 3, "red [class] left [V*]\nblue square up [V*]"
+    )
+    prompt["train"] = node(
+        "TrainSpatialAdapter", model=["world", 1], motion_module=["module", 0],
+        customized_images=["images", 0], natural_clips=["clips", 0], motion_adapter=motion_adapter,
+        name=name, preset="shapes world", steps=steps, **NUMBERS,
+    )  # fmt: skip
+    return prompt
+
+
+def pressed(prompt: Prompt, token: str, uid: str = "a node") -> Prompt:
+    """The same with Train pressed, as the page or a script does it."""
+    prompt["train"]["inputs"] |= {"run_token": token, "node_uid": uid}
+    return prompt
+
+
+def ended(server, id: str) -> dict:
+    """The job's view when it has ended."""
+    server.wait_until(lambda: server.get(f"/still_moving/jobs/{id}")["phase"] in ENDED)
+    return server.get(f"/still_moving/jobs/{id}")
+
+
+def choices(server, kind: str) -> list[str]:
+    """Files that a loader node offers."""
+    described = server.get(f"/object_info/{kind}")[kind]
+    options = described["input"]["required"]["file"]
+    return options[1]["options"] if options[0] == "COMBO" else options[0]

@@ -1,0 +1,91 @@
+"""Memory tiers: less remembered, the same gradients."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from helpers.small import motion_recipe, new_run, randomize, spatial_recipe
+from still_moving.training.network.tiers import (
+    TIERS,
+    MemoryTiers,
+    choose_tier,
+    free_memory,
+    used_memory,
+)
+from still_moving.training.stage.draws import training_sample
+
+
+def gradients(run, tier: str) -> dict[str, Tensor]:
+    run.tiers.set(tier)
+    run.optimizer.zero_grad()
+    for n in range(2):
+        sample = training_sample(0, 0, run.stage, [3] * len(run.items), n)
+        run.sample_loss(sample, run.split[sample.source][0]).backward()
+    grads = {}
+    for name, parameter in run.trainable.parameters.items():
+        assert parameter.grad is not None, name
+        grads[name] = parameter.grad.clone()
+    return grads
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        motion_recipe(),
+        spatial_recipe(),
+        spatial_recipe(sites="blocks"),
+        spatial_recipe(sites="all"),
+    ],
+    ids=["motion", "layers", "blocks", "all"],
+)
+def test_every_tier_gives_equal_gradients_bit_for_bit(made):
+    run = new_run(made)
+    randomize(run.trainable.parameters.values(), 0.05)
+    expected = gradients(run, "none")
+    assert all(grad.abs().max() > 0 for grad in expected.values())
+    for tier in ("all", "two", "top", "none"):  # and back: switching leaves nothing behind
+        grads = gradients(run, tier)
+        assert all(torch.equal(grads[name], expected[name]) for name in expected), tier
+
+
+def test_each_tier_remembers_less():
+    """Counted by autograd itself: the bytes of tensors that it keeps for the backward pass."""
+    run = new_run(motion_recipe())
+    sizes = []
+    for tier in TIERS:
+        run.tiers.set(tier)
+        kept = {}
+
+        def keep(tensor: Tensor, kept: dict = kept) -> Tensor:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        sample = training_sample(0, 0, run.stage, [3], 0)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            run.sample_loss(sample, run.split[0][0])
+        sizes.append(sum(kept.values()))
+    none, top, two, all_of_it = sizes
+    assert none > top > two >= all_of_it
+    assert all_of_it < none / 2
+
+
+def test_tiers_go_up_to_the_last():
+    tiers = MemoryTiers(new_run(motion_recipe()).unet)
+    seen = [tiers.tier]
+    while (tier := tiers.next()) is not None:
+        tiers.set(tier)
+        seen.append(tier)
+    assert tuple(seen) == TIERS
+
+
+def test_less_free_memory_chooses_a_higher_tier():
+    unet = new_run(motion_recipe()).unet
+    chosen = [choose_tier(unet, (16, 64, 64), int(gib * 2**30)) for gib in (0.1, 2, 3, 6, 20, 99)]
+    order = [TIERS.index(tier) for tier in chosen]
+    assert order == sorted(order, reverse=True)
+    assert (chosen[0], chosen[-1]) == ("all", "none")
+
+
+def test_memory_is_counted_in_bytes():
+    assert free_memory(torch.device("cpu")) > 2**26
+    assert 2**26 < used_memory(torch.device("cpu")) < 2**40

@@ -1,0 +1,326 @@
+"""A job that gives the device away, shows a clip or is killed ends as if nothing had happened."""
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from helpers.small import (
+    PATIENCE_S,
+    ROOT,
+    curve,
+    differences,
+    learned,
+    motion_recipe,
+    new_job,
+    spatial_recipe,
+    write_files,
+)
+from still_moving import cli
+from still_moving.common import system
+from still_moving.training.jobs.job import JobFolder, State
+from still_moving.training.jobs.ticket import About
+from still_moving.training.queue.supervisor import Supervisor
+from still_moving.training.worker import preview, session
+from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.worlds.shapes.latents import decode_image
+
+EVERY = {"save_every": 2, "held_out_every": 3}
+RECIPES = {"motion": motion_recipe(**EVERY), "spatial": spatial_recipe(**EVERY, ema=0.9)}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    return write_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch):
+    """Sums depend on the number of threads; child processes have one too."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    torch.set_num_threads(before)
+
+
+def until(truth: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not truth():
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        time.sleep(0.01)
+
+
+def undisturbed(tmp_path: Path, made, files) -> JobFolder:
+    folder = new_job(tmp_path / "undisturbed", made, files)
+    assert run_job(folder) == FINISHED
+    return folder
+
+
+def same(one: JobFolder, other: JobFolder) -> None:
+    assert differences(learned(one), learned(other)) == []
+    assert curve(one) == curve(other)
+
+
+def at_steps(acts: dict[int, Callable[[], object]]) -> Callable[[dict], None]:
+    """Call something when a step is reported."""
+
+    def watch(event: dict) -> None:
+        if event["event"] == "step" and event["step"] in acts:
+            acts.pop(event["step"])()
+
+    return watch
+
+
+def in_background(act: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("sharing", ["yield", "hold"])
+def test_giving_way_changes_nothing(tmp_path, files, kind, sharing):
+    folder = new_job(tmp_path / "job", RECIPES[kind], files)
+    folder.share(sharing)  # at the start, too: nothing is on the device before it is free
+    seen = []
+
+    def comfyui() -> None:
+        for _ in range(3):
+            until(lambda: folder.phase() == "yielding", "the device")
+            seen.append(curve(folder))
+            folder.share("run")
+            until(lambda: folder.phase() in ("running", "finished"), "training")
+
+    thread = in_background(comfyui)
+    disturb = at_steps({2: lambda: folder.share(sharing), 5: lambda: folder.share(sharing)})
+    assert run_job(folder, disturb) == FINISHED
+    thread.join()
+    assert seen[0] == []
+    assert [max(step for _, _, step, *_ in points) for points in seen[1:]] == [2, 5]
+    same(undisturbed(tmp_path, RECIPES[kind], files), folder)
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_leaving_after_a_long_wait_and_coming_back_changes_nothing(tmp_path, files, kind):
+    folder = new_job(tmp_path / "job", RECIPES[kind], files)
+    assert run_job(folder, at_steps({3: lambda: folder.share("yield")}), patience_s=0.2) == 0
+    assert (folder.phase(), folder.read_state().step) == ("waiting", 3)
+    assert run_job(folder, patience_s=0.2) == 0  # still not free: nothing is loaded, nothing lost
+    assert (folder.phase(), folder.read_state().step) == ("waiting", 3)
+    folder.share("run")
+    assert run_job(folder, at_steps({4: lambda: folder.send("pause")}), patience_s=0.2) == 0
+    assert (folder.phase(), folder.read_state().step) == ("paused", 4)
+    folder.send("run")
+    assert run_job(folder, at_steps({5: lambda: folder.share("leave")})) == 0
+    folder.share("run")
+    assert run_job(folder) == FINISHED
+    same(undisturbed(tmp_path, RECIPES[kind], files), folder)
+
+
+def test_one_that_holds_never_leaves(tmp_path, files):
+    folder = new_job(tmp_path / "job", RECIPES["motion"], files)
+    thread = in_background(lambda: (time.sleep(1.5), folder.share("run")))
+    assert run_job(folder, at_steps({3: lambda: folder.share("hold")}), patience_s=0.1) == FINISHED
+    thread.join()
+
+
+def test_the_artist_stands_above_sharing(tmp_path, files):
+    folder = new_job(tmp_path / "job", RECIPES["motion"], files)
+
+    def give_way_and_stop() -> None:
+        folder.share("yield")
+        until(lambda: folder.phase() == "yielding", "the device")
+        folder.send("stop")
+
+    threads = []
+    act = at_steps({2: lambda: threads.append(in_background(give_way_and_stop))})
+    assert run_job(folder, act) == 0
+    threads[0].join()
+    assert folder.phase() == "stopped"
+    assert learned(folder)
+
+
+@pytest.mark.parametrize("kind", RECIPES)
+def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
+    made = RECIPES[kind]
+    folder = new_job(tmp_path / "job", made, files)
+    job = folder.load()
+    text = job.to_json().replace('"sample_every": 0', '"sample_every": 3')
+    folder.spec.write_text(text)
+    ask = at_steps({4: lambda: folder.send(sample=True)})
+    draws = []  # the global generator's states at the samples: nothing may draw from it
+
+    def watch(event: dict) -> None:
+        ask(event)
+        if event["event"] in ("step", "sample"):
+            draws.append(torch.get_rng_state())
+
+    assert run_job(folder, watch) == FINISHED
+    assert all(torch.equal(draws[0], state) for state in draws)
+    names = sorted(path.name for path in folder.samples.iterdir())
+    assert names == ["3.webp", "4.webp", "6.webp"]
+    told = [e["file"] for e in folder.read_events() if e["event"] == "sample"]
+    assert told == names
+    with Image.open(folder.samples / "6.webp") as clip:
+        assert getattr(clip, "n_frames", 1) == made.frames
+        assert clip.width == 2 * clip.height
+    same(undisturbed(tmp_path, made, files), folder)
+
+
+def test_a_sample_that_fails_is_told_and_training_goes_on(tmp_path, files):
+    folder = new_job(tmp_path / "job", RECIPES["motion"], files)
+    folder.samples.write_text("a file where the folder should be")
+    ask = at_steps({2: lambda: folder.send(sample=True)})
+    assert run_job(folder, ask) == FINISHED
+    told = [e for e in folder.read_events() if e["event"] == "sample_failed"]
+    assert [(e["step"], "FileExistsError" in e["reason"]) for e in told] == [(2, True)]
+    same(undisturbed(tmp_path, RECIPES["motion"], files), folder)
+
+
+def test_a_sample_makes_way_and_is_made_later(tmp_path, files, monkeypatch):
+    folder = new_job(tmp_path / "job", RECIPES["motion"], files)
+    calls, predict = [], preview.predict
+
+    def counted(*arguments):
+        calls.append(1)
+        if len(calls) == 5:
+            folder.share("yield")
+            threads.append(in_background(free_again))
+        return predict(*arguments)
+
+    def free_again() -> None:
+        until(lambda: folder.phase() == "yielding", "the device")
+        folder.share("run")
+
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(preview, "predict", counted)
+    ask = at_steps({2: lambda: folder.send(sample=True)})
+    assert run_job(folder, ask) == FINISHED
+    threads[0].join()
+    assert len(calls) == 5 + 2 * preview.STEPS
+    assert [path.name for path in folder.samples.iterdir()] == ["2.webp"]
+    same(undisturbed(tmp_path, RECIPES["motion"], files), folder)
+
+
+def test_a_paused_job_shows_a_clip_too(tmp_path, files):
+    folder = new_job(tmp_path / "job", RECIPES["spatial"], files)
+
+    def artist() -> None:
+        until(lambda: folder.phase() == "paused", "the pause")
+        folder.send(sample=True)
+        until(lambda: (folder.samples / "2.webp").exists(), "the clip")
+        folder.send("run")
+
+    thread = in_background(artist)
+    assert run_job(folder, at_steps({2: lambda: folder.send("pause")})) == FINISHED
+    thread.join()
+    same(undisturbed(tmp_path, RECIPES["spatial"], files), folder)
+
+
+def test_preview_colours():
+    latents = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(preview.to_pixels(latents, "shapes-1"), decode_image(latents))
+    shown = preview.to_pixels(latents, "sd15")
+    assert shown.shape == (3, 3, 20, 24)
+    assert 0 <= shown.min() <= shown.max() <= 1
+    grey = preview.to_pixels(torch.zeros(1, 4, 2, 2), "sd15")
+    assert torch.equal(grey, torch.full((1, 3, 8, 8), 0.5))
+
+
+class Studio:
+    """A supervisor with true workers."""
+
+    def __init__(self, tmp_path: Path, patience_s: float = math.inf):
+        self.root, self.busy, self.patience_s = tmp_path / "root", False, patience_s
+        self.supervisor = self.start()
+
+    def start(self) -> Supervisor:
+        made = Supervisor(
+            self.root, self._command, lambda: self.busy, lambda view: None, idle_s=0.2
+        )
+        made.start()
+        return made
+
+    def _command(self, folder: Path) -> list[str]:
+        pack = str(ROOT / "__main__.py")
+        patience = ["--patience", str(self.patience_s)]
+        return [sys.executable, pack, "train", "work", str(folder), *patience]
+
+    def add(self, like: JobFolder, **about) -> JobFolder:
+        self.supervisor.add(like.load(), About("job", "made", "motion", "node", 1.0, **about))
+        return JobFolder(self.supervisor.folder("job"))
+
+    def reach(self, phase: str, step: int = 0) -> dict:
+        def there() -> bool:
+            view = self.supervisor.view("job")
+            assert view["phase"] in ("failed", phase) or view["phase"] not in ("failed", "finished")
+            return view["phase"] == phase and view["step"] >= step
+
+        until(there, f"{phase} at {step}")
+        return self.supervisor.view("job")
+
+
+@pytest.fixture
+def studio(tmp_path):
+    made = Studio(tmp_path)
+    yield made
+    made.supervisor.delete("job")
+    made.supervisor.close()
+
+
+LONGER = motion_recipe(steps=60, save_every=7, held_out_every=20)
+
+
+def test_a_true_worker_gives_way_leaves_comes_back_and_publishes(studio, tmp_path, files):
+    whole = undisturbed(tmp_path, LONGER, files)
+    folder = studio.add(whole, publish=str(tmp_path / "adapters" / "made.safetensors"))
+    studio.reach("running", step=5)
+    studio.busy = True
+    studio.reach("yielding")
+    studio.busy = False
+    studio.reach("running", step=10)
+    folder.share("leave")  # as after a long wait; the supervisor starts it again
+    view = studio.reach("finished")
+    same(whole, folder)
+    assert view["adapter"] == "made.safetensors"
+    published = (tmp_path / "adapters" / "made.safetensors").read_bytes()
+    assert published == (folder.exports / "made.safetensors").read_bytes()
+
+
+def test_a_killed_worker_is_started_again_and_a_living_one_taken_up(studio, tmp_path, files):
+    whole = undisturbed(tmp_path, LONGER, files)
+    folder = studio.add(whole)
+    studio.reach("running", step=15)
+    system.kill(int(folder.pid.read_text()))
+    studio.reach("running", step=25)
+    second = folder.pid.read_text()
+    studio.supervisor.close()
+    studio.supervisor = studio.start()
+    studio.reach("finished")
+    assert folder.pid.read_text() == second  # the same worker, to its end
+    same(whole, folder)
+
+
+def test_the_worker_says_where_it_is(tmp_path, files):
+    folder = new_job(tmp_path / "job", motion_recipe(steps=1), files)
+    assert run_job(folder) == FINISHED
+    assert int(folder.pid.read_text()) == os.getpid()
+    assert session.PATIENCE_S == 600
+
+
+def test_a_new_worker_is_loading_before_its_long_imports(monkeypatch, tmp_path, files):
+    """What a killed one wrote last, that it was running, must not stand while nothing runs yet."""
+    folder = new_job(tmp_path / "job", motion_recipe(), files)
+    folder.write_state(State("running", 0, 3, 10))
+    seen = []
+    monkeypatch.setattr(session, "run_owned", lambda job, **_: seen.append(job.read_state()) or 0)
+    assert cli.main(["train", "work", str(folder.path)]) == 0
+    assert seen == [State("loading", 0, 3, 10)]

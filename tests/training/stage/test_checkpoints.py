@@ -1,0 +1,241 @@
+"""Checkpoints: whole or not there, wherever a save is killed."""
+
+import json
+import os
+import shutil
+import signal
+import sys
+
+import pytest
+import torch
+
+from helpers.small import differences
+from still_moving.common.errors import UserError
+from still_moving.training.stage.checkpoints import (
+    Checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+
+unix = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks of this process")
+
+
+def checkpoint(step: int, stage: int = 0) -> Checkpoint:
+    generator = torch.Generator().manual_seed(step)
+    values = {f"layer {i}.down": torch.randn(4, 50, generator=generator) for i in range(3)}
+    optimizer = {f"{name}:exp_avg": value + 1 for name, value in values.items()}
+    average = {name: value / 2 for name, value in values.items()}
+    meta = {"stage": stage, "step": step, "loss_average": 0.1 + step / 3, "files": {"a": "b"}}
+    return Checkpoint(values, optimizer, average, meta)
+
+
+def is_whole(found: Checkpoint | None, step: int) -> bool:
+    expected = checkpoint(step)
+    return found is not None and (
+        found.meta == {**expected.meta, "parts": ["tensors", "optimizer", "average"]}
+        and not differences(found.tensors, expected.tensors)
+        and not differences(found.optimizer, expected.optimizer)
+        and not differences(found.average, expected.average)
+    )
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
+    assert load_checkpoint(tmp_path / "ckpt") is None
+    save_checkpoint(tmp_path / "ckpt", checkpoint(5))
+    assert is_whole(load_checkpoint(tmp_path / "ckpt"), 5)
+    whole = checkpoint(6)
+    save_checkpoint(tmp_path / "ckpt", Checkpoint(whole.tensors, {}, {}, whole.meta))
+    found = load_checkpoint(tmp_path / "ckpt")
+    assert found is not None
+    assert (found.optimizer, found.average) == ({}, {})
+
+
+def test_the_two_newest_are_kept(tmp_path):
+    for step in (50, 100, 150, 1000):
+        save_checkpoint(tmp_path, checkpoint(step))
+    save_checkpoint(tmp_path, checkpoint(10, stage=1))
+    assert names(tmp_path) == ["0-0001000", "1-0000010", "latest"]
+
+
+def test_a_loaded_checkpoint_outlives_its_files(tmp_path):
+    save_checkpoint(tmp_path, checkpoint(5))
+    found = load_checkpoint(tmp_path)
+    for file in (tmp_path / "0-0000005").iterdir():
+        file.write_bytes(b"\0" * file.stat().st_size)  # in place, as no rename would
+    assert is_whole(found, 5)
+
+
+def killed(act, *, at_call: int | None = None, at_byte: int | None = None) -> bool:
+    """Do it in a fork that dies at its n-th call for a file, or when a file reaches n bytes.
+
+    True when it died, False when it came to its end first.
+    """
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            if at_call is not None:
+                sys.setprofile(die_at(at_call))
+            if at_byte is not None:
+                import resource
+
+                # The system itself kills a process whose file grows past this.
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                resource.setrlimit(resource.RLIMIT_FSIZE, (at_byte, at_byte))
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the save itself failed"
+    return False
+
+
+def die_at(count: int):
+    """A profiler that kills this process before or after its n-th call into the file system."""
+    left = [count]
+
+    def watch(_frame, event: str, function) -> None:
+        if event in ("c_call", "c_return"):
+            owner = getattr(function, "__module__", None)
+            owner = owner or type(getattr(function, "__self__", None)).__module__
+            left[0] -= owner.startswith(("posix", "io", "_io", "safetensors"))
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return watch
+
+
+@unix
+@pytest.mark.parametrize("ways", ["calls", "bytes"])
+def test_a_save_killed_anywhere_leaves_the_old_or_the_new_checkpoint(tmp_path, ways):
+    for step in (50, 100):
+        save_checkpoint(tmp_path / "made", checkpoint(step))
+    outcomes, deaths = [], 0
+    for n in range(1000):
+        folder = tmp_path / f"{ways} {n}"
+        shutil.copytree(tmp_path / "made", folder)
+        where = {"at_call": n} if ways == "calls" else {"at_byte": 47 * n}
+        died = killed(lambda to=folder: save_checkpoint(to, checkpoint(150)), **where)
+        found = load_checkpoint(folder)
+        new = found is not None and found.meta["step"] == 150
+        assert is_whole(found, 150 if new else 100), (n, names(folder))
+        outcomes.append(new)
+        if n % 4 == 0:  # the next save works, and what the killed one left is gone
+            save_checkpoint(folder, checkpoint(200))
+            assert is_whole(load_checkpoint(folder), 200)
+            assert len(names(folder)) == 3, names(folder)
+        shutil.rmtree(folder)
+        if not died:
+            break
+        deaths += 1
+    assert not died
+    assert deaths > 20
+    assert outcomes == sorted(outcomes)  # once new, always new
+    assert not outcomes[0]
+    assert outcomes[-1]
+
+
+@unix
+def test_saving_the_same_step_again_is_as_safe(tmp_path):
+    """A pause right after a save, or a resume that stops at once, saves a step twice."""
+    save_checkpoint(tmp_path, checkpoint(50))
+    for n in range(1000):
+        died = killed(lambda: save_checkpoint(tmp_path, checkpoint(50)), at_call=n)
+        assert is_whole(load_checkpoint(tmp_path), 50), n
+        if not died:
+            return
+    raise AssertionError("the save never ended")
+
+
+@unix
+def test_the_first_save_killed_anywhere_leaves_none_or_a_whole_one(tmp_path):
+    for n in range(1000):
+        folder = tmp_path / str(n)
+        died = killed(lambda to=folder: save_checkpoint(to, checkpoint(1)), at_call=n)
+        found = load_checkpoint(folder)
+        assert found is None or is_whole(found, 1), n
+        shutil.rmtree(folder, ignore_errors=True)
+        if not died:
+            break
+    assert is_whole(found, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("meta.json", b""),
+        ("meta.json", b"[]"),
+        ("meta.json", b'{"parts": 3, "stage": 0, "step": 1}'),
+        ("meta.json", b'{"parts": ["tensors"]}'),
+        ("meta.json", b"\xff\xfe"),
+        ("tensors.safetensors", b""),
+        ("tensors.safetensors", b"garbage, not tensors"),
+        ("../latest", b""),
+        ("../latest", b"0-0000009"),
+        ("../latest", b"\xff\xfe"),
+        ("../latest", b"../.."),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, file, content):
+    save_checkpoint(tmp_path, checkpoint(1))
+    (tmp_path / "0-0000001" / file).write_bytes(content)
+    with pytest.raises(UserError) as refusal:
+        load_checkpoint(tmp_path)
+    assert str(tmp_path) in str(refusal.value)
+
+
+def test_a_checkpoint_that_lost_a_part_is_refused(tmp_path):
+    save_checkpoint(tmp_path, checkpoint(1))
+    (tmp_path / "0-0000001" / "optimizer.safetensors").unlink()
+    with pytest.raises(UserError, match=r"optimizer\.safetensors"):
+        load_checkpoint(tmp_path)
+
+
+def test_an_older_checkpoint_can_be_named_by_hand(tmp_path):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, checkpoint(step))
+    (tmp_path / "0-0000002" / "meta.json").unlink()
+    (tmp_path / "latest").write_text("0-0000001\n")
+    assert is_whole(load_checkpoint(tmp_path), 1)
+    save_checkpoint(tmp_path, checkpoint(2))  # in the place of the damaged one
+    assert is_whole(load_checkpoint(tmp_path), 2)
+
+
+def test_an_optimizers_state_is_tensors_by_name():
+    def new():
+        torch.manual_seed(0)
+        values = [torch.nn.Parameter(torch.randn(3)) for _ in range(2)]
+        return values, torch.optim.AdamW(values, lr=0.1)
+
+    def step(values, optimizer):
+        for i, value in enumerate(values):
+            value.grad = value.detach() * (i + 1)
+        optimizer.step()
+
+    values, optimizer = new()
+    step(values, optimizer)
+    tensors = optimizer_tensors(optimizer, ["a:b", "c"])
+    assert {"a:b:step", "a:b:exp_avg", "c:exp_avg_sq"} <= set(tensors)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    others, other = new()
+    for mine, value in zip(others, values, strict=True):
+        mine.data.copy_(value)
+    restore_optimizer(other, ["a:b", "c"], tensors)
+    step(values, optimizer)
+    step(others, other)
+    assert all(map(torch.equal, others, values))
+
+
+def test_meta_is_json_that_anybody_can_read(tmp_path):
+    path = save_checkpoint(tmp_path, checkpoint(3))
+    assert json.loads((path / "meta.json").read_text())["step"] == 3

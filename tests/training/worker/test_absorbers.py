@@ -1,0 +1,207 @@
+"""Appearance absorbers of Customize-A-Video: what takes up a look, and what is left alone then."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from helpers import small
+from helpers.reference_clips import (
+    CAPTION,
+    LOOK,
+    RECIPES,
+    SETS,
+    WORDS,
+    customize,
+    new_job,
+    new_run,
+    write_sets,
+)
+from helpers.small import (
+    CPU,
+    FRAMES,
+    clip_inputs,
+    differences,
+    motion_module,
+    new_unet,
+    prediction,
+    randomize,
+    weights,
+    write_files,
+)
+from still_moving.adapters.files.adapter import load_adapter
+from still_moving.adapters.files.checkpoint import fingerprint, read_unet
+from still_moving.adapters.files.embedding import load_embedding
+from still_moving.adapters.files.image_lora import merge_image_lora
+from still_moving.adapters.files.motion_module import read_motion_module
+from still_moving.common.errors import UserError
+from still_moving.training.network.lora import TemporalSwitch
+from still_moving.training.network.unet import build_unet, predict
+from still_moving.training.recipes.recipe import Source
+from still_moving.training.stage.draws import Sample
+from still_moving.training.stage.run import StageRun
+from still_moving.training.worker.results import export
+from still_moving.training.worker.session import FINISHED, USER_ERROR, run_job
+from still_moving.training.worker.stage_inputs import export_path, stage_inputs, text_model
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    return {**write_files(folder), **write_sets(folder)}
+
+
+def test_temporal_bypass_is_the_image_model_bit_for_bit():
+    """Against diffusers' own UNet of images, on the same weights."""
+    unet = new_unet()
+    noisy, t, text = clip_inputs()
+    config = unet.config
+    names = ("block_out_channels", "layers_per_block", "cross_attention_dim")
+    image_model = UNet2DConditionModel(
+        **{name: config[name] for name in names},
+        attention_head_dim=config["num_attention_heads"],
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+    )
+    layout = weights().layout
+    state = {layout.to_diffusers(k): v for k, v in weights().tensors.items()}
+    image_model.load_state_dict(state, strict=True)
+    with torch.no_grad():
+        frames = [noisy[:, :, i : i + 1] for i in range(FRAMES)]
+        with_time = predict(unet, frames[0], t, text)
+        TemporalSwitch(unet, on=False)
+        for frame in frames:
+            ours = predict(unet, frame, t, text)
+            assert torch.equal(ours[:, :, 0], image_model(frame[:, :, 0], t, text).sample)
+        assert not torch.allclose(with_time, predict(unet, frames[0], t, text), atol=1e-3)
+
+
+def test_a_bypassed_clip_is_its_frames():
+    unet = new_unet()
+    TemporalSwitch(unet, on=False)
+    noisy, t, text = clip_inputs()
+    with torch.no_grad():
+        whole = predict(unet, noisy, t, text)
+        for i in range(FRAMES):
+            one = predict(unet, noisy[:, :, i : i + 1], t, text)
+            assert torch.allclose(whole[:, :, i : i + 1], one, atol=1e-5)
+
+
+def test_pictures_pass_time_by_and_clips_do_not_in_one_stage():
+    """Interleaved training, the baseline of Still-Moving: each sample sees the network it needs."""
+    made = small.spatial_recipe(sites="all", motion_adapter=False)
+    sources = (Source("customized", "frame"), Source("natural", "clip"))
+    made = replace(made, stages=(replace(made.stages[0], sources=sources),))
+    run = small.new_run(made)
+    sample = Sample(source=0, item=0, timestep=500, noise_seed=3, frame=0.4)
+    held = [items for items, _ in run.split]
+    losses = {}
+    for source in (0, 1, 0):
+        here = replace(sample, source=source)
+        losses.setdefault(source, []).append(run.sample_loss(here, held[source]).item())
+    assert losses[0][0] == losses[0][1]
+    # Other temporal layers change what clips see, and nothing of what pictures see.
+    for name, parameter in run.unet.named_parameters():
+        if "motion_modules" in name:
+            parameter.data = 1.5 * parameter.data  # not in place: other tests share the tensors
+    assert run.sample_loss(sample, held[0]).item() == losses[0][0]
+    assert run.sample_loss(replace(sample, source=1), held[1]).item() != losses[1][0]
+
+
+def test_stage_two_leaves_the_absorbers_alone_and_exports_without_them(tmp_path, files):
+    job = new_job(tmp_path / "job", customize(absorber="both", words=WORDS, steps=2), files)
+    seen = {}
+
+    def watch(event: dict) -> None:
+        if event["event"] == "exported" and event["stage"] == 0:
+            seen[event["file"]] = (job.exports / event["file"]).read_bytes()
+
+    assert run_job(job, watch) == FINISHED
+    assert sorted(seen) == ["made appearance words.safetensors", "made appearance.safetensors"]
+    for name, content in seen.items():
+        assert (job.exports / name).read_bytes() == content
+    adapter = load_adapter(job.exports / "made.safetensors", kind="motion")
+    assert adapter.info.recommended_scale == 1.0
+    assert adapter.info.fingerprint == fingerprint(weights().tensors)
+    assert len(adapter.pairs) == 42
+    assert all(".motion_modules." in layer for layer in adapter.pairs)
+    made = load_embedding(job.exports / "made appearance words.safetensors")
+    assert made.words == WORDS
+    assert made.rows.shape == (3, 64)
+
+
+def test_stage_two_trains_over_what_stage_one_was(tmp_path, files):
+    """The absorber in the weights is the network that stage 1 ended with; nothing moves it."""
+    made = customize()
+    run = new_run(made)
+    randomize(p for n, p in run.trainable.parameters.items() if n.endswith("up"))
+    job = new_job(tmp_path / "job", made, files).load()
+    read, module = read_unet(files["checkpoint"]), read_motion_module(files["motion_module"])
+    export(export_path(job, 0, tmp_path), run, job, read, module)
+    ours = stage_inputs(job, 1, weights(), SETS, tmp_path, None)
+    merged = build_unet(ours.weights, motion_module(), torch.float32, CPU)
+    assert not torch.allclose(prediction(merged), prediction(new_unet()), atol=1e-3)
+    TemporalSwitch(merged, on=False)
+    assert torch.allclose(prediction(merged), prediction(run.unet), atol=1e-5)
+    second = build_unet(ours.weights, motion_module(), torch.float32, CPU)
+    stage_two = StageRun(made, 1, second, weights().layout, ours.sets)
+    before = {k: v.clone() for k, v in second.state_dict().items()}
+    stage_two.advance()
+    assert all("lora_" in name for name in differences(before, second.state_dict()))
+
+
+def test_the_words_of_stage_one_are_read_in_stage_two(tmp_path, files):
+    """Trained words change the caption's rows where they stand, and only there."""
+    job = new_job(tmp_path / "job", customize(absorber="words", words=WORDS), files)
+    assert run_job(job) == FINISHED
+    made = job.load()
+    sets = {"clip": SETS["clip"], "appearance": SETS["appearance"]}
+    model = text_model(made, "shapes", sets)
+    read = stage_inputs(made, 1, weights(), sets, job.exports, model).sets["clip"].items[0]
+    plain = SETS["clip"].items[0]
+    moved = [i for i in range(6) if not torch.equal(read.text[i], plain.text[i])]
+    assert (read.caption, moved) == (CAPTION, [0, 1, 3])  # red, circle, night; never "zigzag"
+
+
+def test_an_untrained_word_changes_nothing():
+    run, plain = new_run(RECIPES["customize, both"]), new_run(RECIPES["customize"])
+    first, other = run.advance(), plain.advance()
+    assert (first.loss, run.items[0][0].caption) == (other.loss, LOOK)
+
+
+def test_a_third_partys_lora_stands_in_for_stage_one(tmp_path, files):
+    first = new_job(tmp_path / "first", customize(), files)
+    assert run_job(first) == FINISHED
+    lora = first.exports / "made appearance.safetensors"
+    adapters = {"adapters": {"appearance": str(lora)}}
+    job = new_job(tmp_path / "job", customize(absorber="file"), files, **adapters)
+    assert run_job(job) == FINISHED
+    ours, theirs = (
+        stage_inputs(folder.load(), i, weights(), SETS, folder.exports, None).weights.tensors
+        for folder, i in ((job, 0), (first, 1))
+    )
+    assert differences(ours, theirs) == []
+    assert len(differences(ours, dict(weights().tensors))) == 42
+    lora.unlink()
+    torn = new_job(tmp_path / "torn", customize(absorber="file"), files, **adapters)
+    assert run_job(torn) == USER_ERROR
+
+
+@pytest.mark.parametrize("wrong", [{"absorber": "words"}, {"absorber": "both", "words": ("red",)}])
+def test_words_are_asked_for_by_name(wrong):
+    with pytest.raises(UserError, match="words"):
+        customize(**wrong)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_an_absorbers_file_is_a_plain_lora(tmp_path, files, scale):
+    job = new_job(tmp_path / "job", customize(), files)
+    assert run_job(job) == FINISHED
+    merged = merge_image_lora(weights(), job.exports / "made appearance.safetensors", scale)
+    changed = differences(dict(weights().tensors), merged.tensors)
+    assert len(changed) == 7 * 6
+    assert all(re.search(r"attn[12]\.to_[qkv]\.weight", name) for name in changed)

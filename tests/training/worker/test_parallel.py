@@ -1,0 +1,116 @@
+"""Several processes train one job as one process with the whole batch does."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers.small import (
+    PATIENCE_S,
+    ROOT,
+    curve,
+    differences,
+    environment,
+    learned,
+    motion_recipe,
+    new_job,
+    spatial_recipe,
+    wait_for,
+    write_files,
+)
+from still_moving.training.jobs.job import JobFolder
+from still_moving.training.recipes.recipe import Recipe
+from still_moving.training.stage.team import Team, _buckets
+from still_moving.training.worker.session import FINISHED, run_job
+
+# "multi_gpu" is how accelerate starts several processes on one machine; these ones meet by gloo.
+LAUNCH = [
+    *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"),
+    *("--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"),
+    *("--mixed_precision", "no", "--dynamo_backend", "no"),
+]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, Path]:
+    return write_files(tmp_path_factory.mktemp("files"))
+
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def launch(job: JobFolder) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [*LAUNCH, str(ROOT / "__main__.py"), "train", "work", str(job.path)]
+    return subprocess.Popen(command, env=environment(), stdout=pipe, stderr=pipe, text=True)
+
+
+def finished(job: JobFolder) -> None:
+    child = launch(job)
+    try:
+        _, err = child.communicate(timeout=PATIENCE_S)
+    finally:
+        child.terminate()
+    assert child.returncode == 0, err[-3000:]
+    assert job.phase() == "finished"
+
+
+def doubled(made: Recipe) -> Recipe:
+    return dataclasses.replace(made, batch=2 * made.batch)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [motion_recipe(save_every=2, held_out_every=3), spatial_recipe(ema=0.9)],
+    ids=["motion", "spatial"],
+)
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path, files, made):
+    """Bit for bit: with a sample each, the sum of two is the same in any order."""
+    one, two = (
+        new_job(tmp_path / name, recipe, files)
+        for name, recipe in (("one", doubled(made)), ("two", made))
+    )
+    assert run_job(one) == FINISHED
+    finished(two)
+    assert differences(learned(one), learned(two)) == []
+    assert curve(one) == curve(two)
+    kinds = [[e["event"] for e in job.read_events()] for job in (one, two)]
+    assert kinds[0] == kinds[1]
+
+
+def test_two_processes_stop_together_and_one_goes_on(tmp_path, files):
+    job = new_job(tmp_path / "job", motion_recipe(steps=100_000, batch=2), files)
+    child = launch(job)
+    try:
+        wait_for(
+            lambda: any(event["event"] == "step" for event in job.read_events()), child, "a step"
+        )
+        job.send("pause")
+        wait_for(lambda: job.phase() == "paused", child, "pausing")
+        job.send("run")
+        wait_for(lambda: job.phase() == "running", child, "running")
+        job.send("stop")
+        _, err = child.communicate(timeout=PATIENCE_S)
+    finally:
+        child.terminate()
+    assert (child.returncode, job.phase()) == (0, "stopped"), err[-3000:]
+    steps = [event["step"] for event in job.read_events() if event["event"] == "step"]
+    assert steps == list(range(1, len(steps) + 1))
+    assert learned(job)
+
+
+def test_shares_cover_the_doubled_batch_once():
+    for step in range(3):
+        shares = [n for rank in range(3) for n in Team(rank, 3).share(step, 2)]
+        assert shares == list(Team().share(step, 6))
+
+
+def test_gradients_travel_in_order_and_none_is_left_out():
+    tensors = [torch.zeros(size) for size in (3, 2**24, 5, 7, 2**23, 2**23, 1)]
+    buckets = _buckets(tensors)
+    assert [id(t) for bucket in buckets for t in bucket] == [id(t) for t in tensors]
+    assert len(buckets) < len(tensors)
+    assert all(sum(t.numel() for t in bucket) <= 2**24 for bucket in buckets)

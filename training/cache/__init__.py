@@ -1,1 +1,0 @@
-"""Folders of photos and clips to latents and embeddings, once, before a training run."""

@@ -1,0 +1,1 @@
+"""What is refused, and what memory it takes, before anything is trained."""

@@ -1,0 +1,262 @@
+"""A job folder: one run, its commands and what it reports. Both sides read and write it.
+
+job.json      what to train on which files; written once
+control.json  what the artist wants: run, pause or stop; save and sample requests
+sharing.json  what sharing the device asks for meanwhile; never stands above the artist
+state.json    the phase the worker is in
+events.jsonl  one JSON object a line, appended
+ckpt/         checkpoints; ``latest`` names the newest whole one
+export/       finished adapters
+samples/      small clips made on the way
+Only the standard library: ComfyUI's process reads this too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ...common import system
+from ...common.atomic import atomic_write_text
+from ...common.errors import UserError
+from ..recipes.parse import parse
+from ..recipes.recipe import Recipe, check_name, validate
+
+Wanted = Literal["run", "pause", "stop"]
+Sharing = Literal["run", "hold", "yield", "leave"]
+Phase = Literal[
+    "waiting", "loading", "running", "yielding", "paused", "stopped", "finished", "failed"
+]
+LIVING = ("loading", "running", "yielding", "paused")  # phases that only a worker is in
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe and the files it is for. Paths are absolute."""
+
+    name: str  # of the adapter file
+    recipe: Recipe
+    checkpoint: str
+    motion_module: str
+    sets: dict[str, str]  # the recipe's set names to folders of cached latents
+    adapters: dict[str, str] = field(default_factory=dict)  # the recipe's "use" names to files
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    sample_every: int = 0  # steps between small clips; 0: only on demand
+    text_encoder: str = ""  # file with the CLIP that reads a recipe's words; "": the checkpoint
+    tokenizer: str = ""  # folder with that CLIP's vocab.json and merges.txt, as ComfyUI has
+    format: int = 1
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = "job.json") -> Job:
+        """Parse and validate. Raises UserError naming the field that is wrong."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                origin, f"no JSON ({error})", "a job", "Delete the folder and start again."
+            ) from None
+        job = parse(cls, data, origin)
+        validate(job.recipe, origin)
+        check_name(job.name, f"{origin}: name")
+        if job.sample_every < 0:
+            raise UserError(
+                origin, f"sample_every = {job.sample_every}", "0 or more", "Change sample_every."
+            )
+        return job
+
+
+@dataclass(frozen=True)
+class Control:
+    """What the artist wants of a job."""
+
+    wanted: Wanted = "run"
+    save: int = 0  # counts "save now" requests
+    sample: int = 0  # counts requests for a small clip
+
+
+@dataclass(frozen=True)
+class DeviceShare:
+    """What whoever shares the device asks of a job, apart from what the artist wants.
+
+    "hold": wait in place; "yield": wait in CPU memory; "leave": save and end the process. A file
+    of its own, so that neither side can overwrite the other's wish.
+    """
+
+    sharing: Sharing = "run"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where the worker is. A phase of a dead worker is read as "interrupted" (see phase())."""
+
+    phase: Phase = "waiting"
+    stage: int = 0
+    step: int = 0
+    steps: int = 0
+    message: str = ""
+
+
+def first_process() -> bool:
+    """Whether this process is alone, or the first that ``accelerate launch`` has started."""
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
+
+
+class JobFolder:
+    """The files of one job."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.spec = self.path / "job.json"
+        self.control = self.path / "control.json"
+        self.sharing = self.path / "sharing.json"
+        self.state = self.path / "state.json"
+        self.events = self.path / "events.jsonl"
+        self.checkpoints = self.path / "ckpt"
+        self.exports = self.path / "export"
+        self.samples = self.path / "samples"
+        self.log = self.path / "log.txt"
+        self.lock = self.path / "lock"
+        self.pid = self.path / "pid"  # of the lock's holder; means nothing while nobody holds it
+
+    @classmethod
+    def create(cls, path: Path, job: Job) -> JobFolder:
+        """Make a new job folder. Raises UserError when one is there already."""
+        folder = cls(path)
+        if folder.spec.exists():
+            raise UserError(
+                path, "a job", "a new folder", "Resume that job, or choose another folder."
+            )
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            atomic_write_text(folder.spec, job.to_json())
+        except OSError as error:
+            raise UserError(
+                path,
+                f"no place for a folder ({error.strerror})",
+                "a new folder that may be written to",
+                "Choose another folder.",
+            ) from None
+        return folder
+
+    def load(self) -> Job:
+        """The job. Raises UserError when the folder holds none."""
+        return Job.from_json(self._read(self.spec, "a job"), str(self.spec))
+
+    def read_control(self) -> Control:
+        """What is wanted now; no file means run."""
+        return self._parsed(self.control, Control)
+
+    def send(
+        self, wanted: Wanted | None = None, *, save: bool = False, sample: bool = False
+    ) -> None:
+        """Ask the worker to run, pause or stop (with a save), to save now or to show a clip."""
+        now = self.read_control()
+        new = Control(wanted or now.wanted, now.save + save, now.sample + sample)
+        atomic_write_text(self.control, json.dumps(dataclasses.asdict(new)))
+
+    def read_sharing(self) -> Sharing:
+        """What sharing the device asks for now; no file means run."""
+        return self._parsed(self.sharing, DeviceShare).sharing
+
+    def share(self, sharing: Sharing) -> None:
+        """Ask the worker to run, or to make room until it is asked again."""
+        atomic_write_text(self.sharing, json.dumps({"sharing": sharing}))
+
+    def read_state(self) -> State:
+        return self._parsed(self.state, State)
+
+    def write_state(self, state: State) -> None:
+        atomic_write_text(self.state, json.dumps(dataclasses.asdict(state)))
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Be the job's one worker while the block runs. Raises UserError when there is another.
+
+        Of the processes that a launcher starts together the first one holds the job for all.
+        """
+        if not first_process():
+            yield
+            return
+        with system.exclusive(self.lock) as held:
+            if not held:
+                raise UserError(
+                    self.path, "a worker already at this job", "none", "Wait for it, or stop it."
+                )
+            self.pid.write_text(str(os.getpid()), encoding="ascii")
+            yield
+
+    def phase(self) -> str:
+        """The phase, or "interrupted" when the worker that wrote it is gone."""
+        held = system.is_held(self.lock)  # first: what a dead worker wrote is final
+        phase = self.read_state().phase
+        if phase in LIVING and not held:
+            return "interrupted"
+        if phase == "waiting" and self.read_control().wanted == "pause":
+            return "paused"  # by a worker that has left meanwhile
+        return phase
+
+    def report(self, event: str, **values: Any) -> dict[str, Any]:
+        """Append one event and return it. A line that a crash tore is ignored by readers.
+
+        A loss that is no number is written as null: JSON has no word for it.
+        """
+        whole = {"event": event, "time": round(time.time(), 3)}
+        for name, value in values.items():
+            number = isinstance(value, float)
+            whole[name] = None if number and not math.isfinite(value) else value
+        with self.events.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(whole) + "\n")
+        return whole
+
+    def read_events(self) -> Iterator[dict[str, Any]]:
+        """Events in order; a torn last line is left out."""
+        if not self.events.exists():
+            return
+        with self.events.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    event = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                if line.endswith("\n") and isinstance(event, dict):
+                    yield event
+
+    def cut_events(self, stage: int, step: int) -> None:
+        """Forget what lies after a checkpoint, so that a resumed run draws one curve."""
+        kept = [
+            event
+            for event in self.read_events()
+            if (event.get("stage", 0), event.get("step", 0)) <= (stage, step)
+        ]
+        atomic_write_text(self.events, "".join(json.dumps(event) + "\n" for event in kept))
+
+    def _parsed(self, path: Path, kind: Any) -> Any:
+        if not path.exists():
+            return kind()
+        try:
+            return parse(kind, json.loads(self._read(path, "a job's file")), str(path))
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                path, f"no JSON ({error})", "a job's file", "Delete this file and resume."
+            ) from None
+
+    def _read(self, path: Path, what: str) -> str:
+        try:
+            return system.patient(lambda: path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(path, "nothing", what, "Check the folder's name.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                path, f"unreadable ({error})", what, "Check the file, or start a new job."
+            ) from None

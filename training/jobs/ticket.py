@@ -1,0 +1,91 @@
+"""Who a job is for: its name, its node, what becomes of its adapter. Written once.
+
+Beside it lies published.json: where the adapter went, and which export that was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ...common import system
+from ...common.atomic import atomic_write_text
+from ...common.errors import UserError
+from ..recipes.parse import parse
+
+Kind = Literal["motion", "spatial", "customize-a-video", "vmc", "newmove"]
+Policy = Literal["yield", "keep", "share"]
+ABOUT_FILE, PUBLISHED_FILE = "about.json", "published.json"
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")  # no leading dot: those are not jobs
+
+
+@dataclass(frozen=True)
+class About:
+    """What the supervisor has to know of a job beside the job itself. Paths are absolute."""
+
+    id: str  # the folder's name
+    name: str  # for people
+    kind: Kind
+    uid: str  # of the node that began it
+    created: float  # seconds since 1970
+    policy: Policy = "yield"  # how it shares the device with ComfyUI's queue
+    publish: str = ""  # file that the finished adapter is copied to
+    uses: tuple[str, ...] = ()  # what was made for it and goes with the last job that uses it
+    others: dict[str, str] = field(default_factory=dict)  # more exports, by name, and their places
+
+    def write(self, folder: Path) -> None:
+        atomic_write_text(folder / ABOUT_FILE, json.dumps(dataclasses.asdict(self), indent=2))
+
+
+@dataclass(frozen=True)
+class Published:
+    """The copy of a job's adapter. stamp: time and size of the export that it is a copy of.
+
+    others: where other exports went, by name.
+    """
+
+    path: str = ""
+    stamp: str = ""
+    others: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        atomic_write_text(folder / PUBLISHED_FILE, json.dumps(dataclasses.asdict(self)))
+
+
+def read_about(folder: Path) -> About:
+    """Raises UserError when the file is missing or damaged, or is another job's."""
+    about = _read(folder / ABOUT_FILE, About)
+    if about.id != folder.name:
+        raise UserError(
+            folder / ABOUT_FILE,
+            f"the id {about.id[:60]!r}",
+            f"the folder's name {folder.name!r}",
+            "Give the folder its name back, or delete the job.",
+        )
+    return about
+
+
+def read_published(folder: Path) -> Published:
+    """Where the adapter went; nowhere yet, as long as there is no file."""
+    if not (folder / PUBLISHED_FILE).exists():
+        return Published()
+    return _read(folder / PUBLISHED_FILE, Published)
+
+
+def _read(path: Path, kind: type):
+    try:
+        data = json.loads(system.patient(lambda: path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(path, "nothing", "a job's file", "Delete the job.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(path, f"unreadable ({error})", "a job's file", "Delete the job.") from None
+    return parse(kind, data, str(path))
+
+
+def is_id(name: str) -> bool:
+    """Whether a name can be a job's: plain characters, at most 120, nothing that is a path."""
+    return bool(_ID.fullmatch(name)) and ".." not in name

@@ -1,0 +1,1 @@
+"""The network that is trained, diffusers' UNetMotionModel, with adapters on it."""

@@ -1,0 +1,129 @@
+"""The device, and memory tiers: parts of the network computed twice instead of remembered.
+
+diffusers' own gradient checkpointing leaves out the motion modules of the down and up blocks,
+which hold the most memory. Recomputing gives bit-equal gradients.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers import UNetMotionModel
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from ...common.errors import UserError
+
+TIERS = ("none", "top", "two", "all")
+SEGMENTS = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
+# GiB between forward and backward at 320 base channels, 16 frames of 64 x 64 latents and two
+# bytes a number, by tier: measured by counting saved tensors. Everything scales linearly.
+_SAVED_GIB = {"none": 20.7, "top": 10.5, "two": 5.0, "all": 1.6}
+_WORKSPACE_GIB = 2.0  # one recomputed segment, kernels' scratch space, the context
+
+
+class MemoryTiers:
+    """How a network's segments are run: computed twice or remembered, compiled or as written."""
+
+    def __init__(self, unet: UNetMotionModel):
+        self.tier = "none"
+        self._levels: dict[nn.Module, int] = {}
+        self._compiled: dict[nn.Module, Any] = {}
+        depth = len(unet.down_blocks)
+        blocks = [(block, i) for i, block in enumerate(unet.down_blocks)]
+        blocks += [(block, depth - 1 - i) for i, block in enumerate(unet.up_blocks)]
+        for block, level in [*blocks, (unet.mid_block, depth)]:
+            for module in block.modules():
+                if isinstance(module, SEGMENTS):
+                    self._levels[module] = level
+        self._written = {module: module.forward for module in self._levels}
+
+    def set(self, tier: str) -> None:
+        """Recompute the segments of "none", the "top" level, the "two" top levels, or "all"."""
+        limit = {"none": 0, "top": 1, "two": 2, "all": 1_000}[tier]
+        for module, level in self._levels.items():
+            forward = self._compiled.get(module, self._written[module])
+            recompute = level < limit
+            module.forward = _recomputed(forward) if recompute else forward  # type: ignore
+        self.tier = tier
+
+    @property
+    def compiled(self) -> bool:
+        return bool(self._compiled)
+
+    def compile(self, on: bool = True, **options: Any) -> None:
+        """Run segments through ``torch.compile`` (with its options), or as they are written.
+
+        Inside of what is recomputed: a segment is compiled once for every tier.
+        """
+        make = partial(torch.compile, dynamic=False, **options)
+        self._compiled = {m: make(forward) for m, forward in self._written.items()} if on else {}
+        self.set(self.tier)
+
+    def next(self) -> str | None:
+        """The tier that needs less memory than this one, or None."""
+        following = TIERS.index(self.tier) + 1
+        return TIERS[following] if following < len(TIERS) else None
+
+
+def _recomputed(forward: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+    return run
+
+
+def choose_tier(unet: UNetMotionModel, latent: tuple[int, int, int], free_bytes: int) -> str:
+    """The fastest tier that fits. latent: (frames, height, width) in latent pixels."""
+    frames, height, width = latent
+    size = frames * height * width / (16 * 64 * 64) * unet.config["block_out_channels"][0] / 320
+    size *= next(unet.parameters()).element_size() / 2
+    for tier in TIERS:
+        if (_SAVED_GIB[tier] * size + _WORKSPACE_GIB * min(size, 1)) * 2**30 <= free_bytes:
+            return tier
+    return TIERS[-1]
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a job may take on the device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes this process holds: the peak on the card, the resident set on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device of a job. Raises UserError for a card that is not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("device", "no CUDA card", "one", "Choose auto or cpu.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Number format of the frozen weights: bf16 (fp16 on older cards) on CUDA, fp32 on the CPU."""
+    if wanted != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
+            wanted
+        ]
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

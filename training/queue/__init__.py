@@ -1,0 +1,4 @@
+"""The jobs of a root folder, one at a time.
+
+Standard library alone.
+"""

@@ -1,0 +1,4 @@
+"""What to train, as data.
+
+Standard library alone.
+"""

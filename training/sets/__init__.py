@@ -1,0 +1,1 @@
+"""Pictures, clips and captions become cached latents and embeddings."""

@@ -1,0 +1,217 @@
+"""A look at a folder before any encoding: what is there, what is wrong with it, what to expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from ...common.errors import UserError
+from .media import MediaFile, Probe, available, probe, read_caption, scan, shorter_clip_advice
+from .options import CacheOptions
+
+LISTED = 8  # problems named in one error line; the report has them all
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file: what was seen of it, and why it cannot be used, if so.
+
+    problem: about the file by name, or None. caption: from its .txt or the prompt, None when
+    missing. notes: what works but may surprise.
+    """
+
+    file: MediaFile
+    probe: Probe | None
+    caption: str | None
+    problem: UserError | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        seen: dict[str, Any] = {"file": self.file.name, "caption": self.caption}
+        if self.probe is not None:
+            seen |= {"size": [self.probe.width, self.probe.height]}
+            seen |= {"moving": self.probe.moving, "frames": len(self.probe.times)}
+            seen |= {"fps": round(self.probe.fps, 3), "seconds": round(self.probe.duration, 3)}
+        problem = str(self.problem) if self.problem else None
+        return seen | {"problem": problem, "notes": list(self.notes)}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What preflight saw. kind: "stills" or "clips"; entries: every file, in order."""
+
+    folder: Path
+    kind: str
+    options: CacheOptions
+    entries: tuple[Entry, ...] = field(repr=False)
+
+    @property
+    def usable(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.problem is None]
+
+    @property
+    def problems(self) -> list[Entry]:
+        return [entry for entry in self.entries if entry.problem is not None]
+
+    @property
+    def uncaptioned(self) -> list[Entry]:
+        return [entry for entry in self.usable if entry.caption is None]
+
+    def check(self) -> None:
+        """Raise UserError when the set cannot be made from this folder with these options."""
+        if self.problems and not self.options.skip_unreadable:
+            found = f"{len(self.problems)} of {len(self.entries)} files that cannot be used: "
+            raise UserError(
+                self.folder, found + self._reasons(),
+                f"{self.kind} that decode", "Mend or remove them, or ask to skip such files.",
+            )  # fmt: skip
+        if not self.usable:
+            found = f"none of {len(self.entries)} files usable: "
+            raise UserError(
+                self.folder, found + self._reasons(), f"at least one of {self.kind}", "Add some."
+            )
+        if self.uncaptioned:
+            names = _some([entry.file.name for entry in self.uncaptioned], ", ")
+            first = self.uncaptioned[0].file.caption_path.name
+            raise UserError(
+                self.folder, f"no caption for {len(self.uncaptioned)} files ({names})",
+                "words for each", f"Write them into {first} and so on, or give one prompt for all.",
+            )  # fmt: skip
+
+    def _reasons(self) -> str:
+        found = [(entry.file.name, entry.problem) for entry in self.problems]
+        return _some([f"{name}: {problem.found}" for name, problem in found if problem], "; ")
+
+    def lines(self) -> list[str]:
+        """The report for a person, a line each."""
+        clips = self.kind == "clips"
+        lines = [f"{self.folder}: {len(self.usable)} {self.kind} of {len(self.entries)} files"]
+        probes = [entry.probe for entry in self.usable if entry.probe is not None]
+        if probes:
+            sizes = [(seen.width, seen.height) for seen in probes]
+            width, height = self.options.size
+            lines.append(f"  sizes {_span_of_sizes(sizes)}, encoded at {width} x {height}")
+        if probes and clips:
+            lines.append(f"  fps {_span([seen.fps for seen in probes])}")
+            lines.append(f"  seconds {_span([seen.duration for seen in probes])}")
+            clip = self.options.clip
+            rate = f"at {clip.fps:g} fps" if clip.fps else "at the clip's own fps"
+            lines.append(f"  takes {clip.frames} frames, every {_nth(clip.stride)}, {rate}")
+        if self.uncaptioned:
+            lines.append(f"  {len(self.uncaptioned)} without a caption:")
+            lines += [f"    {entry.file.name}" for entry in self.uncaptioned]
+        if self.problems:
+            action = "left out" if self.options.skip_unreadable else "cannot be used"
+            lines.append(f"  {len(self.problems)} {action}:")
+            lines += [f"    {entry.problem}" for entry in self.problems]
+        noted = [entry for entry in self.usable if entry.notes]
+        if noted:
+            lines.append("  worth a look:")
+            lines += [f"    {entry.file.name}: {', '.join(entry.notes)}" for entry in noted]
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "kind": self.kind,
+            "files": len(self.entries),
+            "usable": len(self.usable),
+            "uncaptioned": [entry.file.name for entry in self.uncaptioned],
+            "unusable": [entry.file.name for entry in self.problems],
+            "options": self.options.to_json(),
+            "entries": [entry.to_json() for entry in self.entries],
+        }
+
+
+def preflight(folder: Path | str, options: CacheOptions, progress: bool = False) -> Report:
+    """Decode every file once and report. What is wrong with single files is in the report.
+
+    Raises UserError for a folder that is missing or empty, or that mixes photos and clips when
+    the kind is left to it.
+    """
+    folder = Path(folder)
+    files = tqdm(scan(folder), desc="Looking", unit="file", disable=not progress, leave=False)
+    seen = [_look(file) for file in files]
+    kind = _kind(folder, options, seen)
+    entries = tuple(_judge(entry, kind, options) for entry in seen)
+    return Report(folder, kind, options, entries)
+
+
+def _look(file: MediaFile) -> Entry:
+    try:
+        return Entry(file, probe(file), read_caption(file))
+    except UserError as error:
+        # By name: the folder is the same for all and is said once.
+        name = Path(error.subject).name
+        problem = UserError(name, error.found, error.expected, error.next_move)
+        return Entry(file, None, None, problem)
+
+
+def _kind(folder: Path, options: CacheOptions, entries: list[Entry]) -> str:
+    if options.kind != "auto":
+        return options.kind
+    moving = [entry.file.name for entry in entries if entry.probe and entry.probe.moving]
+    still = [entry.file.name for entry in entries if entry.probe and not entry.probe.moving]
+    if moving and still:
+        found = f"{len(still)} stills ({still[0]}) and {len(moving)} clips ({moving[0]})"
+        move = "Give each a folder of its own, or choose kind stills or clips."
+        raise UserError(folder, found, "one of the two", move)
+    if not moving and not still:
+        return "clips" if any(entry.file.is_video for entry in entries) else "stills"
+    return "clips" if moving else "stills"
+
+
+def _judge(entry: Entry, kind: str, options: CacheOptions) -> Entry:
+    seen = entry.probe
+    if seen is None:
+        return entry
+    caption = entry.caption or (options.prompt.strip() if options.prompt else None)
+    wrong = None
+    if seen.moving and kind == "stills":
+        wrong = ("a clip", "a still", "Choose kind clips, or take frames out of it.")
+    elif not seen.moving and kind == "clips":
+        wrong = ("a still", "a clip", "Choose kind stills, or remove it.")
+    elif kind == "clips" and (count := available(seen.times, options.clip)) < options.frames:
+        advice = shorter_clip_advice(options.clip)
+        wrong = (f"{count} frames", f"at least {options.frames}", advice)
+    if wrong:
+        return Entry(entry.file, seen, caption, UserError(entry.file.name, *wrong))
+    return Entry(entry.file, seen, caption, None, _notes(seen, kind, options))
+
+
+def _notes(seen: Probe, kind: str, options: CacheOptions) -> tuple[str, ...]:
+    width, height = options.size
+    scale = max(width / seen.width, height / seen.height)
+    kept = (width * height) / (scale * scale * seen.width * seen.height)
+    notes = []
+    if scale > 1:
+        notes.append(f"enlarged {scale:.1f} times from {seen.width} x {seen.height}")
+    if kept < 0.5:
+        notes.append(f"the crop keeps {kept:.0%} of the picture")
+    if kind == "clips" and options.fps and options.fps > seen.fps * 1.01:
+        notes.append(f"frames repeat: it has {seen.fps:.3g} fps, asked are {options.fps:g}")
+    return tuple(notes)
+
+
+def _some(texts: list[str], between: str) -> str:
+    more = f"{between}and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
+    return between.join(text.rstrip(".") for text in texts[:LISTED]) + more
+
+
+def _span(values: list[float]) -> str:
+    low, high = f"{min(values):.3g}", f"{max(values):.3g}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _span_of_sizes(sizes: list[tuple[int, int]]) -> str:
+    small, large = (pick(sizes, key=lambda size: size[0] * size[1]) for pick in (min, max))
+    if small == large:
+        return f"{small[0]} x {small[1]}"
+    return f"{small[0]} x {small[1]} to {large[0]} x {large[1]}"
+
+
+def _nth(stride: int) -> str:
+    return "one" if stride == 1 else f"{stride}th" if stride > 3 else ("2nd", "3rd")[stride - 2]

@@ -1,0 +1,1 @@
+"""One stage of a recipe, step by step. Runs in the worker."""

@@ -1,0 +1,1 @@
+"""Reading texts, with learned words in them."""

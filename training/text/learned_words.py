@@ -1,0 +1,184 @@
+"""Words in the worker: reading prompts, and describing words whose embeddings are trained.
+
+Textual inversion as Customize-A-Video uses it (section 3.2.2): new tokens, initialized with words
+that describe the clip, take up its appearance. Here the new tokens stand where those words stand
+in the captions, so an untrained one changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ...common.errors import UserError
+from ..sets.store import Item, TrainingSet
+
+MOST_TOKENS = 6  # "2 to 6" in the paper; a rare word can be several
+_SAME = 0.05  # relative difference of two CLIPs that are one, in other number formats
+_MARKS = re.compile(r"embedding:\S*|\([^()]*\)")  # to ComfyUI a learned word, a weighted one
+
+
+class TextModel(Protocol):
+    """Words to what the network reads, through embeddings that can be replaced."""
+
+    def pieces(self, text: str) -> list[Any]:
+        """The tokens of a text."""
+        ...
+
+    def rows(self, pieces: Sequence[Any]) -> Tensor:
+        """Their embeddings: (n, width)."""
+        ...
+
+    def encode(self, pieces: Sequence[Any], learned: Mapping[int, Tensor]) -> Tensor:
+        """(tokens, dim). learned: embeddings that stand in for those at these places."""
+        ...
+
+
+class ShapesText:
+    """The shapes world's words: a row of its own for each."""
+
+    def pieces(self, text: str) -> list[str]:
+        from ...worlds.shapes.latents import TOKENS
+
+        words = text.lower().replace(",", " ").split()
+        if len(words) > TOKENS:
+            raise UserError(
+                f"prompt {text[:60]!r}", f"{len(words)} words", f"at most {TOKENS}",
+                "Write colour, shape, direction, look, as in 'red circle left night'.",
+            )  # fmt: skip
+        return words
+
+    def rows(self, pieces: Sequence[str]) -> Tensor:
+        from ...worlds.shapes.latents import encode_prompt
+
+        return torch.stack([encode_prompt(word)[0] for word in pieces])
+
+    def encode(self, pieces: Sequence[str], learned: Mapping[int, Tensor]) -> Tensor:
+        from ...worlds.shapes.latents import encode_prompt
+
+        plain = encode_prompt(" ".join(pieces))
+        device = next((row.device for row in learned.values()), plain.device)
+        rows = list(plain.to(device))
+        for place, row in learned.items():
+            rows[place] = row
+        return torch.stack(rows)
+
+
+def open_text_model(base: str, file: Path, tokenizer: Path | None) -> TextModel:
+    """The words of a checkpoint. base: "shapes" has words of its own, "sd15" reads CLIP."""
+    if base == "shapes":
+        return ShapesText()
+    from .clip import read_clip_text
+
+    return read_clip_text(file, tokenizer)
+
+
+class LearnedWords(nn.Module):
+    """Describing words with embeddings of their own; ``rows``: (n, width), one row a token.
+
+    rows: as trained before, or None to begin with the words' own. Raises UserError for words that
+    are too many tokens, or none.
+    """
+
+    def __init__(self, model: TextModel, words: Sequence[str], rows: Tensor | None = None):
+        super().__init__()
+        self.model = model  # a CLIP is an nn.Module, and moves with this one
+        self.names, self.words = words, [model.pieces(word) for word in words]
+        pieces = [piece for word in self.words for piece in word]
+        if not all(self.words) or not 2 <= len(pieces) <= MOST_TOKENS:
+            raise UserError(
+                f"describing words {', '.join(words)}",
+                f"{len(pieces)} tokens",
+                f"words of 2 to {MOST_TOKENS} tokens together",
+                "Choose two or three short words that the caption has too.",
+            )
+        start = model.rows(pieces).clone() if rows is None else rows
+        if start.shape != model.rows(pieces).shape:
+            raise UserError(
+                "trained words", f"embeddings of shape {tuple(start.shape)}",
+                f"{tuple(model.rows(pieces).shape)}", "Train them with this checkpoint.",
+            )  # fmt: skip
+        self.rows = nn.Parameter(start)
+
+    def text(self, caption: str) -> Tensor:
+        """What the network reads of a caption: (tokens, dim).
+
+        Raises UserError for a caption that lacks one of the words: there it could take up nothing.
+        """
+        pieces, learned, first = self.model.pieces(caption), {}, 0
+        for name, word in zip(self.names, self.words, strict=True):
+            places = _places(word, pieces)
+            if not places:
+                raise UserError(
+                    f"caption {caption[:60]!r}", f"no {name!r}",
+                    f"every describing word: {', '.join(self.names)}",
+                    "Write the word into this caption, too, or leave it out of the words.",
+                )  # fmt: skip
+            learned |= {at + i: self.rows[first + i] for at in places for i in range(len(word))}
+            first += len(word)
+        return self.model.encode(pieces, learned)
+
+
+def _places(word: list[Any], pieces: Sequence[Any]) -> list[int]:
+    """Every place of a text at which all tokens of a word follow each other."""
+    starts = range(len(pieces) - len(word) + 1)
+    return [at for at in starts if list(pieces[at : at + len(word)]) == word]
+
+
+def check_same(model: TextModel, items: Sequence[Item]) -> None:
+    """Raise UserError unless the model reads a cached caption as the cache's encoder did.
+
+    It is the first caption that means the same to both, if there is one.
+    """
+    item = next((item for item in items if not _MARKS.search(item.caption)), None)
+    if item is None:
+        return
+    with torch.no_grad():
+        ours = model.encode(model.pieces(item.caption), {}).cpu()
+    if ours.shape != item.text.shape or (ours - item.text).norm() > _SAME * item.text.norm():
+        raise UserError(
+            item.source,
+            f"a caption {item.caption[:60]!r} that another text encoder has read",
+            "the CLIP that this job reads words with",
+            "Cache the clips with that CLIP; in ComfyUI, connect one CLIP to both nodes.",
+        )
+
+
+def _refuse_marks(caption: str) -> None:
+    """ComfyUI reads (word) as 1.1 times word; here it would be letters."""
+    mark = _MARKS.search(caption)
+    if mark is not None:
+        raise UserError(
+            f"prompt {caption[:60]!r}", f"{mark.group()!r}, which only ComfyUI's CLIP reads",
+            "words alone",
+            "Leave it out; or write it into Clip Set, give no prompt here, and train no words.",
+        )  # fmt: skip
+
+
+def prompted(
+    made: TrainingSet, prompt: str, model: TextModel | None, words: LearnedWords | None
+) -> TrainingSet:
+    """A set whose items have a prompt in place of their captions, read with trained words.
+
+    Raises UserError for what means something to ComfyUI alone, and would be read as letters here.
+    """
+    if not prompt and words is None:
+        return made
+    items = []
+    for item in made.items:
+        caption = prompt or item.caption
+        _refuse_marks(caption)
+        with torch.no_grad():
+            if words is not None:
+                text = words.text(caption)
+            else:
+                assert model is not None
+                text = model.encode(model.pieces(caption), {})
+        items.append(replace(item, caption=caption, text=text.detach().cpu()))
+    return replace(made, items=tuple(items))

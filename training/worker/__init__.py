@@ -1,0 +1,1 @@
+"""A job from its folder to its export. Runs in the worker."""

@@ -1,0 +1,98 @@
+"""Small clips of a network in training: with what is learned (scale 1) beside without (scale 0)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...common.atomic import atomic_path
+from ..network.lora import set_motion_scale
+from ..network.sampling import denoise
+from ..network.unet import predict
+from ..stage.run import StageRun
+
+STEPS = 12
+_SEED = 1
+_FRAME_MS = 125
+# What each latent channel of SD1.5 adds to red, green and blue: a linear fit known to many tools.
+_SD15_RGB = (
+    (0.3512, 0.2297, 0.3227),
+    (0.3250, 0.4974, 0.2350),
+    (-0.2829, 0.1762, 0.2721),
+    (-0.2120, -0.2616, -0.7177),
+)
+
+
+class Postponed(Exception):
+    """The device is wanted elsewhere; the clip can be made later."""
+
+
+def sample_pair(run: StageRun, may_go_on: Callable[[], bool]) -> Tensor:
+    """Latent clips (2, channels, frames, height, width) of the first held-out item's words.
+
+    At scale 1 and at scale 0 of the adapter in training; a Spatial Adapter is shown with the
+    Motion Adapter off, as it is used. One seed, no CFG. Training goes on as if nothing had been:
+    no generator of its own is drawn from, and scales are set anew or put back. Where every
+    spatial weight is trained there is no scale 0, and the two are the same network. Raises
+    Postponed at the first step at which ``may_go_on`` is false.
+    """
+    item = run.split[0][1][0]
+    text = item.text[None].to(run.device)
+    size = (item.latents.shape[1], run.recipe.frames, *item.latents.shape[2:])
+    half_in_part = run.trainable.full and run.dtype != torch.float32
+
+    def network(noisy: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
+        if not may_go_on():
+            raise Postponed
+        with torch.autocast(run.device.type, run.dtype, enabled=half_in_part):
+            whole = predict(run.unet, noisy.to(run.dtype), timesteps, words.to(run.dtype))
+        return whole.float()
+
+    if run.time:  # as a clip needs it, not as the last sample did
+        run.time.on = any(source.view != "frame" for source in run.stage.sources)
+    clips = []
+    try:
+        for scale in (1.0, 0.0):
+            _set_scale(run, scale)
+            made = denoise(network, text, text[0], seeds=[_SEED], size=size, steps=STEPS, cfg=1)
+            clips.append(made[0].cpu())
+    finally:
+        run.trainable.set_scale(1.0)
+    return torch.stack(clips)
+
+
+def _set_scale(run: StageRun, scale: float) -> None:
+    set_motion_scale(run.unet, 0.0)
+    run.trainable.set_scale(scale)
+
+
+def to_pixels(latents: Tensor, encoder: str) -> Tensor:
+    """Latents (n, 4, h, w) to pixels (n, 3, H, W) in 0..1; encoder: the cached set's.
+
+    Exact in the shapes world. For SD1.5 it is a preview: colours by a linear map, no detail and
+    half the size, because the VAE is not in the worker.
+    """
+    if encoder.startswith("shapes-"):
+        from ...worlds.shapes.latents import decode_image
+
+        return decode_image(latents)
+    colours = torch.einsum("lc,nlhw->nchw", torch.tensor(_SD15_RGB), latents.float())
+    pixels = ((colours + 1) / 2).clamp(0, 1)
+    return torch.nn.functional.interpolate(pixels, scale_factor=4, mode="bilinear")
+
+
+def write_clip(path: Path, clips: Tensor, encoder: str) -> None:
+    """An animated WebP with the clips (n, channels, frames, h, w) side by side; whole or not."""
+    rows = [to_pixels(clip.transpose(0, 1), encoder) for clip in clips]
+    pixels = torch.cat(rows, dim=-1).mul(255).round().byte()
+    first, *rest = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in pixels]
+    path.parent.mkdir(exist_ok=True)
+    with atomic_path(path) as temporary:
+        first.save(
+            temporary, "WEBP", save_all=True, append_images=rest,
+            duration=_FRAME_MS, loop=0, quality=90,
+        )  # fmt: skip

@@ -1,0 +1,82 @@
+"""What a worker tells as it goes: each event and phase, to its job folder and to its caller."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..jobs.job import JobFolder, Phase, State
+from ..network.tiers import used_memory
+from ..stage.run import StageRun
+from ..stage.steps import Step
+
+OnEvent = Callable[[dict[str, Any]], None]
+_PACE = 20  # steps that the reported seconds per step are the mean of
+
+
+class Reporter:
+    """One life of a worker, told in the folder's events and state. Steps come before all else.
+
+    muted: nothing is written, as in every process of a team but its first.
+    """
+
+    def __init__(self, folder: JobFolder, on_event: OnEvent):
+        self.folder, self.on_event = folder, on_event
+        self.device, self.muted = torch.device("cpu"), False
+        self.recent: deque[float] = deque(maxlen=_PACE)
+
+    def loading(self) -> None:
+        """The worker is there, and has not built its network yet."""
+        if not self.muted:
+            state = replace(self.folder.read_state(), phase="loading", message="")
+            self.folder.write_state(state)
+
+    def enter(self, phase: Phase, run: StageRun | None) -> None:
+        """A phase begins. run: None before there is a network: stage and step stay as they are."""
+        if run is not None:
+            self.steps(run)
+        if self.muted:
+            return
+        if run is None:
+            state = replace(self.folder.read_state(), phase=phase, message="")
+        else:
+            state = State(phase, run.stage_index, run.step, run.stage.steps)
+        self.folder.write_state(state)
+        place = {"stage": state.stage, "step": state.step}
+        self.on_event(self.folder.report("phase", **place, phase=phase))
+
+    def tell(self, event: str, run: StageRun, **values: Any) -> None:
+        """Something happened at the step that the run has reached."""
+        self.steps(run)
+        if not self.muted:
+            place = {"stage": run.stage_index, "step": run.step}
+            self.on_event(self.folder.report(event, **place, **values))
+
+    def steps(self, run: StageRun, behind: int = 0) -> None:
+        """What the steps did, up to that of ``behind`` steps ago."""
+        for step in run.read(behind):
+            self.recent.append(step.seconds)
+            if not self.muted:
+                self._step(run, step)
+
+    def _step(self, run: StageRun, step: Step) -> None:
+        pace = sum(self.recent) / len(self.recent)
+        event = self.folder.report(
+            "skipped" if step.skipped else "step",
+            stage=run.stage_index,
+            step=step.step,
+            steps=run.stage.steps,
+            loss=step.loss,
+            loss_average=step.loss_average,
+            grad_norm=step.grad_norm,
+            lr=run.stage.lr,
+            seconds_per_step=round(pace, 4),
+            eta_s=round(pace * (run.stage.steps - step.step), 1),
+            memory_bytes=used_memory(self.device),
+            tier=step.tier,
+        )
+        self.on_event(event)

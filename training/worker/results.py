@@ -1,0 +1,94 @@
+"""What a stage has learned, as files that artists use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ...adapters.files.adapter import MARK, Adapter, AdapterInfo, save_adapter
+from ...adapters.files.checkpoint import UNetWeights, fingerprint
+from ...adapters.files.embedding import Embedding, save_embedding
+from ...adapters.files.image_lora import save_image_lora
+from ...adapters.files.motion_module import MotionModule
+from ...adapters.files.motion_weights import MotionWeights, MotionWeightsInfo, save_motion_weights
+from ...adapters.files.tensors import write_tensors
+from ..jobs.job import Job
+from ..stage.run import StageRun
+from ..stage.trainable import WORDS
+from .stage_inputs import words_path
+
+
+def export(
+    path: Path, run: StageRun, job: Job, weights: UNetWeights, motion: MotionModule
+) -> list[Path]:
+    """Write what a stage has learned; returns the files written.
+
+    weights, motion: as the job's files have them. An adapter; for "spatial.all" a checkpoint with
+    the UNet's weights; for other full weights motion weights; for an absorber a LoRA for images,
+    an embedding, or both.
+    """
+    stage, values = run.stage, {n: t.cpu() for n, t in run.values().items()}
+    origin = {"recipe": job.recipe.to_json(), "steps": str(run.step)}
+    rows = values.pop(WORDS, None)
+    written = [path] if values else []
+    if stage.train == "spatial.all":
+        named = {f"model.diffusion_model.{n}": t for n, t in run.trainable.weights(values).items()}
+        write_tensors(path, named, origin)
+    elif run.trainable.full:
+        save_motion_weights(path, _motion_weights(run, values, job, weights, motion))
+    elif run.trainable.lora == "appearance":
+        marked = {f"{MARK}{name}": text for name, text in origin.items()}
+        save_image_lora(path, run.trainable.low_rank(values), run.trainable.layout, marked)
+    elif values:
+        info = _adapter_info(run, job, weights, motion)
+        save_adapter(path, Adapter(info, run.trainable.low_rank(values)))
+    if rows is not None:
+        written.append(words_path(stage, path))
+        marked = {f"{MARK}{name}": text for name, text in origin.items()}
+        save_embedding(written[-1], Embedding(rows, stage.words), marked)
+    return written
+
+
+def _adapter_info(
+    run: StageRun, job: Job, weights: UNetWeights, motion: MotionModule
+) -> AdapterInfo:
+    stage = run.stage
+    temporal = stage.train == "temporal.qkv"
+    # A Motion Adapter is used off, or below 0; what has learned a motion, or a look, is used on.
+    freezes = temporal and all(source.view == "frozen" for source in stage.sources)
+    return AdapterInfo(
+        kind="motion" if temporal else "spatial",
+        rank=stage.rank,
+        sites=stage.train if temporal else stage.train.removeprefix("spatial."),
+        base=weights.base,
+        motion_module=motion.hash,
+        motion_module_name=Path(job.motion_module).name,
+        checkpoint=weights.hash,
+        checkpoint_name=Path(job.checkpoint).name,
+        fingerprint=fingerprint(weights.tensors),
+        steps=run.step,
+        recipe=job.recipe.to_json(),
+        recommended_scale=0.0 if freezes else 1.0,
+    )
+
+
+def _motion_weights(
+    run: StageRun, values: dict[str, Tensor], job: Job, weights: UNetWeights, motion: MotionModule
+) -> MotionWeights:
+    info = MotionWeightsInfo(
+        sites=run.stage.train,
+        base=weights.base,
+        motion_module=motion.hash,
+        motion_module_name=Path(job.motion_module).name,
+        checkpoint=weights.hash,
+        checkpoint_name=Path(job.checkpoint).name,
+        steps=run.step,
+        token=job.recipe.token,
+        recipe=job.recipe.to_json(),
+    )
+    after = run.trainable.weights(values)
+    files = {**weights.tensors, **motion.tensors}
+    # As the network had them: rounding to its number format was not learned.
+    before = {name: files[name].to(run.dtype) for name in after}
+    return MotionWeights.between(info, before, after)

@@ -1,0 +1,275 @@
+"""The worker: runs one job folder to its end, obeys its commands and reports as it goes.
+
+It speaks through the folder alone, so it outlives the program that started it; whatever ends it,
+the folder can be run again and goes on from its last checkpoint as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from typing import Literal
+
+import torch
+
+from ...common.errors import UserError
+from ..jobs.job import JobFolder, State
+from ..network.compiling import AHEAD
+from ..network.lora import load_motion_adapter
+from ..network.tiers import pick_device, pick_dtype
+from ..network.unet import build_unet
+from ..stage.checkpoints import load_checkpoint, save_checkpoint
+from ..stage.run import StageRun
+from ..stage.team import Team
+from . import preview
+from .failure import lack_of_room, record_failure
+from .inputs import Inputs
+from .reporter import OnEvent, Reporter
+from .results import export
+from .stage_inputs import export_path, stage_inputs
+
+FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 0
+PATIENCE_S = 600.0  # a job that waits longer gives its memory back too: it leaves the process
+_POLL_S = 0.1
+
+Wish = Literal["run", "hold", "yield", "pause", "stop", "leave"]
+_GOING = ("run", "stop", "leave")  # wishes that are not waits
+
+
+def run_job(
+    folder: JobFolder,
+    on_event: OnEvent = lambda event: None,
+    *,
+    patience_s: float = math.inf,
+) -> int:
+    """Run or resume a job; returns an exit code. Raises UserError if another worker runs it.
+
+    on_event: called with each event that is also written to the folder. What goes wrong inside
+    the run is recorded there: as the state's message, and with its traceback in log.txt. Under
+    ``accelerate launch`` or ``torchrun`` each process calls this, and the first one does so.
+    patience_s: a job that is paused or gives way for longer is saved and left "waiting"; whoever
+    runs it again goes on with it.
+    """
+    folder.load()
+    with folder.owned():
+        return run_owned(folder, on_event, patience_s=patience_s)
+
+
+def run_owned(
+    folder: JobFolder,
+    on_event: OnEvent = lambda event: None,
+    *,
+    patience_s: float = math.inf,
+) -> int:
+    """``run_job`` for a process that owns the job already."""
+    try:
+        return Session(folder, on_event, patience_s).run()
+    except UserError as error:
+        record_failure(folder, str(error))
+        return USER_ERROR
+    except Exception as error:
+        mendable = lack_of_room(folder, error)
+        if mendable is not None:
+            record_failure(folder, str(mendable))
+            return USER_ERROR
+        with folder.log.open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        text = f"{type(error).__name__}: {error}"
+        record_failure(folder, f"{text[:300]} (see {folder.log.name}; resume when mended)")
+        return CRASHED
+
+
+class Session:
+    """One life of a worker."""
+
+    def __init__(self, folder: JobFolder, on_event: OnEvent, patience_s: float):
+        self.folder, self.patience_s = folder, patience_s
+        self.job = folder.load()
+        control = folder.read_control()
+        self.saves_done, self.samples_done = control.save, control.sample
+        self.sample_due = False
+        self.stage_index = 0
+        self.report = Reporter(folder, on_event)
+        self.team = Team()
+
+    def run(self) -> int:
+        """To the job's end, or to the wish that ends this life; returns an exit code."""
+        code = self._run()
+        self.team.leave()
+        return code
+
+    def _run(self) -> int:
+        job = self.job
+        device = pick_device(job.device)
+        self.team = Team.join(device)
+        self.device = self.team.own_card(device)
+        self.report.device, self.report.muted = self.device, not self.team.first
+        self.report.loading()
+        self.inputs = Inputs.read(job)
+        checkpoint = load_checkpoint(self.folder.checkpoints)
+        # Before the first step nothing is worth keeping: a new life reports it again.
+        first, step = 0, -1
+        if checkpoint is not None:
+            first, step = checkpoint.meta["stage"], checkpoint.meta["step"]
+            self.stage_index = first
+            self.inputs.check_unchanged(checkpoint.meta["files"], first, self.folder)
+        if self.team.first:
+            self.folder.cut_events(first, step)
+        if self._obey(None) == "leave":
+            self.report.enter("waiting", None)
+            return STOPPED
+        for index in range(first, len(job.recipe.stages)):
+            stage = self._stage(index)
+            start = checkpoint if index == first else None
+            if start is not None:
+                stage.restore(start)
+            if not self._train(stage, resumed=start is not None):
+                return STOPPED
+        self.report.enter("finished", stage)
+        return FINISHED
+
+    def _stage(self, index: int) -> StageRun:
+        job, recipe, inputs = self.job, self.job.recipe, self.inputs
+        self.stage_index = index
+        torch.manual_seed(recipe.seed)  # nothing should draw from it; a slip should repeat
+        dtype = pick_dtype(recipe.dtype, self.device)
+        exports = self.folder.exports
+        own = stage_inputs(job, index, inputs.weights, inputs.sets, exports, inputs.text)
+        unet = build_unet(own.weights, inputs.motion, dtype, self.device)
+        if "motion" in recipe.stages[index].use:
+            load_motion_adapter(unet, inputs.adapters["motion"], job.adapters["motion"])
+        layout = inputs.weights.layout
+        return StageRun(recipe, index, unet, layout, own.sets, own.words, self.team)
+
+    def _train(self, run: StageRun, resumed: bool) -> bool:
+        """Train one stage; False when the worker shall end before it is done."""
+        self.report.enter("running", run)
+        if not resumed:
+            self._held_out(run)
+        while not run.done:
+            wish = self._obey(run)
+            if wish != "run":
+                self._end(run, wish)
+                return False
+            run.launch()
+            self.report.steps(run, AHEAD.get(self.device.type, 0))
+            every = self.job.sample_every
+            self.sample_due |= every > 0 and run.step % every == 0
+            if run.step % self.job.recipe.held_out_every == 0 or run.done:
+                self._held_out(run)
+            if run.step % self.job.recipe.save_every == 0 or run.done:
+                self._save(run)
+        self._sample_if_due(run)
+        self._export(run)
+        self.team.agree(None)  # the others wait: a next stage may begin with these files
+        return True
+
+    def _end(self, run: StageRun, wish: Wish) -> None:
+        """Save, and stop for good or leave the job to be taken up again."""
+        self._save(run)
+        if wish == "stop":
+            self._export(run)
+        # Writing files takes a while, in which a stop may be taken back: then the job waits.
+        stopped = wish == "stop" and self.folder.read_control().wanted == "stop"
+        self.report.enter("stopped" if stopped else "waiting", run)
+
+    def _obey(self, run: StageRun | None) -> Wish:
+        """Wait while the folder wants that; then whether to "run", "stop" or "leave".
+
+        run: None before the network is built, so that a start does not fall on a busy device.
+        """
+        wish, waiting, since = self._look(run), None, time.monotonic()
+        while wish not in _GOING:
+            if wish != waiting:
+                self._wait_as(wish, run)
+                waiting = wish
+            if wish != "hold" and self.team.agree(time.monotonic() - since > self.patience_s):
+                return "leave"
+            time.sleep(_POLL_S)
+            wish = self._look(run)
+        if waiting is not None and wish == "run":
+            self.report.enter("loading" if run is None else "running", run)
+            self.report.recent.clear()  # its pace is not that of before
+        return wish
+
+    def _look(self, run: StageRun | None) -> Wish:
+        """The wish of this moment, the same in every process of a team."""
+        wish = self.team.agree(self._wish(run) if self.team.first else "run")
+        if wish == "run" and run is not None and run.parked and not self.team.all(run.unpark()):
+            run.park()
+            return "yield"  # others still hold the memory: look again
+        return wish
+
+    def _wait_as(self, wish: Wish, run: StageRun | None) -> None:
+        """Begin to wait: in place ("hold"), or in CPU memory, and saved when the artist asks."""
+        if run is not None and wish != "hold":
+            run.park()
+        if run is not None and wish == "pause":
+            self._save(run)
+        self.report.enter("paused" if wish == "pause" else "yielding", run)
+
+    def _wish(self, run: StageRun | None) -> Wish:
+        """What is wanted now; saves and samples that were asked for are made first."""
+        control = self.folder.read_control()
+        if run is not None and control.save > self.saves_done:
+            self.saves_done = control.save
+            self._save(run)
+            self._export(run)
+        if control.sample > self.samples_done:
+            self.samples_done, self.sample_due = control.sample, True
+        if run is not None and self.sample_due and control.wanted != "stop":
+            self._sample_if_due(run)
+            control = self.folder.read_control()  # it took a while
+        sharing = self.folder.read_sharing()
+        if control.wanted == "stop" or sharing == "leave":
+            return "stop" if control.wanted == "stop" else "leave"
+        return "pause" if control.wanted == "pause" else sharing
+
+    def _sample_if_due(self, run: StageRun) -> None:
+        """Make the clip that is due. One that fails is told and forgotten; training goes on."""
+        if not (self.sample_due and self.team.first) or self.folder.read_sharing() != "run":
+            return
+        parked, self.sample_due = run.parked, False
+        try:
+            if run.unpark():
+                self._sample(run)
+            else:
+                self.report.tell("sample_failed", run, reason="the device has no room")
+        except preview.Postponed:
+            self.sample_due = True
+        except Exception as error:
+            self.report.tell("sample_failed", run, reason=f"{type(error).__name__}: {error}"[:300])
+        if parked:
+            run.park()
+
+    def _sample(self, run: StageRun) -> None:
+        pair = preview.sample_pair(run, lambda: self.folder.read_sharing() == "run")
+        before = sum(stage.steps for stage in self.job.recipe.stages[: run.stage_index])
+        path = self.folder.samples / f"{before + run.step}.webp"
+        encoder = self.inputs.sets[run.stage.sources[0].set].encoder
+        preview.write_clip(path, pair, encoder)
+        self.report.tell("sample", run, file=path.name)
+
+    def _held_out(self, run: StageRun) -> None:
+        if self.job.recipe.held_out and self.team.first:
+            loss = run.held_out_loss()
+            self.report.tell("held_out", run, loss=loss)
+
+    def _save(self, run: StageRun) -> None:
+        self.report.steps(run)
+        if not self.team.first:
+            return
+        files = self.inputs.fingerprints(self.stage_index, self.folder.exports)
+        save_checkpoint(self.folder.checkpoints, run.checkpoint(files=files))
+        phase = self.folder.read_state().phase
+        self.folder.write_state(State(phase, run.stage_index, run.step, run.stage.steps))
+        self.report.tell("saved", run)
+
+    def _export(self, run: StageRun) -> None:
+        if not self.team.first:
+            return
+        self.folder.exports.mkdir(exist_ok=True)
+        path = export_path(self.job, run.stage_index, self.folder.exports)
+        for written in export(path, run, self.job, self.inputs.weights, self.inputs.motion):
+            self.report.tell("exported", run, file=written.name)

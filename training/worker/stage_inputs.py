@@ -1,0 +1,135 @@
+"""What a stage starts from: the image model with absorbers in it, its prompts, its words.
+
+An absorber that is held fixed is part of the image model: its LoRA is merged into the weights, and
+its words are read into the captions, before anything is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from ...adapters.files.checkpoint import UNetWeights
+from ...adapters.files.embedding import load_embedding
+from ...adapters.files.image_lora import merge_image_lora
+from ...common.errors import UserError
+from ..jobs.job import Job
+from ..recipes.recipe import Recipe, Stage
+from ..sets.store import TrainingSet
+from ..text.learned_words import LearnedWords, TextModel, check_same, open_text_model, prompted
+
+APPEARANCE = "appearance"
+WORDS_ENDING = " words"  # of the file with trained words beside the LoRA of the same stage
+
+
+@dataclass(frozen=True)
+class StageInputs:
+    """weights: of the image model, absorbers in them; words: those that the stage trains."""
+
+    weights: UNetWeights
+    sets: dict[str, TrainingSet]
+    words: LearnedWords | None
+
+
+def export_path(job: Job, index: int, exports: Path) -> Path:
+    """Where a stage's result is written: the last one's has the job's name."""
+    last = index == len(job.recipe.stages) - 1
+    name = job.name if last else f"{job.name} {job.recipe.stages[index].name}"
+    return exports / f"{name}.safetensors"
+
+
+def words_path(stage: Stage, path: Path) -> Path:
+    """Where a stage's trained words are, its result being at ``path``."""
+    return path if stage.train == "words" else path.with_stem(path.stem + WORDS_ENDING)
+
+
+def earlier(recipe: Recipe, index: int, name: str) -> int | None:
+    """The stage before this one whose result has a name, or None when a file is meant."""
+    return next((i for i in range(index) if recipe.stages[i].name == name), None)
+
+
+def absorber_files(job: Job, index: int, exports: Path) -> dict[str, Path]:
+    """The files that a stage holds fixed in the image model: "LoRA", "words", each if any."""
+    if APPEARANCE not in job.recipe.stages[index].use:
+        return {}
+    made_by = earlier(job.recipe, index, APPEARANCE)
+    if made_by is None:
+        return {"LoRA": Path(job.adapters[APPEARANCE])}
+    stage, path = job.recipe.stages[made_by], export_path(job, made_by, exports)
+    files = {"LoRA": path} if stage.train != "words" else {}
+    return files | ({"words": words_path(stage, path)} if "words" in stage.train else {})
+
+
+def stage_inputs(
+    job: Job,
+    index: int,
+    weights: UNetWeights,
+    sets: Mapping[str, TrainingSet],
+    exports: Path,
+    model: TextModel | None,
+) -> StageInputs:
+    """Read and put together what a stage starts from. Raises UserError for what does not fit.
+
+    model: of ``text_model``.
+    """
+    stage, held = job.recipe.stages[index], absorber_files(job, index, exports)
+    if isinstance(model, nn.Module):
+        model.to("cpu")  # an earlier stage may have had it on the device
+    if "LoRA" in held:
+        weights = merge_image_lora(weights, held["LoRA"])
+    fixed = None
+    if "words" in held:
+        assert model is not None
+        found = load_embedding(held["words"])
+        fixed = LearnedWords(model, found.words, found.rows)
+    used = {
+        source.set: prompted(sets[source.set], source.prompt, model, fixed)
+        for source in stage.sources
+    }
+    words = None
+    if stage.words:
+        assert model is not None
+        words = LearnedWords(model, stage.words)
+    return StageInputs(weights, used, words)
+
+
+def reads_texts(recipe: Recipe) -> bool:
+    """Whether there is more to read than cached captions: trained words, or prompts."""
+    return any(s.words or any(source.prompt for source in s.sources) for s in recipe.stages)
+
+
+def text_model(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextModel | None:
+    """The job's text encoder, or None where the cached captions are all that is read.
+
+    Reads every prompt and looks for the words in every caption once, so that nothing is found
+    wrong after a stage was trained. Raises UserError for what is, and for a text encoder that is
+    not the one that the sets were cached with. Of the job it takes the recipe and the text
+    encoder's files, so the node can ask before the rest is written.
+    """
+    if not reads_texts(job.recipe):
+        return None
+    model = _open(job, base, sets)
+    words: LearnedWords | None = None
+    for stage in job.recipe.stages:
+        if stage.words:
+            words = LearnedWords(model, stage.words)
+        for source in stage.sources:
+            reads = words if stage.words or APPEARANCE in stage.use else None
+            prompted(sets[source.set], source.prompt, model, reads)
+    return model
+
+
+def _open(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextModel:
+    file = Path(job.text_encoder or job.checkpoint)
+    model = open_text_model(base, file, Path(job.tokenizer) if job.tokenizer else None)
+    if base != "shapes" and not job.tokenizer:
+        raise UserError(
+            "tokenizer", "none", "the folder of CLIP's words, as ComfyUI has it",
+            "Name a ComfyUI folder, or cache the clips with their prompts and train no words.",
+        )  # fmt: skip
+    for made in sets.values():
+        check_same(model, made.items)
+    return model

@@ -1,0 +1,1 @@
+"""Tiny models whose truth is known, and their files."""
