@@ -98,7 +98,7 @@ class World:
 
     def __init__(self, place: Path, dice: random.Random, quiet: bool):
         self.small = importlib.import_module("helpers.small")
-        self.about = importlib.import_module("still_moving.training.jobs.ticket")
+        self.ticket = importlib.import_module("still_moving.training.jobs.ticket")
         self.system = importlib.import_module("still_moving.common.system")
         self.place, self.dice, self.say = place, dice, no_word if quiet else say
         (place / "files").mkdir()
@@ -115,7 +115,7 @@ class World:
 
     def add(self, supervisor: Any, id: str) -> Any:
         """A new job like the undisturbed one; returns its folder."""
-        made = self.about.About(id, "made", "motion", "faults", time.time())
+        made = self.ticket.Ticket(id, "made", "motion", "faults", time.time())
         supervisor.add(self.whole.load(), made)
         return type(self.whole)(supervisor.folder(id))
 

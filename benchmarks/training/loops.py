@@ -25,8 +25,8 @@ from ...training.network.unet import SCHEDULE, build_unet, predict
 from ...training.recipes import recipe as recipes
 from ...training.recipes.recipe import Recipe
 from ...training.sets.store import Item, TrainingSet
-from ...training.stage.draws import Sample, training_sample
-from ...training.stage.run import StageRun
+from ...training.stage.draws import Draw, training_draw
+from ...training.stage.loop import StageTraining
 from ...training.stage.views import seen
 
 MULTIPLES = (1, 2, 4, 4)  # SD1.5's channels a level, over those of the first
@@ -60,8 +60,8 @@ class Size:
 
 
 def new_run(
-    kind: str, size: Size, device: torch.device, dtype: torch.dtype, run_type: type = StageRun
-) -> StageRun:
+    kind: str, size: Size, device: torch.device, dtype: torch.dtype, run_type: type = StageTraining
+) -> StageTraining:
     """A stage over a network that exists only here: kind "motion" or "spatial"."""
     generator = torch.Generator(device).manual_seed(0)
     channels = tuple(size.width * multiple for multiple in MULTIPLES)
@@ -176,7 +176,7 @@ class PlainLoop:
     encoded once and repeated, which a tutorial may not think of: it makes this loop faster.
     """
 
-    def __init__(self, run: StageRun, encoders: Encoders | None, autocast: bool):
+    def __init__(self, run: StageTraining, encoders: Encoders | None, autocast: bool):
         self.run, self.encoders, self.autocast = run, encoders, autocast
         self.optimizer = torch.optim.AdamW(
             run.trainable.parameters.values(),
@@ -190,7 +190,7 @@ class PlainLoop:
         """Of the plan's n-th sample; noise: drawn on the device where none is given."""
         run = self.run
         sizes = [len(training) for training, _ in run.split]
-        sample = training_sample(run.recipe.seed, 0, run.stage, sizes, n)
+        sample = training_draw(run.recipe.seed, 0, run.stage, sizes, n)
         source = run.stage.sources[sample.source]
         set_motion_scale(run.unet, source.scales.get("motion", 0.0))
         with torch.autocast(run.device.type, torch.bfloat16, enabled=self.autocast):
@@ -203,7 +203,7 @@ class PlainLoop:
             predicted = predict(run.unet, noisy, t, text)
         return F.mse_loss(predicted.float(), noise.float())
 
-    def _inputs(self, sample: Sample) -> tuple[Tensor, Tensor]:
+    def _inputs(self, sample: Draw) -> tuple[Tensor, Tensor]:
         """(clean latents (1, 4, frames, h, w), text (1, tokens, dim)) on the device."""
         run, source = self.run, self.run.stage.sources[sample.source]
         if self.encoders is None:
@@ -230,7 +230,7 @@ class PlainLoop:
         return loss.item()
 
 
-class SyncedRun(StageRun):
+class SyncedRun(StageTraining):
     """The trainer's loop without two levers: AdamW unfused, and the host asks before each step."""
 
     def __init__(self, *arguments: Any):

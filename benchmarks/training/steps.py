@@ -61,7 +61,7 @@ def measure(way: Way) -> dict[str, Any]:
 
     device, size = pick_device(), SIZES[way.size]
     began = resident()
-    run_type = train_loops.StageRun if way.fused else train_loops.SyncedRun
+    run_type = train_loops.StageTraining if way.fused else train_loops.SyncedRun
     run = train_loops.new_run(
         way.kind, train_loops.Size(*size), device, getattr(torch, way.dtype), run_type
     )

@@ -15,7 +15,7 @@ from typing import Any
 import folder_paths
 
 from ...training.jobs.job import Job
-from ...training.jobs.ticket import About, Kind
+from ...training.jobs.ticket import Kind, Ticket
 from ...training.queue.supervisor import Supervisor
 from ...training.recipes.recipe import check_name
 from . import places
@@ -62,7 +62,7 @@ def start(
     job's exports, by their names, and where they go.
     """
     publish = Path(folder_paths.get_folder_paths(folder)[0]) / f"{job.name}.safetensors"
-    about = About(
+    ticket = Ticket(
         id=new_id(job.name),
         name=job.name,
         kind=kind,
@@ -73,8 +73,8 @@ def start(
         others={name: str(path) for name, path in others.items()},
         uses=tuple(str(path) for path in uses),
     )
-    view = supervisor().add(job, about)
-    _started[token] = about.id
+    view = supervisor().add(job, ticket)
+    _started[token] = ticket.id
     return view
 
 

@@ -13,7 +13,7 @@ from still_moving.training.jobs.job import Job, JobFolder
 from still_moving.training.recipes import methods
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.sets.store import Item, TrainingSet
-from still_moving.training.stage.run import StageRun
+from still_moving.training.stage.loop import StageTraining
 from still_moving.training.text.learned_words import ShapesText
 from still_moving.training.worker.stage_inputs import stage_inputs, text_model
 
@@ -80,7 +80,7 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-def new_run(made: Recipe, index: int = 0, dtype: torch.dtype = torch.float32) -> StageRun:
+def new_run(made: Recipe, index: int = 0, dtype: torch.dtype = torch.float32) -> StageTraining:
     """A stage over a new network; its absorbers, made by an earlier stage, are left out."""
     made = dataclasses.replace(
         made, stages=tuple(dataclasses.replace(stage, use=()) for stage in made.stages)
@@ -88,7 +88,7 @@ def new_run(made: Recipe, index: int = 0, dtype: torch.dtype = torch.float32) ->
     job = Job("made", made, "", "", dict.fromkeys(SETS, ""))
     model = text_model(job, "shapes", SETS)
     inputs = stage_inputs(job, index, weights(), SETS, Path(), model)
-    return StageRun(made, index, new_unet(dtype), weights().layout, inputs.sets, inputs.words)
+    return StageTraining(made, index, new_unet(dtype), weights().layout, inputs.sets, inputs.words)
 
 
 def write_sets(folder: Path) -> dict[str, Path]:

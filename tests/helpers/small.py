@@ -28,7 +28,7 @@ from still_moving.training.network.unet import build_unet, predict
 from still_moving.training.recipes import recipe
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.sets.store import Item, Record, SetWriter, TrainingSet, object_name
-from still_moving.training.stage.run import StageRun
+from still_moving.training.stage.loop import StageTraining
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -104,14 +104,14 @@ def spatial_recipe(**overrides) -> Recipe:
     return recipe.spatial_adapter(**{**SHORT, **overrides})
 
 
-def new_run(made: Recipe, dtype: torch.dtype = torch.float32) -> StageRun:
+def new_run(made: Recipe, dtype: torch.dtype = torch.float32) -> StageTraining:
     """The first stage of a recipe, over a network with the adapters that it uses attached."""
     from still_moving.training.network.lora import load_motion_adapter
 
     unet = new_unet(dtype)
     if made.stages[0].use:
         load_motion_adapter(unet, random_motion_adapter(), "random")
-    return StageRun(made, 0, unet, weights().layout, dict(sets()))
+    return StageTraining(made, 0, unet, weights().layout, dict(sets()))
 
 
 @cache

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...common import system
 from ...common.atomic import atomic_path
 from .job import Job, JobFolder
-from .ticket import About, Published, read_published
+from .ticket import Published, Ticket, read_published
 
 
 def export_of(folder: JobFolder, job: Job) -> Path:
@@ -17,7 +17,7 @@ def export_of(folder: JobFolder, job: Job) -> Path:
     return folder.exports / f"{job.name}.safetensors"
 
 
-def publish(folder: JobFolder, job: Job, about: About) -> Published:
+def publish(folder: JobFolder, job: Job, ticket: Ticket) -> Published:
     """Copy the adapter to where artists find it, once for each export; returns where it is.
 
     What else the job has exported, such as trained words, goes to its own place with it.
@@ -27,12 +27,12 @@ def publish(folder: JobFolder, job: Job, about: About) -> Published:
     """
     done, export = read_published(folder.path), export_of(folder, job)
     stamp = _stamp(export)
-    if not about.publish or not stamp or stamp == done.stamp:
+    if not ticket.publish or not stamp or stamp == done.stamp:
         return done
-    target = done.path or str(_free_name(Path(about.publish)))
+    target = done.path or str(_free_name(Path(ticket.publish)))
     others = {
         name: done.others.get(name) or str(_free_name(Path(wanted)))
-        for name, wanted in about.others.items()
+        for name, wanted in ticket.others.items()
         if (folder.exports / name).is_file()
     }
     if (target, others) != (done.path, done.others):
@@ -64,11 +64,11 @@ def _free_name(wanted: Path) -> Path:
     return path
 
 
-def remove_unshared(root: Path, about: About, others: Iterable[About]) -> None:
+def remove_unshared(root: Path, ticket: Ticket, others: Iterable[Ticket]) -> None:
     """Remove what only this job used. Nothing elsewhere is ever touched."""
     used = {Path(path).resolve() for other in others for path in other.uses}
     homes = [(root / name).resolve() for name in ("weights", "sets", "pictures")]
-    for path in (Path(text).resolve() for text in about.uses):
+    for path in (Path(text).resolve() for text in ticket.uses):
         if path in used or path.parent not in homes:
             continue
         if path.is_dir():

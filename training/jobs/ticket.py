@@ -19,12 +19,12 @@ from ..recipes.parse import parse
 
 Kind = Literal["motion", "spatial", "customize-a-video", "vmc", "newmove"]
 Policy = Literal["yield", "keep", "share"]
-ABOUT_FILE, PUBLISHED_FILE = "about.json", "published.json"
+TICKET_FILE, PUBLISHED_FILE = "about.json", "published.json"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")  # no leading dot: those are not jobs
 
 
 @dataclass(frozen=True)
-class About:
+class Ticket:
     """What the supervisor has to know of a job beside the job itself. Paths are absolute."""
 
     id: str  # the folder's name
@@ -38,7 +38,7 @@ class About:
     others: dict[str, str] = field(default_factory=dict)  # more exports, by name, and their places
 
     def write(self, folder: Path) -> None:
-        atomic_write_text(folder / ABOUT_FILE, json.dumps(dataclasses.asdict(self), indent=2))
+        atomic_write_text(folder / TICKET_FILE, json.dumps(dataclasses.asdict(self), indent=2))
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,17 @@ class Published:
         atomic_write_text(folder / PUBLISHED_FILE, json.dumps(dataclasses.asdict(self)))
 
 
-def read_about(folder: Path) -> About:
+def read_ticket(folder: Path) -> Ticket:
     """Raises UserError when the file is missing or damaged, or is another job's."""
-    about = _read(folder / ABOUT_FILE, About)
-    if about.id != folder.name:
+    ticket = _read(folder / TICKET_FILE, Ticket)
+    if ticket.id != folder.name:
         raise UserError(
-            folder / ABOUT_FILE,
-            f"the id {about.id[:60]!r}",
+            folder / TICKET_FILE,
+            f"the id {ticket.id[:60]!r}",
             f"the folder's name {folder.name!r}",
             "Give the folder its name back, or delete the job.",
         )
-    return about
+    return ticket
 
 
 def read_published(folder: Path) -> Published:

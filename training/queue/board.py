@@ -13,32 +13,32 @@ from ...common import system
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ..jobs.job import Job, JobFolder
-from ..jobs.ticket import About, is_id
-from .watched_job import ENDED, Entry
+from ..jobs.ticket import Ticket, is_id
+from .watched_job import ENDED, WatchedJob
 
 PUSH_S = 0.25  # at least, between two views of a job whose phase is the same
 NEW = ".new-"  # how a job folder is called until it is whole
 _ABANDONED_S = 3600.0
 _WATCHING = "Another ComfyUI runs the jobs of this folder; this one looks on."
-View = dict[str, Any]
+JobView = dict[str, Any]
 
 
-class Watch:
+class Board:
     """What there is to know of the jobs below ``root``. Not safe to share between threads."""
 
     def __init__(self, root: Path):
         self.root, self.jobs = Path(root), Path(root) / "jobs"
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, WatchedJob] = {}
         self.steering = False  # whether this process is the one that starts jobs
         self._order: list[str] = []
         self._order_stamp: tuple[int, int] | None = None
-        self._shown: dict[str, View] = {}  # the newest view of each job
-        self._told: dict[str, tuple[View, float]] = {}  # the last one pushed, and when
+        self._shown: dict[str, JobView] = {}  # the newest view of each job
+        self._told: dict[str, tuple[JobView, float]] = {}  # the last one pushed, and when
         self._gone: list[str] = []
         # Above what an earlier server gave out, so that pages that outlived it take the new views.
         self._seq = time.time_ns() // 1_000_000
 
-    def entry(self, id: str) -> Entry:
+    def entry(self, id: str) -> WatchedJob:
         """Raises UserError for a job that is not there."""
         if id not in self.entries:
             raise UserError("id", repr(id)[:130], "a job that is there", "Look at the list.")
@@ -52,7 +52,7 @@ class Watch:
             names = set()
         found = {name for name in names if is_id(name)}
         for name in sorted(found - set(self.entries)):
-            self.entries[name] = Entry(self.jobs / name)
+            self.entries[name] = WatchedJob(self.jobs / name)
         for name in set(self.entries) - found:
             self.drop(name)
         for name in names - found:
@@ -61,17 +61,17 @@ class Watch:
                 shutil.rmtree(path, ignore_errors=True)
         self.read_order()
 
-    def add(self, job: Job, about: About) -> None:
+    def add(self, job: Job, ticket: Ticket) -> None:
         """Make a job's folder and put it behind the others. Raises UserError where it cannot be."""
-        path = self.jobs / about.id
-        if not is_id(about.id) or path.exists():
-            raise UserError("id", repr(about.id)[:130], "a new plain name", "Start it again.")
-        for used in about.uses:  # a deletion may just have taken it along
+        path = self.jobs / ticket.id
+        if not is_id(ticket.id) or path.exists():
+            raise UserError("id", repr(ticket.id)[:130], "a new plain name", "Start it again.")
+        for used in ticket.uses:  # a deletion may just have taken it along
             if not Path(used).exists():
                 raise UserError(used, "nothing", "what this job needs", "Start it again.")
-        _make_folder(path, job, about)
-        self.entries[about.id] = Entry(path)
-        self.put([about.id], first=False)
+        _make_folder(path, job, ticket)
+        self.entries[ticket.id] = WatchedJob(path)
+        self.put([ticket.id], first=False)
 
     def drop(self, id: str) -> None:
         """Forget a job whose folder is gone."""
@@ -80,7 +80,7 @@ class Watch:
         if self._shown.pop(id, None) is not None:
             self._gone.append(id)
 
-    def look(self, entry: Entry) -> None:
+    def look(self, entry: WatchedJob) -> None:
         """Read what is new in a job's folder, and publish an adapter that is new."""
         before = entry.history.exports, entry.state.phase
         entry.look()
@@ -92,12 +92,12 @@ class Watch:
 
     # Order
 
-    def queue(self) -> list[Entry]:
+    def queue(self) -> list[WatchedJob]:
         """Jobs that wait for a worker, next one first."""
         place = {id: i for i, id in enumerate(self._order)}
         waiting = [entry for entry in self.entries.values() if entry.wants_worker]
         last = len(place)
-        return sorted(waiting, key=lambda e: (place.get(e.id, last), e.about.created, e.id))
+        return sorted(waiting, key=lambda e: (place.get(e.id, last), e.ticket.created, e.id))
 
     def read_order(self) -> None:
         """Take over an order that another process wrote; without any, the oldest job is next."""
@@ -125,11 +125,11 @@ class Watch:
 
     # Views
 
-    def views(self) -> list[View]:
+    def views(self) -> list[JobView]:
         """Every job, newest first."""
         return sorted(self._shown.values(), key=lambda v: (-v["created"], v["id"]))
 
-    def view(self, id: str) -> View:
+    def view(self, id: str) -> JobView:
         self.entry(id)
         return self._shown[id]
 
@@ -147,7 +147,7 @@ class Watch:
                 self._seq += 1
                 self._shown[id] = {**view, "seq": self._seq}
 
-    def news(self, now: float) -> tuple[list[View], list[str]]:
+    def news(self, now: float) -> tuple[list[JobView], list[str]]:
         """(views to push now, ids of jobs that are gone): each change once, a new phase at once."""
         news = []
         for id, view in self._shown.items():
@@ -167,12 +167,12 @@ def _abandoned(path: Path) -> bool:
         return False
 
 
-def _make_folder(path: Path, job: Job, about: About) -> None:
+def _make_folder(path: Path, job: Job, ticket: Ticket) -> None:
     """A whole job folder or none: another process may be looking for new ones."""
     new = path.with_name(NEW + path.name)
     try:
         JobFolder.create(new, job)
-        about.write(new)
+        ticket.write(new)
         system.patient(lambda: new.rename(path))
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)

@@ -18,9 +18,9 @@ from ...common import system
 from ...common.errors import UserError
 from ..jobs.job import Job, Sharing, State
 from ..jobs.published import remove_unshared
-from ..jobs.ticket import About
-from .board import View, Watch
-from .watched_job import ENDED, Entry
+from ..jobs.ticket import Ticket
+from .board import Board, JobView
+from .watched_job import ENDED, WatchedJob
 
 COMMANDS = ("pause", "resume", "stop", "save", "sample", "open")
 _POLL_S = 0.1
@@ -43,12 +43,12 @@ class Supervisor:
         root: Path,
         command: Callable[[Path], list[str]],
         busy: Callable[[], bool],
-        tell: Callable[[View], None],
+        tell: Callable[[JobView], None],
         forget: Callable[[dict[str, Any]], None] = lambda gone: None,
         *,
         idle_s: float = 5.0,
     ):
-        self._watch = Watch(root)
+        self._board = Board(root)
         self._command, self._busy, self._tell, self._forget = command, busy, tell, forget
         self._idle_s, self._busy_now, self._free_at = idle_s, False, -idle_s
         self._scanned = -_SCAN_S
@@ -67,62 +67,62 @@ class Supervisor:
         self._end.set()
         if self._thread.is_alive():
             self._thread.join()
-        self._watch.steering = False
+        self._board.steering = False
         self._steering.close()
 
     # What nodes and routes call, from any thread
 
-    def views(self) -> list[View]:
+    def views(self) -> list[JobView]:
         """Every job, newest first."""
         with self._guard:
-            return self._watch.views()
+            return self._board.views()
 
-    def view(self, id: str) -> View:
+    def view(self, id: str) -> JobView:
         """Raises UserError for a job that is not there, as everything below does."""
         with self._guard:
-            return self._watch.view(id)
+            return self._board.view(id)
 
     def folder(self, id: str) -> Path:
         with self._guard:
-            return self._watch.entry(id).folder.path
+            return self._board.entry(id).folder.path
 
     def log(self, id: str, bytes: int = 65536) -> str:
         """The end of a worker's log."""
         with self._guard:
-            entry = self._watch.entry(id)
+            entry = self._board.entry(id)
         return entry.log_tail(bytes)
 
-    def latest(self, uid: str) -> View | None:
+    def latest(self, uid: str) -> JobView | None:
         """The newest job of a node."""
         return next((v for v in self.views() if v["uid"] == uid), None)
 
-    def latest_finished(self, uid: str) -> View | None:
+    def latest_finished(self, uid: str) -> JobView | None:
         """The newest job of a node that has ended with an adapter."""
         return next((v for v in self.views() if v["uid"] == uid and v["adapter"]), None)
 
-    def add(self, job: Job, about: About) -> View:
+    def add(self, job: Job, ticket: Ticket) -> JobView:
         """Put a job into the queue. Raises UserError when there is no place for its folder."""
         with self._guard:
             try:
-                self._watch.add(job, about)
+                self._board.add(job, ticket)
             except OSError as error:
-                raise _no_room(self._watch.jobs, error) from None
-            return self._refreshed(about.id)
+                raise _no_room(self._board.jobs, error) from None
+            return self._refreshed(ticket.id)
 
-    def command(self, id: str, what: str) -> View:
+    def command(self, id: str, what: str) -> JobView:
         """Carry out what the artist asks of a job: one of ``COMMANDS``."""
         if what not in COMMANDS:
             raise UserError("command", repr(what)[:60], " or ".join(COMMANDS), "Choose one.")
         with self._guard:
-            entry = self._watch.entry(id)
-            self._watch.look(entry)
+            entry = self._board.entry(id)
+            self._board.look(entry)
             try:
                 self._obey(entry, what)
             except OSError as error:
                 raise _no_room(entry.folder.path, error) from None
             return self._refreshed(id)
 
-    def _obey(self, entry: Entry, what: str) -> None:
+    def _obey(self, entry: WatchedJob, what: str) -> None:
         folder, ended = entry.folder, entry.state.phase in ENDED
         if what == "open":
             system.open_folder(folder.path)
@@ -139,7 +139,7 @@ class Supervisor:
             if what == "stop" and not entry.worked_on:
                 self._stop_waiting(entry)
 
-    def _resume(self, entry: Entry, ended: bool) -> None:
+    def _resume(self, entry: WatchedJob, ended: bool) -> None:
         """Have a job go on: at once, or when the process that ended it is gone."""
         if entry.state.phase == "finished":
             raise UserError(entry.id, "a finished job", "one that is not", "Press Train again.")
@@ -147,12 +147,12 @@ class Supervisor:
         entry.folder.send("run")  # first: a stop that stands would end the job again
         if ended:
             entry.wait_again()
-            self._watch.put([entry.id], first=False)
+            self._board.put([entry.id], first=False)
 
-    def _stop_waiting(self, entry: Entry) -> None:
+    def _stop_waiting(self, entry: WatchedJob) -> None:
         """End a job that nobody runs: at once if nothing is learned, else by its next worker."""
         if entry.has_checkpoint():
-            self._watch.put([entry.id], first=True)
+            self._board.put([entry.id], first=True)
         else:
             entry.folder.write_state(State("stopped"))
 
@@ -160,12 +160,12 @@ class Supervisor:
         """Put waiting jobs into this order, before those that are not named."""
         with self._guard:
             for id in ids:
-                self._watch.entry(id)
+                self._board.entry(id)
             try:
-                self._watch.put(ids, first=True)
+                self._board.put(ids, first=True)
             except OSError as error:
-                raise _no_room(self._watch.root, error) from None
-            self._watch.refresh()
+                raise _no_room(self._board.root, error) from None
+            self._board.refresh()
 
     def delete(self, id: str) -> None:
         """Stop a job, remove its folder and what only it used. Takes up to 12 s.
@@ -173,15 +173,15 @@ class Supervisor:
         Raises UserError when the folder cannot be removed. The published adapter stays.
         """
         with self._guard:
-            entry = self._watch.entry(id)
+            entry = self._board.entry(id)
             entry.deleting = True
         try:
             entry.end_worker(_STOP_PATIENCE_S)
             with self._guard:
                 system.remove_tree(entry.folder.path)
-                self._watch.drop(id)
-                others = [other.about for other in self._watch.entries.values()]
-                remove_unshared(self._watch.root, entry.about, others)
+                self._board.drop(id)
+                others = [other.ticket for other in self._board.entries.values()]
+                remove_unshared(self._board.root, entry.ticket, others)
         except OSError as error:
             raise UserError(
                 entry.folder.path, f"a folder that cannot be removed ({error.strerror})",
@@ -190,10 +190,10 @@ class Supervisor:
         finally:
             entry.deleting = False
 
-    def _refreshed(self, id: str) -> View:
-        self._watch.look(self._watch.entries[id])
-        self._watch.refresh()
-        return self._watch.view(id)
+    def _refreshed(self, id: str) -> JobView:
+        self._board.look(self._board.entries[id])
+        self._board.refresh()
+        return self._board.view(id)
 
     # The thread
 
@@ -204,7 +204,7 @@ class Supervisor:
                 now = time.monotonic()
                 with self._guard:
                     self._step(now)
-                    views, gone = self._watch.news(now)
+                    views, gone = self._board.news(now)
                 for id in gone:
                     self._forget({"id": id})
                 for view in views:
@@ -217,34 +217,34 @@ class Supervisor:
 
     def _step(self, now: float) -> None:
         """Look at what changed, and do what follows."""
-        watch = self._watch
+        board = self._board
         self._note_busy(now)
-        waiting = {entry.id for entry in watch.queue()}
-        lively = waiting | {id for id, entry in watch.entries.items() if entry.alive}
+        waiting = {entry.id for entry in board.queue()}
+        lively = waiting | {id for id, entry in board.entries.items() if entry.alive}
         if now - self._scanned >= _SCAN_S:
             self._scanned = now
             self._take_over()
-            watch.scan()
-            lively = set(watch.entries)
+            board.scan()
+            lively = set(board.entries)
         for id in lively:
-            watch.look(watch.entries[id])
-        if watch.steering:
+            board.look(board.entries[id])
+        if board.steering:
             self._steer(now)
             self._start_next(now)
-        watch.refresh(lively)
+        board.refresh(lively)
 
     def _take_over(self) -> None:
         """Become the one that starts jobs, unless another process is."""
-        if self._watch.steering:
+        if self._board.steering:
             return
         stack = ExitStack()
         try:
-            self._watch.jobs.mkdir(parents=True, exist_ok=True)
-            lock = system.exclusive(self._watch.root / "supervisor.lock", patience_s=0.0)
-            self._watch.steering = stack.enter_context(lock)
+            self._board.jobs.mkdir(parents=True, exist_ok=True)
+            lock = system.exclusive(self._board.root / "supervisor.lock", patience_s=0.0)
+            self._board.steering = stack.enter_context(lock)
         except OSError:
             return  # a folder that cannot be written to: its jobs can only be shown
-        if self._watch.steering:
+        if self._board.steering:
             self._steering = stack
         else:
             stack.close()
@@ -254,26 +254,26 @@ class Supervisor:
         if self._busy_now:
             self._free_at = now + self._idle_s
 
-    def _sharing(self, entry: Entry, now: float) -> Sharing:
+    def _sharing(self, entry: WatchedJob, now: float) -> Sharing:
         """What a job's policy asks of it now; the artist's pause is another matter."""
-        if entry.about.policy == "share":
+        if entry.ticket.policy == "share":
             return "run"
         # One that runs gives way to work; one that gave way, or is new, waits for some quiet.
         wait = self._busy_now or (now < self._free_at and entry.asked != "run")
-        way: Sharing = "yield" if entry.about.policy == "yield" else "hold"
+        way: Sharing = "yield" if entry.ticket.policy == "yield" else "hold"
         return way if wait else "run"
 
     def _steer(self, now: float) -> None:
         """Tell living workers what sharing asks of them; a paused one makes place for the next."""
-        others_wait = bool(self._watch.queue())
-        for entry in self._watch.entries.values():
+        others_wait = bool(self._board.queue())
+        for entry in self._board.entries.values():
             if entry.worked_on and not entry.deleting:
                 paused = entry.control.wanted == "pause"
                 entry.ask("leave" if paused and others_wait else self._sharing(entry, now))
 
     def _start_next(self, now: float) -> None:
-        queue = self._watch.queue()
-        if not queue or any(entry.alive for entry in self._watch.entries.values()):
+        queue = self._board.queue()
+        if not queue or any(entry.alive for entry in self._board.entries.values()):
             return
         first = queue[0]
         sharing = self._sharing(first, now)

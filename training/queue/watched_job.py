@@ -12,7 +12,7 @@ from ...common import system
 from ...common.errors import UserError
 from ..jobs.job import LIVING, Control, Job, JobFolder, Sharing, State
 from ..jobs.published import publish
-from ..jobs.ticket import About, Published, read_about, read_published
+from ..jobs.ticket import Published, Ticket, read_published, read_ticket
 from .history import History, number
 
 _MOST_DEATHS = 3  # in a row and without a new checkpoint
@@ -22,7 +22,7 @@ _TAIL_BYTES = 400  # of the log, in the message of a job that cannot be run
 ENDED = ("finished", "stopped", "failed")
 
 
-class Entry:
+class WatchedJob:
     """What is known of a job folder. Nothing here raises for what a folder may hold."""
 
     def __init__(self, path: Path):
@@ -38,10 +38,10 @@ class Entry:
         self.publish_trouble = ""
         self.published_yet = False  # whether the newest export is where artists find it
         self.deleting = False
-        self.about = About(path.name, path.name, "motion", "", _made(path))
+        self.ticket = Ticket(path.name, path.name, "motion", "", _made(path))
         self.job: Job | None = None
         try:
-            self.about = read_about(path)
+            self.ticket = read_ticket(path)
             self.job = self.folder.load()
         except (UserError, OSError) as error:
             self.damage = str(error)
@@ -181,7 +181,7 @@ class Entry:
         if self.job is None or self.damage or not (self.state.step or self.state.stage):
             return
         try:
-            self.published = publish(self.folder, self.job, self.about)
+            self.published = publish(self.folder, self.job, self.ticket)
             self.published_yet, self.publish_trouble = True, ""
         except (OSError, UserError) as error:
             self.published_yet = False
@@ -219,7 +219,7 @@ class Entry:
 
     def view(self, steering: bool, position: int | None) -> dict[str, Any]:
         """Everything a page shows of the job, as plain JSON; "seq" is the supervisor's."""
-        phase, last, about = self.phase(steering), self.history.last, self.about
+        phase, last, ticket = self.phase(steering), self.history.last, self.ticket
         same_stage = last.get("stage") == self.state.stage
         stages = self.job.recipe.stages if self.job else ()
         steps = stages[self.state.stage].steps if 0 <= self.state.stage < len(stages) else 0
@@ -227,11 +227,11 @@ class Entry:
         message = self.failure or self.state.message or self.publish_trouble
         return {
             "id": self.id,
-            "name": about.name,
-            "kind": about.kind,
-            "uid": about.uid,
-            "created": about.created,
-            "policy": about.policy,
+            "name": ticket.name,
+            "kind": ticket.kind,
+            "uid": ticket.uid,
+            "created": ticket.created,
+            "policy": ticket.policy,
             "phase": phase,
             "stage": self.state.stage,
             "step": last["step"] if same_stage else self.state.step,

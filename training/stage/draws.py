@@ -19,7 +19,7 @@ TIMESTEPS = 1000
 
 
 @dataclass(frozen=True)
-class Sample:
+class Draw:
     """One (item, frame, timestep, noise) draw of one source."""
 
     source: int  # index into stage.sources
@@ -30,7 +30,7 @@ class Sample:
     crop: tuple[float, float, float] = (0.0, 0.0, 0.0)  # 0..1 each: side and place of a patch
 
 
-def training_sample(seed: int, stage_index: int, stage: Stage, sizes: list[int], n: int) -> Sample:
+def training_draw(seed: int, stage_index: int, stage: Stage, sizes: list[int], n: int) -> Draw:
     """The n-th sample of a stage. sizes: number of items of each source's set."""
     cycle = [i for i, source in enumerate(stage.sources) for _ in range(source.weight)]
     source = cycle[n % len(cycle)]
@@ -44,7 +44,7 @@ def training_sample(seed: int, stage_index: int, stage: Stage, sizes: list[int],
     # What was added later is drawn last: the plans of older jobs stay what they are.
     crop = (dice.random(), dice.random(), dice.random())
     timestep = coarse_timestep(dice.random(), stage.coarse) if stage.coarse else even
-    return Sample(source, order[position], frame, timestep, noise_seed, crop)
+    return Draw(source, order[position], frame, timestep, noise_seed, crop)
 
 
 def coarse_timestep(dice: float, coarse: float) -> int:
@@ -64,7 +64,7 @@ def _cumulated(coarse: float) -> list[float]:
     return list(accumulate(weights))
 
 
-def held_out_samples(seed: int, stage_index: int, sizes: list[int], count: int) -> list[Sample]:
+def held_out_draws(seed: int, stage_index: int, sizes: list[int], count: int) -> list[Draw]:
     """Fixed draws for a loss that is comparable over a run: timesteps spread evenly."""
     samples = []
     for k in range(count):
@@ -72,7 +72,7 @@ def held_out_samples(seed: int, stage_index: int, sizes: list[int], count: int) 
         source = k % len(sizes)
         timestep = int((k + 0.5) / count * TIMESTEPS)
         samples.append(
-            Sample(
+            Draw(
                 source,
                 dice.randrange(sizes[source]),
                 dice.random(),

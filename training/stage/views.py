@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..recipes.recipe import Source
-from .draws import Sample
+from .draws import Draw
 
 
 def view(latents: Tensor, kind: str, position: float, frames: int) -> Tensor:
@@ -43,7 +43,7 @@ def patch(clean: Tensor, crop: float, dice: tuple[float, float, float]) -> Tenso
     return clean
 
 
-def seen(latents: Tensor, source: Source, sample: Sample, frames: int) -> Tensor:
+def seen(latents: Tensor, source: Source, sample: Draw, frames: int) -> Tensor:
     """A planned sample of a source: (1, channels, frames, height, width)."""
     clean = view(latents, source.view, sample.frame, frames)
     return patch(clean, source.crop, sample.crop)

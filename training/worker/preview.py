@@ -13,7 +13,7 @@ from ...common.atomic import atomic_path
 from ..network.lora import set_motion_scale
 from ..network.sampling import denoise
 from ..network.unet import predict
-from ..stage.run import StageRun
+from ..stage.loop import StageTraining
 
 STEPS = 12
 _SEED = 1
@@ -31,7 +31,7 @@ class Postponed(Exception):
     """The device is wanted elsewhere; the clip can be made later."""
 
 
-def sample_pair(run: StageRun, may_go_on: Callable[[], bool]) -> Tensor:
+def sample_pair(run: StageTraining, may_go_on: Callable[[], bool]) -> Tensor:
     """Latent clips (2, channels, frames, height, width) of the first held-out item's words.
 
     At scale 1 and at scale 0 of the adapter in training; a Spatial Adapter is shown with the
@@ -65,7 +65,7 @@ def sample_pair(run: StageRun, may_go_on: Callable[[], bool]) -> Tensor:
     return torch.stack(clips)
 
 
-def _set_scale(run: StageRun, scale: float) -> None:
+def _set_scale(run: StageTraining, scale: float) -> None:
     set_motion_scale(run.unet, 0.0)
     run.trainable.set_scale(scale)
 

@@ -11,7 +11,7 @@ import torch
 
 from ..jobs.job import JobFolder, Phase, State
 from ..network.tiers import used_memory
-from ..stage.run import StageRun
+from ..stage.loop import StageTraining
 from ..stage.steps import Step
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -35,7 +35,7 @@ class Reporter:
             state = replace(self.folder.read_state(), phase="loading", message="")
             self.folder.write_state(state)
 
-    def enter(self, phase: Phase, run: StageRun | None) -> None:
+    def enter(self, phase: Phase, run: StageTraining | None) -> None:
         """A phase begins. run: None before there is a network: stage and step stay as they are."""
         if run is not None:
             self.steps(run)
@@ -49,21 +49,21 @@ class Reporter:
         place = {"stage": state.stage, "step": state.step}
         self.on_event(self.folder.report("phase", **place, phase=phase))
 
-    def tell(self, event: str, run: StageRun, **values: Any) -> None:
+    def tell(self, event: str, run: StageTraining, **values: Any) -> None:
         """Something happened at the step that the run has reached."""
         self.steps(run)
         if not self.muted:
             place = {"stage": run.stage_index, "step": run.step}
             self.on_event(self.folder.report(event, **place, **values))
 
-    def steps(self, run: StageRun, behind: int = 0) -> None:
+    def steps(self, run: StageTraining, behind: int = 0) -> None:
         """What the steps did, up to that of ``behind`` steps ago."""
         for step in run.read(behind):
             self.recent.append(step.seconds)
             if not self.muted:
                 self._step(run, step)
 
-    def _step(self, run: StageRun, step: Step) -> None:
+    def _step(self, run: StageTraining, step: Step) -> None:
         pace = sum(self.recent) / len(self.recent)
         event = self.folder.report(
             "skipped" if step.skipped else "step",

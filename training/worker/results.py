@@ -14,13 +14,13 @@ from ...adapters.files.motion_module import MotionModule
 from ...adapters.files.motion_weights import MotionWeights, MotionWeightsInfo, save_motion_weights
 from ...adapters.files.tensors import write_tensors
 from ..jobs.job import Job
-from ..stage.run import StageRun
+from ..stage.loop import StageTraining
 from ..stage.trainable import WORDS
 from .stage_inputs import words_path
 
 
 def export(
-    path: Path, run: StageRun, job: Job, weights: UNetWeights, motion: MotionModule
+    path: Path, run: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
 ) -> list[Path]:
     """Write what a stage has learned; returns the files written.
 
@@ -51,7 +51,7 @@ def export(
 
 
 def _adapter_info(
-    run: StageRun, job: Job, weights: UNetWeights, motion: MotionModule
+    run: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
 ) -> AdapterInfo:
     stage = run.stage
     temporal = stage.train == "temporal.qkv"
@@ -74,7 +74,11 @@ def _adapter_info(
 
 
 def _motion_weights(
-    run: StageRun, values: dict[str, Tensor], job: Job, weights: UNetWeights, motion: MotionModule
+    run: StageTraining,
+    values: dict[str, Tensor],
+    job: Job,
+    weights: UNetWeights,
+    motion: MotionModule,
 ) -> MotionWeights:
     info = MotionWeightsInfo(
         sites=run.stage.train,

@@ -20,7 +20,7 @@ from ..network.lora import load_motion_adapter
 from ..network.tiers import pick_device, pick_dtype
 from ..network.unet import build_unet
 from ..stage.checkpoints import load_checkpoint, save_checkpoint
-from ..stage.run import StageRun
+from ..stage.loop import StageTraining
 from ..stage.team import Team
 from . import preview
 from .failure import lack_of_room, record_failure
@@ -129,7 +129,7 @@ class Session:
         self.report.enter("finished", stage)
         return FINISHED
 
-    def _stage(self, index: int) -> StageRun:
+    def _stage(self, index: int) -> StageTraining:
         job, recipe, inputs = self.job, self.job.recipe, self.inputs
         self.stage_index = index
         torch.manual_seed(recipe.seed)  # nothing should draw from it; a slip should repeat
@@ -140,9 +140,9 @@ class Session:
         if "motion" in recipe.stages[index].use:
             load_motion_adapter(unet, inputs.adapters["motion"], job.adapters["motion"])
         layout = inputs.weights.layout
-        return StageRun(recipe, index, unet, layout, own.sets, own.words, self.team)
+        return StageTraining(recipe, index, unet, layout, own.sets, own.words, self.team)
 
-    def _train(self, run: StageRun, resumed: bool) -> bool:
+    def _train(self, run: StageTraining, resumed: bool) -> bool:
         """Train one stage; False when the worker shall end before it is done."""
         self.report.enter("running", run)
         if not resumed:
@@ -165,7 +165,7 @@ class Session:
         self.team.agree(None)  # the others wait: a next stage may begin with these files
         return True
 
-    def _end(self, run: StageRun, wish: Wish) -> None:
+    def _end(self, run: StageTraining, wish: Wish) -> None:
         """Save, and stop for good or leave the job to be taken up again."""
         self._save(run)
         if wish == "stop":
@@ -174,7 +174,7 @@ class Session:
         stopped = wish == "stop" and self.folder.read_control().wanted == "stop"
         self.report.enter("stopped" if stopped else "waiting", run)
 
-    def _obey(self, run: StageRun | None) -> Wish:
+    def _obey(self, run: StageTraining | None) -> Wish:
         """Wait while the folder wants that; then whether to "run", "stop" or "leave".
 
         run: None before the network is built, so that a start does not fall on a busy device.
@@ -193,7 +193,7 @@ class Session:
             self.report.recent.clear()  # its pace is not that of before
         return wish
 
-    def _look(self, run: StageRun | None) -> Wish:
+    def _look(self, run: StageTraining | None) -> Wish:
         """The wish of this moment, the same in every process of a team."""
         wish = self.team.agree(self._wish(run) if self.team.first else "run")
         if wish == "run" and run is not None and run.parked and not self.team.all(run.unpark()):
@@ -201,7 +201,7 @@ class Session:
             return "yield"  # others still hold the memory: look again
         return wish
 
-    def _wait_as(self, wish: Wish, run: StageRun | None) -> None:
+    def _wait_as(self, wish: Wish, run: StageTraining | None) -> None:
         """Begin to wait: in place ("hold"), or in CPU memory, and saved when the artist asks."""
         if run is not None and wish != "hold":
             run.park()
@@ -209,7 +209,7 @@ class Session:
             self._save(run)
         self.report.enter("paused" if wish == "pause" else "yielding", run)
 
-    def _wish(self, run: StageRun | None) -> Wish:
+    def _wish(self, run: StageTraining | None) -> Wish:
         """What is wanted now; saves and samples that were asked for are made first."""
         control = self.folder.read_control()
         if run is not None and control.save > self.saves_done:
@@ -226,7 +226,7 @@ class Session:
             return "stop" if control.wanted == "stop" else "leave"
         return "pause" if control.wanted == "pause" else sharing
 
-    def _sample_if_due(self, run: StageRun) -> None:
+    def _sample_if_due(self, run: StageTraining) -> None:
         """Make the clip that is due. One that fails is told and forgotten; training goes on."""
         if not (self.sample_due and self.team.first) or self.folder.read_sharing() != "run":
             return
@@ -243,7 +243,7 @@ class Session:
         if parked:
             run.park()
 
-    def _sample(self, run: StageRun) -> None:
+    def _sample(self, run: StageTraining) -> None:
         pair = preview.sample_pair(run, lambda: self.folder.read_sharing() == "run")
         before = sum(stage.steps for stage in self.job.recipe.stages[: run.stage_index])
         path = self.folder.samples / f"{before + run.step}.webp"
@@ -251,12 +251,12 @@ class Session:
         preview.write_clip(path, pair, encoder)
         self.report.tell("sample", run, file=path.name)
 
-    def _held_out(self, run: StageRun) -> None:
+    def _held_out(self, run: StageTraining) -> None:
         if self.job.recipe.held_out and self.team.first:
             loss = run.held_out_loss()
             self.report.tell("held_out", run, loss=loss)
 
-    def _save(self, run: StageRun) -> None:
+    def _save(self, run: StageTraining) -> None:
         self.report.steps(run)
         if not self.team.first:
             return
@@ -266,7 +266,7 @@ class Session:
         self.folder.write_state(State(phase, run.stage_index, run.step, run.stage.steps))
         self.report.tell("saved", run)
 
-    def _export(self, run: StageRun) -> None:
+    def _export(self, run: StageTraining) -> None:
         if not self.team.first:
             return
         self.folder.exports.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from still_moving.adapters.files.keys import SD15
 from still_moving.adapters.files.motion_module import MotionModule, recognize
 from still_moving.training.checks.budget import TEXT_ENCODER, budget
 from still_moving.training.recipes import methods
-from still_moving.training.stage.draws import training_sample
+from still_moving.training.stage.draws import training_draw
 
 
 @pytest.mark.parametrize("name", ["customize", "vmc", "vmc, lora", "newmove"])
@@ -20,8 +20,8 @@ def test_the_budget_is_what_a_step_leaves(name, dtype):
     run = new_run(RECIPES[name], dtype=dtype)
     run.advance()
     run.optimizer.zero_grad()
-    sample = training_sample(0, 0, run.stage, [len(items) for items, _ in run.split], 0)
-    run.sample_loss(sample, run.split[0][0]).backward()
+    sample = training_draw(0, 0, run.stage, [len(items) for items, _ in run.split], 0)
+    run.draw_loss(sample, run.split[0][0]).backward()
     said = budget(weights(), motion_module(), RECIPES[name], 0, dtype)
     values = list(run.trainable.parameters.values())
     assert said.trained == sum(p.numel() for p in values)

@@ -30,9 +30,9 @@ from still_moving.benchmarks.training.loops import new_run as random_run
 from still_moving.training.network import compiling
 from still_moving.training.network.compiling import CompileTrial, can_compile, pays
 from still_moving.training.network.tiers import TIERS, MemoryTiers
-from still_moving.training.stage.draws import Sample, training_sample
+from still_moving.training.stage.draws import Draw, training_draw
+from still_moving.training.stage.loop import StageTraining
 from still_moving.training.stage.losses import draw_noise
-from still_moving.training.stage.run import StageRun
 from still_moving.training.worker.session import FINISHED, run_job
 
 SIZE = Size(divide=10, frames=4, pixels=64)
@@ -43,23 +43,23 @@ CURVES_AGREE = 1e-3  # of any loss in 200 steps
 KINDS = ("motion", "spatial")
 
 
-def sample_of(run: StageRun, n: int) -> Sample:
+def sample_of(run: StageTraining, n: int) -> Draw:
     sizes = [len(training) for training, _ in run.split]
-    return training_sample(run.recipe.seed, 0, run.stage, sizes, n)
+    return training_draw(run.recipe.seed, 0, run.stage, sizes, n)
 
 
-def noise_of(run: StageRun, n: int) -> Tensor:
+def noise_of(run: StageTraining, n: int) -> Tensor:
     height = run.items[0][0].latents.shape[-1]
     shape = (1, 4, run.recipe.frames, height, height)
     return draw_noise(shape, sample_of(run, n).noise_seed, run.stage.noise.offset)
 
 
-def gradient(run: StageRun) -> Tensor:
+def gradient(run: StageTraining) -> Tensor:
     """Of the first two samples: of every source one."""
     run.optimizer.zero_grad()
     for n in range(2):
         sample = sample_of(run, n)
-        run.sample_loss(sample, run.split[sample.source][0]).backward()
+        run.draw_loss(sample, run.split[sample.source][0]).backward()
     return flat(run)
 
 
@@ -70,7 +70,7 @@ def plain_gradient(loop: PlainLoop) -> Tensor:
     return flat(loop.run)
 
 
-def flat(run: StageRun) -> Tensor:
+def flat(run: StageTraining) -> Tensor:
     grads = [p.grad for p in run.trainable.parameters.values()]
     assert all(grad is not None for grad in grads)
     return torch.cat([grad.flatten() for grad in grads if grad is not None])
@@ -80,7 +80,7 @@ def distance(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-def learned_run(kind: str, dtype: torch.dtype = torch.float32) -> StageRun:
+def learned_run(kind: str, dtype: torch.dtype = torch.float32) -> StageTraining:
     run = random_run(kind, SIZE, CPU, dtype)
     randomize(run.trainable.parameters.values(), 0.02)
     return run

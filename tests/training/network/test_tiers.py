@@ -12,15 +12,15 @@ from still_moving.training.network.tiers import (
     free_memory,
     used_memory,
 )
-from still_moving.training.stage.draws import training_sample
+from still_moving.training.stage.draws import training_draw
 
 
 def gradients(run, tier: str) -> dict[str, Tensor]:
     run.tiers.set(tier)
     run.optimizer.zero_grad()
     for n in range(2):
-        sample = training_sample(0, 0, run.stage, [3] * len(run.items), n)
-        run.sample_loss(sample, run.split[sample.source][0]).backward()
+        sample = training_draw(0, 0, run.stage, [3] * len(run.items), n)
+        run.draw_loss(sample, run.split[sample.source][0]).backward()
     grads = {}
     for name, parameter in run.trainable.parameters.items():
         assert parameter.grad is not None, name
@@ -60,9 +60,9 @@ def test_each_tier_remembers_less():
             kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        sample = training_sample(0, 0, run.stage, [3], 0)
+        sample = training_draw(0, 0, run.stage, [3], 0)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            run.sample_loss(sample, run.split[0][0])
+            run.draw_loss(sample, run.split[0][0])
         sizes.append(sum(kept.values()))
     none, top, two, all_of_it = sizes
     assert none > top > two >= all_of_it

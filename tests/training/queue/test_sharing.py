@@ -26,7 +26,7 @@ from helpers.small import (
 from still_moving import cli
 from still_moving.common import system
 from still_moving.training.jobs.job import JobFolder, State
-from still_moving.training.jobs.ticket import About
+from still_moving.training.jobs.ticket import Ticket
 from still_moving.training.queue.supervisor import Supervisor
 from still_moving.training.worker import preview, session
 from still_moving.training.worker.session import FINISHED, run_job
@@ -255,7 +255,7 @@ class Studio:
         return [sys.executable, pack, "train", "work", str(folder), *patience]
 
     def add(self, like: JobFolder, **about) -> JobFolder:
-        self.supervisor.add(like.load(), About("job", "made", "motion", "node", 1.0, **about))
+        self.supervisor.add(like.load(), Ticket("job", "made", "motion", "node", 1.0, **about))
         return JobFolder(self.supervisor.folder("job"))
 
     def reach(self, phase: str, step: int = 0) -> dict:

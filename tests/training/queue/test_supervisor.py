@@ -17,7 +17,7 @@ from helpers.small import motion_recipe
 from still_moving.common import system
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import Job, JobFolder, State
-from still_moving.training.jobs.ticket import About, is_id
+from still_moving.training.jobs.ticket import Ticket, is_id
 from still_moving.training.queue.history import History, Series
 from still_moving.training.queue.supervisor import Supervisor
 
@@ -71,7 +71,7 @@ def place(tmp_path) -> Iterator[Place]:
 def add(supervisor: Supervisor, id: str, steps: int = 5, **about) -> dict:
     job = Job("dog", motion_recipe(steps=steps), "/a/base", "/a/mm", {"frames": "/a/set"})
     made = {"name": id, "kind": "motion", "uid": "node", "created": float(ord(id[0])), **about}
-    return supervisor.add(job, About(id, **made))
+    return supervisor.add(job, Ticket(id, **made))
 
 
 def until(truth: Callable[[], object], what: str = "it") -> None:
@@ -380,7 +380,7 @@ def test_an_id_is_no_path(place, id):
             call(id)
     job = Job("dog", motion_recipe(), "/a/base", "/a/mm", {"frames": "/a/set"})
     with pytest.raises(UserError, match="id"):
-        supervisor.add(job, About(id, "dog", "motion", "node", 0.0))
+        supervisor.add(job, Ticket(id, "dog", "motion", "node", 0.0))
 
 
 def test_a_job_whose_files_went_with_another_is_refused(place):
@@ -445,12 +445,12 @@ def test_a_history_read_in_pieces_is_the_one_read_at_once(tmp_path):
 
 
 def test_a_job_and_its_about_survive_a_round_trip(tmp_path):
-    from still_moving.training.jobs.ticket import read_about
+    from still_moving.training.jobs.ticket import read_ticket
 
     (tmp_path / "a").mkdir()
-    about = About("a", "Ünï", "spatial", "node", 1.5, "keep", "/x/y", ("/u",))
-    about.write(tmp_path / "a")
-    assert read_about(tmp_path / "a") == about
-    dataclasses.replace(about, id="b").write(tmp_path / "a")
+    ticket = Ticket("a", "Ünï", "spatial", "node", 1.5, "keep", "/x/y", ("/u",))
+    ticket.write(tmp_path / "a")
+    assert read_ticket(tmp_path / "a") == ticket
+    dataclasses.replace(ticket, id="b").write(tmp_path / "a")
     with pytest.raises(UserError, match="the folder's name"):
-        read_about(tmp_path / "a")
+        read_ticket(tmp_path / "a")

@@ -37,7 +37,7 @@ from still_moving.training.recipes import methods
 from still_moving.training.recipes.presets import make_recipe
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.stage.checkpoints import load_checkpoint
-from still_moving.training.stage.draws import Sample
+from still_moving.training.stage.draws import Draw
 from still_moving.training.worker.session import FINISHED, run_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -191,19 +191,19 @@ def test_backward_motion_is_the_reversed_clip():
     forward, reverse = new_run(vmc()), new_run(vmc(backward=True))
     clip = forward.items[0][0].latents
     flipped = dataclasses.replace(forward.items[0][0], latents=clip.flip(0))
-    sample = Sample(0, 0, 0.0, 500, 7)
-    ours = reverse.sample_loss(sample, [reverse.items[0][0]])
+    sample = Draw(0, 0, 0.0, 500, 7)
+    ours = reverse.draw_loss(sample, [reverse.items[0][0]])
     # A start of 0 counts from the clip's own beginning: take the flipped clip's other end.
     end = dataclasses.replace(sample, frame=0.99)
-    assert ours.item() == forward.sample_loss(end, [flipped]).item()
-    assert ours.item() != forward.sample_loss(sample, [forward.items[0][0]]).item()
+    assert ours.item() == forward.draw_loss(end, [flipped]).item()
+    assert ours.item() != forward.draw_loss(sample, [forward.items[0][0]]).item()
 
 
 def test_newmove_shows_a_motion_and_another_clip_in_every_step():
     run = new_run(newmove())
     seen = []
-    inner = run.sample_loss
-    run.sample_loss = lambda sample, items: seen.append(sample.source) or inner(sample, items)
+    inner = run.draw_loss
+    run.draw_loss = lambda sample, items: seen.append(sample.source) or inner(sample, items)
     for _ in range(3):
         run.advance()
     assert seen == [0, 1] * 3

@@ -11,8 +11,8 @@ from still_moving.training.recipes.recipe import Source, Stage, spatial_adapter
 from still_moving.training.stage.draws import (
     TIMESTEPS,
     coarse_timestep,
-    held_out_samples,
-    training_sample,
+    held_out_draws,
+    training_draw,
 )
 
 SPATIAL = spatial_adapter().stages[0]
@@ -24,12 +24,12 @@ def stage_of(*weights: int) -> Stage:
 
 
 def plan(count: int, *, seed=0, index=0, stage=SPATIAL, sizes=(7, 5)):
-    return [training_sample(seed, index, stage, list(sizes), n) for n in range(count)]
+    return [training_draw(seed, index, stage, list(sizes), n) for n in range(count)]
 
 
 def test_a_step_does_not_depend_on_the_steps_before_it():
     forwards = plan(40)
-    backwards = [training_sample(0, 0, SPATIAL, [7, 5], n) for n in reversed(range(40))]
+    backwards = [training_draw(0, 0, SPATIAL, [7, 5], n) for n in reversed(range(40))]
     assert forwards == backwards[::-1]
 
 
@@ -86,13 +86,13 @@ def test_seeds_and_stages_make_other_plans():
 
 
 def test_held_out_samples_are_fixed_and_spread():
-    samples = held_out_samples(3, 0, [4, 2], 8)
-    assert samples == held_out_samples(3, 0, [4, 2], 8)
+    samples = held_out_draws(3, 0, [4, 2], 8)
+    assert samples == held_out_draws(3, 0, [4, 2], 8)
     assert [s.timestep for s in samples] == [62, 187, 312, 437, 562, 687, 812, 937]
     assert [s.source for s in samples] == [0, 1] * 4
     assert all(s.item < [4, 2][s.source] for s in samples)
-    assert samples != held_out_samples(4, 0, [4, 2], 8)
-    assert held_out_samples(3, 0, [4, 2], 0) == []
+    assert samples != held_out_draws(4, 0, [4, 2], 8)
+    assert held_out_draws(3, 0, [4, 2], 0) == []
 
 
 COARSE = replace(SPATIAL, coarse=0.5)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from still_moving.training.recipes.recipe import Source
-from still_moving.training.stage.draws import Sample
+from still_moving.training.stage.draws import Draw
 from still_moving.training.stage.views import patch, seen, view
 
 LATENTS = torch.randn(6, 4, 12, 16, generator=torch.Generator().manual_seed(0))
@@ -57,7 +57,7 @@ def test_patches_of_every_size_come_from_everywhere():
 def test_a_sample_is_seen_with_its_own_patch():
     source = Source("one", "frame", crop=0.5)
     one, other = (
-        seen(LATENTS, source, Sample(0, 0, 0.4, 1, 1, dice), 3)
+        seen(LATENTS, source, Draw(0, 0, 0.4, 1, 1, dice), 3)
         for dice in ((0.0, 0.0, 0.0), (0.0, 0.9, 0.9))
     )
     assert one.shape == other.shape == (1, 4, 1, 6, 8)

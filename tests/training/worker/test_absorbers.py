@@ -40,8 +40,8 @@ from still_moving.common.errors import UserError
 from still_moving.training.network.lora import TemporalSwitch
 from still_moving.training.network.unet import build_unet, predict
 from still_moving.training.recipes.recipe import Source
-from still_moving.training.stage.draws import Sample
-from still_moving.training.stage.run import StageRun
+from still_moving.training.stage.draws import Draw
+from still_moving.training.stage.loop import StageTraining
 from still_moving.training.worker.results import export
 from still_moving.training.worker.session import FINISHED, USER_ERROR, run_job
 from still_moving.training.worker.stage_inputs import export_path, stage_inputs, text_model
@@ -97,19 +97,19 @@ def test_pictures_pass_time_by_and_clips_do_not_in_one_stage():
     sources = (Source("customized", "frame"), Source("natural", "clip"))
     made = replace(made, stages=(replace(made.stages[0], sources=sources),))
     run = small.new_run(made)
-    sample = Sample(source=0, item=0, timestep=500, noise_seed=3, frame=0.4)
+    sample = Draw(source=0, item=0, timestep=500, noise_seed=3, frame=0.4)
     held = [items for items, _ in run.split]
     losses = {}
     for source in (0, 1, 0):
         here = replace(sample, source=source)
-        losses.setdefault(source, []).append(run.sample_loss(here, held[source]).item())
+        losses.setdefault(source, []).append(run.draw_loss(here, held[source]).item())
     assert losses[0][0] == losses[0][1]
     # Other temporal layers change what clips see, and nothing of what pictures see.
     for name, parameter in run.unet.named_parameters():
         if "motion_modules" in name:
             parameter.data = 1.5 * parameter.data  # not in place: other tests share the tensors
-    assert run.sample_loss(sample, held[0]).item() == losses[0][0]
-    assert run.sample_loss(replace(sample, source=1), held[1]).item() != losses[1][0]
+    assert run.draw_loss(sample, held[0]).item() == losses[0][0]
+    assert run.draw_loss(replace(sample, source=1), held[1]).item() != losses[1][0]
 
 
 def test_stage_two_leaves_the_absorbers_alone_and_exports_without_them(tmp_path, files):
@@ -148,7 +148,7 @@ def test_stage_two_trains_over_what_stage_one_was(tmp_path, files):
     TemporalSwitch(merged, on=False)
     assert torch.allclose(prediction(merged), prediction(run.unet), atol=1e-5)
     second = build_unet(ours.weights, motion_module(), torch.float32, CPU)
-    stage_two = StageRun(made, 1, second, weights().layout, ours.sets)
+    stage_two = StageTraining(made, 1, second, weights().layout, ours.sets)
     before = {k: v.clone() for k, v in second.state_dict().items()}
     stage_two.advance()
     assert all("lora_" in name for name in differences(before, second.state_dict()))

@@ -23,9 +23,9 @@ from still_moving.common.errors import UserError
 from still_moving.training.network.lora import set_motion_scale
 from still_moving.training.network.unet import predict
 from still_moving.training.stage.checkpoints import load_checkpoint, save_checkpoint
-from still_moving.training.stage.draws import held_out_samples, training_sample
+from still_moving.training.stage.draws import held_out_draws, training_draw
+from still_moving.training.stage.loop import StageTraining
 from still_moving.training.stage.losses import draw_noise
-from still_moving.training.stage.run import StageRun
 from still_moving.training.stage.views import view
 
 RECIPES = {
@@ -39,7 +39,7 @@ RECIPES = {
 }
 
 
-def state(run: StageRun) -> dict[str, Tensor]:
+def state(run: StageTraining) -> dict[str, Tensor]:
     """Everything in the network and beside it, by name."""
     spatial = run.trainable.spatial
     own = {} if spatial is None else {f"own.{k}": v for k, v in spatial.state_dict().items()}
@@ -68,7 +68,7 @@ def test_the_loss_is_that_of_the_method():
     run = new_run(spatial_recipe())
     seed, sizes = run.recipe.seed, [3, 3]
     for n, (name, scale) in enumerate((("customized", 1.0), ("natural", 0.0))):
-        sample = training_sample(seed, 0, run.stage, sizes, n)
+        sample = training_draw(seed, 0, run.stage, sizes, n)
         item = sets()[name].items[sample.item]
         if name == "customized":
             clip = torch.stack([item.latents[0]] * FRAMES)
@@ -85,7 +85,7 @@ def test_the_loss_is_that_of_the_method():
             t = torch.tensor([sample.timestep])
             expected = F.mse_loss(predict(run.unet, noisy, t, item.text[None]), noise)
         set_motion_scale(run.unet, 9.0)  # the sample sets its own
-        ours = run.sample_loss(sample, run.split[sample.source][0])
+        ours = run.draw_loss(sample, run.split[sample.source][0])
         assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -96,8 +96,8 @@ def test_a_step_is_adamw_on_the_mean_of_the_batch():
     grads = {n: torch.zeros_like(p) for n, p in values.items()}
     losses = []
     for n in range(2):
-        sample = training_sample(0, 0, run.stage, [3], n)
-        loss = run.sample_loss(sample, run.split[0][0])
+        sample = training_draw(0, 0, run.stage, [3], n)
+        loss = run.draw_loss(sample, run.split[0][0])
         losses.append(loss.item())
         of_sample = torch.autograd.grad(loss, list(values.values()))
         for name, grad in zip(values, of_sample, strict=True):
@@ -141,7 +141,7 @@ def test_short_natural_clips_are_refused_by_name():
 def test_a_tenth_of_a_large_set_is_held_out():
     some = dict(sets())
     some["frames"] = training_set("clips", count=25)
-    large = StageRun(motion_recipe(), 0, new_unet(), weights().layout, some)
+    large = StageTraining(motion_recipe(), 0, new_unet(), weights().layout, some)
     ((training, held_out),) = large.split
     assert (len(training), len(held_out)) == (22, 3)
     ids = {item.id for item in training} | {item.id for item in held_out}
@@ -154,8 +154,8 @@ def test_the_held_out_loss_moves_only_with_the_weights():
     run = new_run(motion_recipe(held_out=3, lr=0.1))
     before, again = run.held_out_loss(), run.held_out_loss()
     assert before == again
-    samples = held_out_samples(0, 0, [3], 3)
-    by_hand = [run.sample_loss(s, run.split[0][1]).item() for s in samples]
+    samples = held_out_draws(0, 0, [3], 3)
+    by_hand = [run.draw_loss(s, run.split[0][1]).item() for s in samples]
     assert before == pytest.approx(sum(by_hand) / 3)
     run.advance()
     assert run.held_out_loss() != before
@@ -209,7 +209,7 @@ def test_the_average_of_the_weights_is_what_is_kept():
     assert differences(plain.values(), plain.trainable.parameters) == []
 
 
-def failing(run: StageRun, tiers: tuple[str, ...]) -> list[str]:
+def failing(run: StageTraining, tiers: tuple[str, ...]) -> list[str]:
     """Make the network run out of memory while a tier is one of these; returns the tiers met."""
     met = []
 
@@ -259,7 +259,7 @@ def test_out_of_memory_at_the_last_tier_says_what_there_is():
     assert run.step == 0
 
 
-def with_nan(recipe, bad: int) -> StageRun:
+def with_nan(recipe, bad: int) -> StageTraining:
     """A run whose set holds not-a-number in the first ``bad`` items."""
     run = new_run(recipe)
     for item in run.items[0][:bad]:

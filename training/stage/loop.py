@@ -26,7 +26,7 @@ from ..recipes.recipe import Recipe
 from ..sets.store import Item, TrainingSet
 from ..text.learned_words import LearnedWords
 from .checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
-from .draws import Sample, held_out_samples, training_sample
+from .draws import Draw, held_out_draws, training_draw
 from .held_out import check_lengths, split
 from .losses import draw_noise, stage_loss
 from .steps import Launched, Step, finite, is_finite, to_device
@@ -37,7 +37,7 @@ from .views import seen
 _SMOOTHING = 0.98  # of the loss's moving average
 
 
-class StageRun:
+class StageTraining:
     """The network, what is trained on it, and how far it is."""
 
     def __init__(
@@ -179,8 +179,8 @@ class StageRun:
         count, losses = self.recipe.batch * self.team.size, []
         sizes = [len(training) for training, _ in self.split]
         for n in self.team.share(self.step, self.recipe.batch):
-            sample = training_sample(self.recipe.seed, self.stage_index, self.stage, sizes, n)
-            loss = self.sample_loss(sample, self.split[sample.source][0]) / count
+            sample = training_draw(self.recipe.seed, self.stage_index, self.stage, sizes, n)
+            loss = self.draw_loss(sample, self.split[sample.source][0]) / count
             self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses)
@@ -224,7 +224,7 @@ class StageRun:
             ) from error
         self.tiers.set(tier)
 
-    def sample_loss(self, sample: Sample, items: list[Item]) -> Tensor:
+    def draw_loss(self, sample: Draw, items: list[Item]) -> Tensor:
         """The stage's loss on one planned sample, a 0-dim fp32 tensor."""
         source, item = self.stage.sources[sample.source], items[sample.item]
         set_scales(self.unet, self.stage, source.scales)
@@ -249,8 +249,8 @@ class StageRun:
         """Mean loss on fixed (item, timestep, noise) triples: comparable from start to end."""
         sizes = [len(held_out) for _, held_out in self.split]
         recipe = self.recipe
-        samples = held_out_samples(recipe.seed, self.stage_index, sizes, recipe.held_out)
-        losses = [float(self.sample_loss(s, self.split[s.source][1])) for s in samples]
+        samples = held_out_draws(recipe.seed, self.stage_index, sizes, recipe.held_out)
+        losses = [float(self.draw_loss(s, self.split[s.source][1])) for s in samples]
         return sum(losses) / len(losses)
 
     def values(self) -> dict[str, Tensor]:
