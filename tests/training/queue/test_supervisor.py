@@ -8,82 +8,16 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
+from helpers.queue_place import LONG, Place, add, reach, until
 from helpers.small import motion_recipe
 from still_moving.common import system
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import Job, JobFolder, State
 from still_moving.training.jobs.ticket import Ticket, is_id
 from still_moving.training.queue.history import History, Series
-from still_moving.training.queue.supervisor import Supervisor
-
-WORKER = Path(__file__).resolve().parents[2] / "helpers" / "steady_worker.py"
-PATIENCE_S = 60
-LONG = 100_000  # steps: until somebody stops it
-
-
-class Place:
-    """A root folder, the supervisors on it, and what they told."""
-
-    def __init__(self, root: Path):
-        self.root, self.diary = root / "still moving ä", root / "diary"
-        self.busy, self.told, self.gone, self.open = False, [], [], []
-        self.habits: tuple[str, ...] = ()  # of its workers
-        self.command: Callable[[Path], list[str]] = lambda folder: [
-            sys.executable, str(WORKER), str(folder), str(self.diary), *self.habits,
-        ]  # fmt: skip
-
-    def supervisor(self, **more) -> Supervisor:
-        made = Supervisor(
-            self.root, lambda folder: self.command(folder), lambda: self.busy,
-            self.told.append, self.gone.append, idle_s=0.2, **more,
-        )  # fmt: skip
-        made.start()
-        self.open.append(made)
-        return made
-
-    def close(self) -> None:
-        for made in self.open:
-            for view in made.views():
-                made.delete(view["id"])
-            made.close()
-
-    def lives(self) -> list[str]:
-        return self.diary.read_text().splitlines() if self.diary.exists() else []
-
-    def phases(self, id: str) -> list[str]:
-        """The phases that were told, without repetition."""
-        phases = [view["phase"] for view in self.told if view["id"] == id]
-        return [p for i, p in enumerate(phases) if i == 0 or phases[i - 1] != p]
-
-
-@pytest.fixture
-def place(tmp_path) -> Iterator[Place]:
-    made = Place(tmp_path)
-    yield made
-    made.close()
-
-
-def add(supervisor: Supervisor, id: str, steps: int = 5, **about) -> dict:
-    job = Job("dog", motion_recipe(steps=steps), "/a/base", "/a/mm", {"frames": "/a/set"})
-    made = {"name": id, "kind": "motion", "uid": "node", "created": float(ord(id[0])), **about}
-    return supervisor.add(job, Ticket(id, **made))
-
-
-def until(truth: Callable[[], object], what: str = "it") -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not truth():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.02)
-
-
-def reach(supervisor: Supervisor, id: str, phase: str) -> dict:
-    until(lambda: supervisor.view(id)["phase"] == phase, f"{id} to be {phase}")
-    return supervisor.view(id)
 
 
 def test_jobs_run_one_at_a_time_in_their_order(place):

@@ -4,13 +4,11 @@ What is asked then holds as if the process were gone: the job goes on by itself 
 """
 
 import pytest
-from test_supervisor import LONG, Place, add, place, reach, until
 
-from still_moving.adapters.errors import UserError
-from still_moving.training.job import JobFolder, State
-from still_moving.training.supervisor import Supervisor
-
-__all__ = ["place"]  # a fixture
+from helpers.queue_place import LONG, Place, add, reach, until
+from still_moving.common.errors import UserError
+from still_moving.training.jobs.job import JobFolder, State
+from still_moving.training.queue.supervisor import Supervisor
 
 HELD, FREE = ("holds",), ("lingers",)
 ENDS = [("stopped", HELD), ("stopped", FREE), ("failed", HELD), ("failed", FREE)]
