@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { ENDED } from "./store.js";
-import { messageOf } from "./words.js";
+import { messageOf } from "./phrases.js";
 
 const ENDINGS = {
   finished: { severity: "success", summary: "Training finished", life: 10_000 },

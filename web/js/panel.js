@@ -3,7 +3,7 @@
 import { createActions } from "./actions.js";
 import { h, setText } from "./dom.js";
 import { createPlot } from "./plot.js";
-import { costOf, messageOf, phaseWord, progressOf, stepsOf, timeLeft } from "./words.js";
+import { costOf, messageOf, phaseLabel, progressOf, stepsOf, timeLeft } from "./phrases.js";
 
 const NEWEST = 3; // samples that are shown
 const PLOT = 80; // the least height of the plot, which takes what room there is
@@ -37,7 +37,7 @@ export function createHeader() {
   function show(view) {
     setText(name, view.name);
     name.title = view.id;
-    setText(phase, phaseWord(view));
+    setText(phase, phaseLabel(view));
     phase.dataset.phase = view.phase;
     const percent = Math.round(progressOf(view) * 1000) / 10;
     fill.style.width = `${percent}%`;
@@ -67,12 +67,12 @@ export function createMessage() {
 
 function sampleOf(view, file, sampleUrl) {
   const step = file.replace(/\.\w+$/, "");
-  const words = `Step ${step}: scale 1 and scale 0`;
+  const description = `Step ${step}: scale 1 and scale 0`;
   const src = sampleUrl(view.id, file, view.seq);
   return h(
     "figure",
     {},
-    h("img", { src, alt: words, title: words, draggable: false }),
+    h("img", { src, alt: description, title: description, draggable: false }),
     h("figcaption", { textContent: `step ${step}` }),
   );
 }
@@ -108,7 +108,7 @@ function createEmpty() {
 }
 
 /** The height that the parts of a job need when the plot is at its least, in pixels. */
-function needOf(job, plot) {
+function requiredHeight(job, plot) {
   const shown = [...job.children].filter((part) => !part.hidden);
   const heights = shown.map((part) => (part === plot ? PLOT : part.offsetHeight));
   return heights.reduce((sum, height) => sum + height + GAP, -GAP);
@@ -149,7 +149,7 @@ export function createPanel({ act, sampleUrl }) {
       setText(cost, costOf(view));
       cost.hidden = !cost.textContent;
     }
-    if (el.offsetHeight) height = PADDING + (view ? needOf(job, plot.el) : empty.offsetHeight);
+    if (el.offsetHeight) height = PADDING + (view ? requiredHeight(job, plot.el) : empty.offsetHeight);
   }
 
   show(undefined);

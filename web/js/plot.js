@@ -1,7 +1,7 @@
 /** The loss over a job's whole history, as a small SVG with HTML labels. */
 
 import { h, setText, svg } from "./dom.js";
-import { short } from "./words.js";
+import { formatLoss } from "./phrases.js";
 
 const WIDTH = 300;
 const HEIGHT = 100;
@@ -31,15 +31,15 @@ export function axes(noisy, calm) {
   const steps = [...noisy, ...calm].map(([step]) => step);
   const [first, last] = [Math.min(...steps), Math.max(...steps)];
   const log = low > 0 && high / low > LOG_FROM;
-  const place = log ? Math.log : (value) => value;
-  const up = (value) =>
-    (place(Math.min(Math.max(value, low), high)) - place(low)) / (place(high) - place(low));
+  const scale = log ? Math.log : (value) => value;
+  const fraction = (value) =>
+    (scale(Math.min(Math.max(value, low), high)) - scale(low)) / (scale(high) - scale(low));
   return {
     low,
     high,
     log,
     x: (step) => (last > first ? ((step - first) / (last - first)) * WIDTH : WIDTH / 2),
-    y: (value) => HEIGHT * (1 - up(value)),
+    y: (value) => HEIGHT * (1 - fraction(value)),
   };
 }
 
@@ -92,8 +92,8 @@ export function createPlot() {
     parts.average.setAttribute("d", line(axis, average));
     parts.heldLine.setAttribute("d", line(axis, held));
     parts.held.setAttribute("d", dots(axis, held));
-    setText(high, short(axis.high));
-    setText(low, short(axis.low) + (axis.log ? " (log)" : ""));
+    setText(high, formatLoss(axis.high));
+    setText(low, formatLoss(axis.low) + (axis.log ? " (log)" : ""));
     heldKey.hidden = !held.length;
   }
 

@@ -19,9 +19,9 @@ const HINTS = {
 };
 
 /** "Waiting (2)" tells the place in the queue. */
-export function phaseWord(view) {
-  const word = PHASES[view.phase] ?? view.phase;
-  return view.phase === "queued" && view.position ? `${word} (${view.position})` : word;
+export function phaseLabel(view) {
+  const label = PHASES[view.phase] ?? view.phase;
+  return view.phase === "queued" && view.position ? `${label} (${view.position})` : label;
 }
 
 /** What to say of a job: its own message, else what its phase means. */
@@ -33,7 +33,7 @@ export function messageOf(view) {
 }
 
 /** 75 -> "1 min 15 s"; the two largest units. */
-export function duration(seconds) {
+export function formatDuration(seconds) {
   const total = Math.max(0, Math.round(seconds));
   const parts = [
     [Math.floor(total / 86400), "d"],
@@ -53,8 +53,8 @@ export function stepsOf(view) {
 
 /** The time left while steps are made, else nothing: a waiting job has no honest estimate. */
 export function timeLeft(view) {
-  const counts = view.phase === "running" && Number.isFinite(view.eta_s);
-  return counts ? `${duration(view.eta_s)} left` : "";
+  const known = view.phase === "running" && Number.isFinite(view.eta_s);
+  return known ? `${formatDuration(view.eta_s)} left` : "";
 }
 
 /** 0 to 1. */
@@ -63,27 +63,27 @@ export function progressOf(view) {
   return view.steps ? Math.min(1, view.step / view.steps) : 0;
 }
 
-function pace(seconds) {
+function formatPace(seconds) {
   if (seconds < 0.095) return `${Math.round(seconds * 1000)} ms/step`;
   return `${seconds < 10 ? seconds.toPrecision(2) : Math.round(seconds)} s/step`;
 }
 
-function memory(bytes) {
+function formatMemory(bytes) {
   const gigabytes = bytes / 2 ** 30;
   return gigabytes >= 1 ? `${gigabytes.toFixed(1)} GB` : `${Math.round(bytes / 2 ** 20)} MB`;
 }
 
 /** "0.31 s/step · 3.2 GB": what is known of a job's cost. */
 export function costOf(view) {
-  const known = [];
-  if (Number.isFinite(view.seconds_per_step)) known.push(pace(view.seconds_per_step));
-  if (view.memory_bytes) known.push(memory(view.memory_bytes));
-  if (view.tier && view.tier !== "none") known.push(`memory tier ${view.tier}`);
-  return known.join(" · ");
+  const figures = [];
+  if (Number.isFinite(view.seconds_per_step)) figures.push(formatPace(view.seconds_per_step));
+  if (view.memory_bytes) figures.push(formatMemory(view.memory_bytes));
+  if (view.tier && view.tier !== "none") figures.push(`memory tier ${view.tier}`);
+  return figures.join(" · ");
 }
 
 /** A loss with two or three digits that matter, "0" included. */
-export function short(value) {
+export function formatLoss(value) {
   if (value === 0) return "0";
   return Math.abs(value) >= 0.001 && Math.abs(value) < 1000
     ? String(Number(value.toPrecision(3)))
