@@ -6,53 +6,53 @@ const ALIVE = ["loading", "running", "yielding"];
 
 const ACTIONS = [
   {
-    what: "pause",
+    command: "pause",
     label: "Pause",
     phases: ["queued", ...ALIVE],
     title: "Save and wait until Resume is pressed",
   },
   {
-    what: "resume",
+    command: "resume",
     label: "Resume",
     phases: ["paused", "stopped", "failed", "interrupted"],
     title: "Go on from the last step that was saved",
   },
   {
-    what: "stop",
+    command: "stop",
     label: "Stop and save",
     phases: ["queued", ...ALIVE, "paused", "interrupted"],
     title: "End the training and keep the adapter as it is now",
   },
   {
-    what: "save",
+    command: "save",
     label: "Save now",
     phases: ["running", "yielding"],
     title: "Write a checkpoint and go on",
   },
   {
-    what: "sample",
+    command: "sample",
     label: "Sample",
     phases: ["running"],
     title: "Make a small clip at scale 1 and at scale 0 with the adapter as it is now",
   },
 ];
 
-/** {el, show(view)}. act(id, what) is called with the job that is shown. */
+/** {el, show(view)}. act(id, command) is called with the job that is shown. */
 export function createActions(act) {
   let id = null;
-  const made = ACTIONS.map(({ what, label, title, phases }) => ({
-    what,
+  const buttons = ACTIONS.map(({ command, label, title, phases }) => ({
+    command,
     phases,
-    element: button(label, () => act(id, what), { title }),
+    element: button(label, () => act(id, command), { title }),
   }));
-  const el = h("div", { className: "sm-actions" }, ...made.map(({ element }) => element));
+  const el = h("div", { className: "sm-actions" }, ...buttons.map(({ element }) => element));
 
   function show(view) {
     id = view.id;
     const allowed = new Set(
-      made.filter(({ phases }) => phases.includes(view.phase)).map(({ what }) => what),
+      buttons.filter(({ phases }) => phases.includes(view.phase)).map(({ command }) => command),
     );
-    for (const { what, element } of made) element.hidden = !allowed.has(what);
+    for (const { command, element } of buttons) element.hidden = !allowed.has(command);
     el.hidden = allowed.size === 0;
   }
 

@@ -54,7 +54,7 @@ function createMover(id, move) {
 /**
  * {el, handle, show(view, place, count)}; place: in the queue from 0, -1 for a job not in it.
  *
- * act(id, what), readLog(id), remove(view), move(id, by): what its buttons do.
+ * act(id, command), readLog(id), remove(view), move(id, by): what its buttons do.
  */
 export function createCard(id, { act, readLog, remove, move }) {
   const header = createHeader();

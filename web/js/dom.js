@@ -5,25 +5,25 @@ const STYLES = new URL("../css/still_moving.css", import.meta.url).href;
 
 /** An element with these properties (class, title, ...), attributes in `attrs`, and children. */
 export function h(tag, { attrs = {}, ...properties } = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  for (const [name, value] of Object.entries(attrs)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+  const element = Object.assign(document.createElement(tag), properties);
+  for (const [name, value] of Object.entries(attrs)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
 }
 
 /** An SVG element with these attributes and children. */
 export function svg(tag, attrs = {}, ...children) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attrs)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attrs)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
 }
 
 /** A button that the canvas below never sees pressed. */
 export function button(text, onclick, properties = {}) {
-  const made = h("button", { type: "button", textContent: text, onclick, ...properties });
-  made.addEventListener("pointerdown", (event) => event.stopPropagation());
-  return made;
+  const element = h("button", { type: "button", textContent: text, onclick, ...properties });
+  element.addEventListener("pointerdown", (event) => event.stopPropagation());
+  return element;
 }
 
 /** Write a text only where it changed: events come four times a second. */
@@ -32,13 +32,13 @@ export function setText(element, text) {
 }
 
 /** A function that runs this one once before the next picture, however often it is called. */
-export function once(run) {
-  let due = false;
+export function oncePerFrame(run) {
+  let requested = false;
   return () => {
-    if (due) return;
-    due = true;
+    if (requested) return;
+    requested = true;
     requestAnimationFrame(() => {
-      due = false;
+      requested = false;
       run();
     });
   };

@@ -12,7 +12,7 @@ const UID = "still_moving_uid";
 export const isTrainer = (node) => TRAINERS.has(node.comfyClass);
 
 /** A random word. Pages of a plain http address in the network have no crypto.randomUUID. */
-export function token() {
+export function randomToken() {
   const bytes = crypto.getRandomValues(new Uint8Array(12));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
@@ -37,8 +37,8 @@ export const execId = (node) => trainers().find((it) => it.node === node)?.id;
 export const uidOf = (node) => node.properties[UID];
 
 /** Name a node that is being made; a saved workflow puts its own name in place of this. */
-export function nameNode(node) {
-  node.properties[UID] ??= token();
+export function ensureUid(node) {
+  node.properties[UID] ??= randomToken();
 }
 
 /** The same copy at the same place always gets the same name, so undo and redo keep its job. */
@@ -63,7 +63,7 @@ function byPlace(a, b) {
 export function renameCopies() {
   const owners = new Map();
   for (const { node, id } of trainers().sort(byPlace)) {
-    nameNode(node);
+    ensureUid(node);
     const owner = owners.get(uidOf(node));
     if (owner && owner !== node) node.properties[UID] = copyName(uidOf(node), id);
     owners.set(uidOf(node), node);

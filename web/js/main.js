@@ -3,27 +3,27 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { listJobs, sampleUrl } from "./client.js";
-import { loadStyles, once } from "./dom.js";
-import { isTrainer, nameNode, renameCopies, trainers, uidOf } from "./graph.js";
-import { announce, complain, hint } from "./notices.js";
+import { loadStyles, oncePerFrame } from "./dom.js";
+import { ensureUid, isTrainer, renameCopies, trainers, uidOf } from "./graph.js";
+import { announceEnd, showError, showHint } from "./notices.js";
 import { createPanel } from "./panel.js";
-import { act, registerSidebar, showBadge } from "./sidebar.js";
+import { commandJob, registerSidebar, showBadge } from "./sidebar.js";
 import { jobs } from "./store.js";
 import { buttonOf, forgetPrompts, train, watchPrompts } from "./train.js";
 
 const WIDTH = 340; // of a new node: four buttons in a row
-const faces = new WeakMap(); // node -> {panel, button}
+const widgets = new WeakMap(); // node -> {panel, button}
 
 /** Show every open node its job. */
-const refresh = once(() => {
+const refresh = oncePerFrame(() => {
   renameCopies();
   for (const { node } of trainers()) showNode(node);
 });
 
 function showNode(node) {
-  const face = faces.get(node);
-  if (!face) return;
-  const { panel, button } = face;
+  const entry = widgets.get(node);
+  if (!entry) return;
+  const { panel, button } = entry;
   const before = panel.height();
   panel.show(jobs.byUid(uidOf(node)));
   const [label, enabled] = buttonOf(uidOf(node));
@@ -47,7 +47,7 @@ function addWidgets(node) {
     serialize: false,
   });
   button.serialize = false;
-  const panel = createPanel({ act, sampleUrl });
+  const panel = createPanel({ act: commandJob, sampleUrl });
   // Its value goes into every prompt, so that a plain Run finds this node's adapters too.
   const shown = node.addDOMWidget("node_uid", "still_moving_panel", panel.el, {
     hideOnZoom: false,
@@ -57,7 +57,7 @@ function addWidgets(node) {
     setValue() {},
   });
   shown.serialize = false;
-  faces.set(node, { panel, button });
+  widgets.set(node, { panel, button });
 }
 
 /** Say why a plain Run gave nothing; when it gave an adapter, the result speaks for itself. */
@@ -69,7 +69,7 @@ function watchRuns(node) {
     const uid = uidOf(node);
     const has = jobs.all().some((view) => view.uid === uid && view.adapter);
     if (output.still_moving_job) load();
-    else if (output.text?.length && !has) hint(node.title, output.text.join("\n"));
+    else if (output.text?.length && !has) showHint(node.title, output.text.join("\n"));
   };
 }
 
@@ -77,7 +77,7 @@ async function load() {
   try {
     await jobs.load(listJobs);
   } catch (error) {
-    complain("Still-Moving: the jobs cannot be listed", error);
+    showError("Still-Moving: the jobs cannot be listed", error);
   }
 }
 
@@ -95,14 +95,14 @@ app.registerExtension({
   async setup() {
     loadStyles();
     registerSidebar();
-    jobs.subscribe(announce);
+    jobs.subscribe(announceEnd);
     jobs.subscribe(refresh);
-    jobs.subscribe(once(showBadge));
+    jobs.subscribe(oncePerFrame(showBadge));
     await load();
   },
   async nodeCreated(node) {
     if (!isTrainer(node)) return;
-    nameNode(node);
+    ensureUid(node);
     addWidgets(node);
     watchRuns(node);
     const [width, height] = node.computeSize();

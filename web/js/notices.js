@@ -10,30 +10,30 @@ const ENDINGS = {
   failed: { severity: "error", summary: "Training failed" },
 };
 
-function toast(message) {
-  app.extensionManager.toast.add(message);
+function toast(options) {
+  app.extensionManager.toast.add(options);
 }
 
 /** Show an error that a person can act on. */
-export function complain(summary, error) {
+export function showError(summary, error) {
   toast({ severity: "error", summary, detail: error.message ?? String(error), life: 15_000 });
 }
 
 /** Show something that is no error. */
-export function hint(summary, detail) {
+export function showHint(summary, detail) {
   toast({ severity: "warn", summary, detail, life: 10_000 });
 }
 
 /** Say that a job has ended, and offer its adapter in every list of files. */
-export async function announce({ view, previous }) {
+export async function announceEnd({ view, previous }) {
   if (!view || !previous || ENDED.has(previous.phase) || !ENDED.has(view.phase)) return;
-  const said = messageOf(view);
-  toast({ ...ENDINGS[view.phase], detail: said ? `${view.name}: ${said}` : view.name });
+  const message = messageOf(view);
+  toast({ ...ENDINGS[view.phase], detail: message ? `${view.name}: ${message}` : view.name });
   if (view.adapter) await app.refreshComboInNodes();
 }
 
 /** Ask before something that cannot be undone. */
-export async function sure(title, message) {
+export async function confirmDeletion(title, message) {
   const { dialog } = app.extensionManager;
   if (!dialog?.confirm) return window.confirm(message);
   return (await dialog.confirm({ title, message, type: "delete" })) === true;

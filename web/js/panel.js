@@ -118,7 +118,7 @@ function requiredHeight(job, plot) {
  * {el, show(view), height()}; height() is the least that shows all of it. Without a
  * view it says what to press.
  *
- * act(id, what): commands a job. sampleUrl(id, file, seq): where a sample lies.
+ * act(id, command): commands a job. sampleUrl(id, file, seq): where a sample lies.
  */
 export function createPanel({ act, sampleUrl }) {
   const header = createHeader();
@@ -149,7 +149,8 @@ export function createPanel({ act, sampleUrl }) {
       setText(cost, costOf(view));
       cost.hidden = !cost.textContent;
     }
-    if (el.offsetHeight) height = PADDING + (view ? requiredHeight(job, plot.el) : empty.offsetHeight);
+    if (!el.offsetHeight) return;
+    height = PADDING + (view ? requiredHeight(job, plot.el) : empty.offsetHeight);
   }
 
   show(undefined);

@@ -1,7 +1,7 @@
 /** The order of the waiting jobs: by buttons, or by dragging a card's handle. */
 
 /** A list with one of its items moved by some places; the same list where it cannot. */
-export function moved(ids, id, by) {
+export function moveBy(ids, id, by) {
   const from = ids.indexOf(id);
   const to = from + by;
   if (from < 0 || to < 0 || to >= ids.length) return ids;
@@ -10,7 +10,7 @@ export function moved(ids, id, by) {
 }
 
 /** A list with one item put before or behind another one. */
-export function placed(ids, id, target, behind) {
+export function moveBeside(ids, id, target, behind) {
   if (id === target) return ids;
   const others = ids.filter((other) => other !== id);
   const to = others.indexOf(target) + (behind ? 1 : 0);
@@ -18,7 +18,7 @@ export function placed(ids, id, target, behind) {
 }
 
 /** Let the cards of a list be dragged by their handles; drop(id, target, behind) at the end. */
-export function letDrag(list, drop) {
+export function enableDragging(list, drop) {
   let dragged = null;
 
   const cardAt = (event) => event.target.closest(".sm-card");

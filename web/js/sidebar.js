@@ -3,32 +3,32 @@
 import { app } from "../../../scripts/app.js";
 import { createCard } from "./card.js";
 import * as client from "./client.js";
-import { h, once } from "./dom.js";
-import { complain, sure } from "./notices.js";
-import { letDrag, moved, placed } from "./reorder.js";
+import { h, oncePerFrame } from "./dom.js";
+import { confirmDeletion, showError } from "./notices.js";
+import { enableDragging, moveBeside, moveBy } from "./reorder.js";
 import { ACTIVE, ENDED, jobs } from "./store.js";
 
 const ID = "still-moving-jobs";
 const TITLE = "Still-Moving jobs";
 
 /** Command a job; what the server refuses is shown. */
-export async function act(id, what) {
+export async function commandJob(id, command) {
   try {
-    jobs.put(await client.command(id, what));
+    jobs.put(await client.sendCommand(id, command));
   } catch (error) {
-    complain(`Could not ${what} the job`, error);
+    showError(`Could not ${command} the job`, error);
   }
 }
 
 async function remove(view) {
-  const what = `Delete ${view.name} (${view.id}) and its folder?`;
-  const question = `${what} Adapters that it has finished stay.`;
-  if (!(await sure("Delete this job?", question))) return;
+  const subject = `Delete ${view.name} (${view.id}) and its folder?`;
+  const question = `${subject} Adapters that it has finished stay.`;
+  if (!(await confirmDeletion("Delete this job?", question))) return;
   try {
     await client.deleteJob(view.id);
     jobs.remove(view.id);
   } catch (error) {
-    complain("Could not delete the job", error);
+    showError("Could not delete the job", error);
   }
 }
 
@@ -47,11 +47,11 @@ async function reorder(ids) {
   try {
     for (const view of await client.reorder(ids)) jobs.put(view);
   } catch (error) {
-    complain("Could not change the order", error);
+    showError("Could not change the order", error);
   }
 }
 
-const move = (id, by) => reorder(moved(waitingIds(), id, by));
+const move = (id, by) => reorder(moveBy(waitingIds(), id, by));
 
 /** A heading with a list below it; gone while the list is empty. */
 function createSection(title) {
@@ -80,14 +80,15 @@ function createList() {
   });
   const el = h("div", { className: "sm-sidebar" }, empty, now.el, queue.el, ended.el);
   const cards = new Map();
-  const drag = letDrag(queue.list, (id, target, behind) =>
-    reorder(placed(waitingIds(), id, target, behind)),
+  const handlers = { act: commandJob, readLog, remove, move };
+  const drag = enableDragging(queue.list, (id, target, behind) =>
+    reorder(moveBeside(waitingIds(), id, target, behind)),
   );
 
   function cardOf(view) {
-    const known = cards.get(view.id) ?? createCard(view.id, { act, readLog, remove, move });
-    cards.set(view.id, known);
-    return known;
+    const card = cards.get(view.id) ?? createCard(view.id, handlers);
+    cards.set(view.id, card);
+    return card;
   }
 
   function update() {
@@ -117,20 +118,20 @@ export function showBadge() {
 
 /** Add the tab. Call once, in setup(). */
 export function registerSidebar() {
-  let leave = () => {};
+  let unsubscribe = () => {};
   app.extensionManager.registerSidebarTab({
     id: ID,
     icon: "pi pi-chart-line",
     title: TITLE,
     tooltip: TITLE,
     type: "custom",
-    render(place) {
-      leave();
+    render(container) {
+      unsubscribe();
       const { el, update } = createList();
-      place.replaceChildren(el);
-      leave = jobs.subscribe(once(update));
+      container.replaceChildren(el);
+      unsubscribe = jobs.subscribe(oncePerFrame(update));
       update();
     },
-    destroy: () => leave(),
+    destroy: () => unsubscribe(),
   });
 }

@@ -13,40 +13,40 @@ export const ACTIVE = new Set(["queued", "loading", "running", "yielding", "paus
 export function createStore() {
   let views = new Map();
   const listeners = new Set();
-  const loads = new Set(); // of each load under way: the views heard meanwhile, by id
+  const loads = new Set(); // of each load under way: the updates meanwhile, by id
 
-  function tell(id, previous) {
+  function notify(id, previous) {
     const change = { id, view: views.get(id), previous };
     for (const listener of [...listeners]) listener(change);
   }
 
   function put(view) {
-    for (const heard of loads) heard.set(view.id, view);
+    for (const updates of loads) updates.set(view.id, view);
     const previous = views.get(view.id);
     if (previous && view.seq < previous.seq) return;
     views.set(view.id, view);
-    tell(view.id, previous);
+    notify(view.id, previous);
   }
 
   function remove(id) {
-    for (const heard of loads) heard.set(id, undefined);
+    for (const updates of loads) updates.set(id, undefined);
     const previous = views.get(id);
-    if (views.delete(id)) tell(id, previous);
+    if (views.delete(id)) notify(id, previous);
   }
 
   /** Take over the server's whole list; what it said while it was asked comes on top. */
-  async function load(ask) {
-    const heard = new Map();
-    loads.add(heard);
+  async function load(fetchViews) {
+    const updates = new Map();
+    loads.add(updates);
     try {
-      const answer = await ask();
+      const list = await fetchViews();
       const before = views;
-      views = new Map(answer.map((view) => [view.id, view]));
-      for (const id of new Set([...before.keys(), ...views.keys()])) tell(id, before.get(id));
+      views = new Map(list.map((view) => [view.id, view]));
+      for (const id of new Set([...before.keys(), ...views.keys()])) notify(id, before.get(id));
     } finally {
-      loads.delete(heard);
+      loads.delete(updates);
     }
-    for (const [id, view] of heard) view ? put(view) : remove(id);
+    for (const [id, view] of updates) view ? put(view) : remove(id);
   }
 
   /** Every view, newest first. */

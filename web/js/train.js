@@ -2,11 +2,11 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { execId, renameCopies, token, uidOf } from "./graph.js";
-import { complain } from "./notices.js";
+import { execId, randomToken, renameCopies, uidOf } from "./graph.js";
+import { showError } from "./notices.js";
 import { ACTIVE, jobs } from "./store.js";
 
-const WORDS = { queued: "Waiting...", paused: "Paused" };
+const LABELS = { queued: "Waiting...", paused: "Paused" };
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
 
 // Nodes whose graph is on its way to a job: uid -> prompt id (null until the server has said it).
@@ -16,7 +16,7 @@ let endedEarly = new Set(); // prompts that ended before that
 /** The text of a node's button, and whether it can be pressed. */
 export function buttonOf(uid) {
   const view = jobs.byUid(uid);
-  if (view && ACTIVE.has(view.phase)) return [WORDS[view.phase] ?? "Training...", false];
+  if (view && ACTIVE.has(view.phase)) return [LABELS[view.phase] ?? "Training...", false];
   return starting.has(uid) ? ["Starting...", false] : ["Train", true];
 }
 
@@ -34,7 +34,7 @@ async function submit(node, uid) {
   const prompt = await app.graphToPrompt();
   const entry = prompt.output[id];
   if (!entry) throw new Error("This node is muted or bypassed: enable it first.");
-  Object.assign(entry.inputs, { run_token: token(), node_uid: uid });
+  Object.assign(entry.inputs, { run_token: randomToken(), node_uid: uid });
   return await api.queuePrompt(-1, prompt, { partialExecutionTargets: [id] });
 }
 
@@ -51,7 +51,7 @@ export async function train(node, changed) {
     if (endedEarly.has(id)) starting.delete(uid);
   } catch (error) {
     starting.delete(uid);
-    complain("Training did not start", new Error(reasonOf(error)));
+    showError("Training did not start", new Error(reasonOf(error)));
   }
   if (![...starting.values()].includes(null)) endedEarly = new Set();
   changed();
