@@ -1,38 +1,37 @@
 /** The row of buttons that command a job; only those that its phase allows are there. */
 
 import { button, h } from "./dom.js";
-
-const ALIVE = ["loading", "running", "yielding"];
+import { PAUSABLE, RESUMABLE, SAMPLABLE, SAVABLE, STOPPABLE } from "./phases.js";
 
 const ACTIONS = [
   {
     command: "pause",
     label: "Pause",
-    phases: ["queued", ...ALIVE],
+    phases: PAUSABLE,
     title: "Save and wait until Resume is pressed",
   },
   {
     command: "resume",
     label: "Resume",
-    phases: ["paused", "stopped", "failed", "interrupted"],
+    phases: RESUMABLE,
     title: "Go on from the last step that was saved",
   },
   {
     command: "stop",
     label: "Stop and save",
-    phases: ["queued", ...ALIVE, "paused", "interrupted"],
+    phases: STOPPABLE,
     title: "End the training and keep the adapter as it is now",
   },
   {
     command: "save",
     label: "Save now",
-    phases: ["running", "yielding"],
+    phases: SAVABLE,
     title: "Write a checkpoint and go on",
   },
   {
     command: "sample",
     label: "Sample",
-    phases: ["running"],
+    phases: SAMPLABLE,
     title: "Make a small clip at scale 1 and at scale 0 with the adapter as it is now",
   },
 ];

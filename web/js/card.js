@@ -3,7 +3,7 @@
 import { createActions } from "./actions.js";
 import { button, h, setText } from "./dom.js";
 import { createHeader, createMessage } from "./panel.js";
-import { ENDED } from "./store.js";
+import { ENDED } from "./phases.js";
 
 const KINDS = {
   motion: "Motion Adapter",
@@ -83,7 +83,7 @@ export function createCard(id, { act, readLog, remove, move }) {
     mover.show(place, count);
     const created = new Date(view.created * 1000).toLocaleString(undefined, WHEN);
     setText(about, `${KINDS[view.kind] ?? view.kind} · ${created}`);
-    discard.textContent = ENDED.has(view.phase) ? "Delete" : "Stop and delete";
+    discard.textContent = ENDED.includes(view.phase) ? "Delete" : "Stop and delete";
   }
 
   return { el, handle: mover.handle, show };

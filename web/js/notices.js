@@ -1,7 +1,7 @@
 /** What ComfyUI says on behalf of a job: toasts, and a question before something is deleted. */
 
 import { app } from "../../../scripts/app.js";
-import { ENDED } from "./store.js";
+import { ENDED } from "./phases.js";
 import { messageOf } from "./phrases.js";
 
 const ENDINGS = {
@@ -26,7 +26,7 @@ export function showHint(summary, detail) {
 
 /** Say that a job has ended, and offer its adapter in every list of files. */
 export async function announceEnd({ view, previous }) {
-  if (!view || !previous || ENDED.has(previous.phase) || !ENDED.has(view.phase)) return;
+  if (!view || !previous || ENDED.includes(previous.phase) || !ENDED.includes(view.phase)) return;
   const message = messageOf(view);
   toast({ ...ENDINGS[view.phase], detail: message ? `${view.name}: ${message}` : view.name });
   if (view.adapter) await app.refreshComboInNodes();

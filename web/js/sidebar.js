@@ -5,8 +5,9 @@ import { createCard } from "./card.js";
 import * as client from "./client.js";
 import { h, oncePerFrame } from "./dom.js";
 import { confirmDeletion, showError } from "./notices.js";
+import { ENDED, PAUSABLE } from "./phases.js";
 import { enableDragging, moveBeside, moveBy } from "./reorder.js";
-import { ACTIVE, ENDED, jobs } from "./store.js";
+import { jobs } from "./store.js";
 
 const ID = "still-moving-jobs";
 const TITLE = "Still-Moving jobs";
@@ -97,9 +98,9 @@ function createList() {
     for (const id of cards.keys()) if (!jobs.get(id)) cards.delete(id);
     for (const view of all) cardOf(view).show(view, waiting.indexOf(view), waiting.length);
     const others = all.filter((view) => view.phase !== "queued");
-    now.show(others.filter((view) => !ENDED.has(view.phase)).map(cardOf));
+    now.show(others.filter((view) => !ENDED.includes(view.phase)).map(cardOf));
     queue.show(waiting.map(cardOf));
-    ended.show(others.filter((view) => ENDED.has(view.phase)).map(cardOf));
+    ended.show(others.filter((view) => ENDED.includes(view.phase)).map(cardOf));
     empty.hidden = all.length > 0;
   }
 
@@ -112,7 +113,7 @@ export function showBadge() {
   const { extensionManager } = app;
   const tabs = extensionManager.getSidebarTabs?.() ?? extensionManager.sidebarTabs;
   const tab = tabs?.find(({ id }) => id === ID);
-  const count = jobs.all().filter(({ phase }) => ACTIVE.has(phase) && phase !== "paused").length;
+  const count = jobs.all().filter(({ phase }) => PAUSABLE.includes(phase)).length;
   if (tab) tab.iconBadge = count ? String(count) : null;
 }
 

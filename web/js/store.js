@@ -1,11 +1,5 @@
 /** The jobs that this page knows, by id: the server's events and answers go in, panels listen. */
 
-/** Phases of a job whose training is over, until somebody resumes it. */
-export const ENDED = new Set(["finished", "failed", "stopped"]);
-
-/** Phases in which a job holds its node's Train button. */
-export const ACTIVE = new Set(["queued", "loading", "running", "yielding", "paused"]);
-
 /**
  * A store of views. Listeners get ({id, view, previous}); view is undefined for a removed job.
  * A view that is older (by `seq`) than the known one is dropped.

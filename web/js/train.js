@@ -4,7 +4,8 @@ import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { execId, randomToken, renameCopies, uidOf } from "./graph.js";
 import { showError } from "./notices.js";
-import { ACTIVE, jobs } from "./store.js";
+import { ACTIVE } from "./phases.js";
+import { jobs } from "./store.js";
 
 const LABELS = { queued: "Waiting...", paused: "Paused" };
 const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
@@ -16,7 +17,7 @@ let endedEarly = new Set(); // prompts that ended before that
 /** The text of a node's button, and whether it can be pressed. */
 export function buttonOf(uid) {
   const view = jobs.byUid(uid);
-  if (view && ACTIVE.has(view.phase)) return [LABELS[view.phase] ?? "Training...", false];
+  if (view && ACTIVE.includes(view.phase)) return [LABELS[view.phase] ?? "Training...", false];
   return starting.has(uid) ? ["Starting...", false] : ["Train", true];
 }
 
