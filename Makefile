@@ -4,6 +4,13 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 OLD_FRONTEND := 1.27.10# what ComfyUI 0.3.64 asks for; the tests' browser looks at it
 
+WEB := tests/web# what checks web/js, and the only folder that knows of Node
+# Why web/js cannot be checked on this machine; empty where it can.
+NO_NODE := $(shell command -v npm >/dev/null 2>&1 || { echo npm is not installed; exit; }; \
+	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || \
+	echo Node.js 20 or newer is not installed)
+
+.PHONY: test-web
 .PHONY: help demo test test-weights check weights motions workflows tour fidelity motion-benchmark \
 	bench-train clean
 
@@ -11,6 +18,7 @@ help:
 	@echo "make demo     train both adapters on a tiny world, write clips and numbers to demo/out"
 	@echo "make test     run the tests, and those that need ComfyUI once in each of COMFYUI_PATH"
 	@echo "              (~/comfy/ComfyUI) and COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
+	@echo "make test-web    run the tests of web/js (needs Node.js)"
 	@echo "make test-weights  judge the shipped weights by what they draw (a quarter of an hour)"
 	@echo "make check    lint, formatting, types"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
@@ -34,6 +42,18 @@ check: $(VENV)/ready
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m pyright
+
+ifeq ($(NO_NODE),)
+test-web: $(WEB)/node_modules/.ready
+	node --import ./$(WEB)/comfyui/register.js --test --test-reporter=spec $(WEB)/*.test.js
+
+$(WEB)/node_modules/.ready: $(WEB)/package-lock.json
+	cd $(WEB) && npm ci
+	@touch $@
+else
+test-web:
+	@echo "$@ skipped: $(NO_NODE)"
+endif
 
 weights: $(VENV)/ready
 	$(RUN) . demo --train-world
