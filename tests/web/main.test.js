@@ -124,7 +124,7 @@ test("a plain run has the node's name but no token", async () => {
   assert.deepEqual(output[node.id].inputs, { ...FIELDS, node_uid: "here" });
 });
 
-test("a saved workflow holds the schema's values only, and brings back values and job", async () => {
+test("a saved workflow holds the schema's values only, and brings back its job", async () => {
   const node = addNode("here");
   widgetOf(node, "number").value = 8;
   await push({ name: "the job" });

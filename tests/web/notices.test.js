@@ -27,13 +27,13 @@ test("the end of a job is said when its phase becomes one of an end, and only th
   }
 });
 
-test("jobs that had ended before the page knew them are not announced, nor removed ones", async () => {
+test("neither jobs that had ended before nor removed ones are announced", async () => {
   await announceEnd({ previous: undefined, view: view({ phase: "finished" }) });
   await announceEnd({ previous: view(), view: undefined });
   assert.deepEqual(extensionManager.toasts, []);
 });
 
-test("a toast says how a job ended, in its colour, and a failure stays until it is read", async () => {
+test("a toast says how a job ended, and a failure stays until it is read", async () => {
   const ends = {
     finished: ["success", "Training finished", 10_000],
     stopped: ["info", "Training stopped", 10_000],

@@ -108,7 +108,7 @@ test("without points there is no range and no axis", () => {
   assert.equal(axes([], []), null);
 });
 
-test("whatever the numbers, points lie inside the picture, later ones right, higher ones up", () => {
+test("all points lie inside the picture, later ones to the right, higher ones up", () => {
   const random = randomNumbers(5);
   const number = () => 10 ** (random() * 12 - 6) * (random() < 0.2 ? -1 : 1);
   for (let round = 0; round < 500; round++) {

@@ -2,12 +2,12 @@
 
 import assert from "node:assert/strict";
 import test from "node:test";
-import { createStore } from "../../web/js/store.js";
+import { Store } from "../../web/js/store.js";
 import { numbered, randomNumbers, view } from "./job.js";
 
 /** A store with these views, and the changes that a listener gets from then on. */
 function storeOf(...views) {
-  const store = createStore();
+  const store = new Store();
   for (const it of views) store.put(it);
   const changes = [];
   const unsubscribe = store.subscribe((change) => changes.push(change));
@@ -44,7 +44,7 @@ test("a job that is not there is not removed", () => {
 });
 
 test("a listener can leave, also while it listens", () => {
-  const store = createStore();
+  const store = new Store();
   const calls = [];
   const leave = store.subscribe(() => {
     calls.push("first");

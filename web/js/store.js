@@ -1,72 +1,99 @@
 /** The jobs that this page knows, by id: the server's events and answers go in, panels listen. */
 
+/** @import { JobView } from "./types.js" */
+
+/** @typedef {{ id: string, view: JobView | undefined, previous: JobView | undefined }} Change */
+
 /**
- * A store of views. Listeners get ({id, view, previous}); view is undefined for a removed job.
+ * A store of views. Listeners get a Change; its view is undefined for a removed job.
  * A view that is older (by `seq`) than the known one is dropped.
  */
-export function createStore() {
-  let views = new Map();
-  const listeners = new Set();
-  const loads = new Set(); // of each load under way: the updates meanwhile, by id
+export class Store {
+  /** @type {Map<string, JobView>} */
+  #views = new Map();
+  /** @type {Set<(change: Change) => void>} */
+  #listeners = new Set();
+  /** @type {Set<Map<string, JobView | undefined>>} */
+  #loads = new Set(); // of each load under way: the updates meanwhile, by id
 
-  function notify(id, previous) {
-    const change = { id, view: views.get(id), previous };
-    for (const listener of [...listeners]) listener(change);
+  /** @type {(id: string, previous: JobView | undefined) => void} */
+  #notify(id, previous) {
+    const change = { id, view: this.#views.get(id), previous };
+    for (const listener of [...this.#listeners]) listener(change);
   }
 
-  function put(view) {
-    for (const updates of loads) updates.set(view.id, view);
-    const previous = views.get(view.id);
+  /** @param {JobView} view */
+  put(view) {
+    for (const updates of this.#loads) updates.set(view.id, view);
+    const previous = this.#views.get(view.id);
     if (previous && view.seq < previous.seq) return;
-    views.set(view.id, view);
-    notify(view.id, previous);
+    this.#views.set(view.id, view);
+    this.#notify(view.id, previous);
   }
 
-  function remove(id) {
-    for (const updates of loads) updates.set(id, undefined);
-    const previous = views.get(id);
-    if (views.delete(id)) notify(id, previous);
+  /** @param {string} id */
+  remove(id) {
+    for (const updates of this.#loads) updates.set(id, undefined);
+    const previous = this.#views.get(id);
+    if (this.#views.delete(id)) this.#notify(id, previous);
   }
 
-  /** Take over the server's whole list; what it said while it was asked comes on top. */
-  async function load(fetchViews) {
+  /**
+   * Take over the server's whole list; what it said while it was asked comes on top.
+   * @param {() => Promise<JobView[]>} fetchViews
+   */
+  async load(fetchViews) {
+    /** @type {Map<string, JobView | undefined>} */
     const updates = new Map();
-    loads.add(updates);
+    this.#loads.add(updates);
     try {
       const list = await fetchViews();
-      const before = views;
-      views = new Map(list.map((view) => [view.id, view]));
-      for (const id of new Set([...before.keys(), ...views.keys()])) notify(id, before.get(id));
+      const before = this.#views;
+      this.#views = new Map(list.map((view) => [view.id, view]));
+      const ids = new Set([...before.keys(), ...this.#views.keys()]);
+      for (const id of ids) this.#notify(id, before.get(id));
     } finally {
-      loads.delete(updates);
+      this.#loads.delete(updates);
     }
-    for (const [id, view] of updates) view ? put(view) : remove(id);
+    for (const [id, view] of updates) {
+      if (view) this.put(view);
+      else this.remove(id);
+    }
+  }
+
+  /** @param {string} id */
+  get(id) {
+    return this.#views.get(id);
   }
 
   /** Every view, newest first. */
-  function all() {
-    return [...views.values()].sort((a, b) => b.created - a.created || b.id.localeCompare(a.id));
+  all() {
+    const views = [...this.#views.values()];
+    return views.sort((a, b) => b.created - a.created || b.id.localeCompare(a.id));
   }
 
-  return {
-    put,
-    remove,
-    load,
-    all,
-    get: (id) => views.get(id),
-    /** The newest job of a node. */
-    byUid: (uid) => all().find((view) => view.uid === uid),
-    /** Those that wait for their turn, next one first. */
-    waiting: () =>
-      all()
-        .filter((view) => view.phase === "queued")
-        .sort((a, b) => (a.position ?? Infinity) - (b.position ?? Infinity)),
-    /** Returns the function that ends it. */
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-  };
+  /**
+   * The newest job of a node.
+   * @param {string | undefined} uid
+   */
+  byUid(uid) {
+    return this.all().find((view) => view.uid === uid);
+  }
+
+  /** Those that wait for their turn, next one first. */
+  waiting() {
+    const views = this.all().filter((view) => view.phase === "queued");
+    return views.sort((a, b) => (a.position ?? Infinity) - (b.position ?? Infinity));
+  }
+
+  /**
+   * Returns the function that ends it.
+   * @param {(change: Change) => void} listener
+   */
+  subscribe(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
 }
 
-export const jobs = createStore();
+export const jobs = new Store();
