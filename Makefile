@@ -10,7 +10,7 @@ NO_NODE := $(shell command -v npm >/dev/null 2>&1 || { echo npm is not installed
 	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || \
 	echo Node.js 20 or newer is not installed)
 
-.PHONY: test-web
+.PHONY: test-web check-web
 .PHONY: help demo test test-weights check weights motions workflows tour fidelity motion-benchmark \
 	bench-train clean
 
@@ -18,7 +18,8 @@ help:
 	@echo "make demo     train both adapters on a tiny world, write clips and numbers to demo/out"
 	@echo "make test     run the tests, and those that need ComfyUI once in each of COMFYUI_PATH"
 	@echo "              (~/comfy/ComfyUI) and COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
-	@echo "make test-web    run the tests of web/js (needs Node.js)"
+	@echo "make test-web   run the tests of web/js (needs Node.js)"
+	@echo "make check-web  types of web/js"
 	@echo "make test-weights  judge the shipped weights by what they draw (a quarter of an hour)"
 	@echo "make check    lint, formatting, types"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
@@ -47,11 +48,14 @@ ifeq ($(NO_NODE),)
 test-web: $(WEB)/node_modules/.ready
 	node --import ./$(WEB)/comfyui/register.js --test --test-reporter=spec $(WEB)/*.test.js
 
+check-web: $(WEB)/node_modules/.ready
+	$(WEB)/node_modules/.bin/tsc --project $(WEB)
+
 $(WEB)/node_modules/.ready: $(WEB)/package-lock.json
 	cd $(WEB) && npm ci
 	@touch $@
 else
-test-web:
+test-web check-web:
 	@echo "$@ skipped: $(NO_NODE)"
 endif
 

@@ -9,6 +9,7 @@ const STYLES = new URL("../../web/css/still_moving.css", import.meta.url);
 export const { window } = new JSDOM("", { url: "http://comfyui.test/", pretendToBeVisual: true });
 globalThis.window = window;
 globalThis.document = window.document;
+globalThis.Element = window.Element;
 globalThis.requestAnimationFrame = window.requestAnimationFrame;
 
 /** The next picture: what was due before it has been drawn. */

@@ -3,6 +3,10 @@
 import { button, h } from "./dom.js";
 import { PAUSABLE, RESUMABLE, SAMPLABLE, SAVABLE, STOPPABLE } from "./phases.js";
 
+/** @import { Phase } from "./phases.js" */
+/** @import { Act, Command, JobView } from "./types.js" */
+
+/** @type {{ command: Command, label: string, phases: readonly Phase[], title: string }[]} */
 const ACTIONS = [
   {
     command: "pause",
@@ -36,9 +40,12 @@ const ACTIONS = [
   },
 ];
 
-/** {el, show(view)}. act(id, command) is called with the job that is shown. */
+/**
+ * {el, show(view)}. act is called with the job that is shown.
+ * @param {Act} act
+ */
 export function createActions(act) {
-  let id = null;
+  let id = ""; // of the job that is shown
   const buttons = ACTIONS.map(({ command, label, title, phases }) => ({
     command,
     phases,
@@ -46,6 +53,7 @@ export function createActions(act) {
   }));
   const el = h("div", { className: "sm-actions" }, ...buttons.map(({ element }) => element));
 
+  /** @param {JobView} view */
   function show(view) {
     id = view.id;
     const allowed = new Set(

@@ -5,6 +5,10 @@ import { button, h, setText } from "./dom.js";
 import { createHeader, createMessage } from "./panel.js";
 import { ENDED } from "./phases.js";
 
+/** @import { Act, JobView, Kind } from "./types.js" */
+/** @typedef {(id: string, by: number) => void} Move */
+
+/** @type {Record<Kind, string>} */
 const KINDS = {
   motion: "Motion Adapter",
   spatial: "Spatial Adapter",
@@ -12,11 +16,14 @@ const KINDS = {
   vmc: "VMC",
   newmove: "NewMove",
 };
+/** @type {Intl.DateTimeFormatOptions} */
 const WHEN = { dateStyle: "medium", timeStyle: "short" };
 
+/** @param {(id: string) => Promise<string>} readLog */
 function createLog(readLog) {
   const el = h("pre", { className: "sm-log", tabIndex: 0, hidden: true });
 
+  /** @param {string} id */
   async function toggle(id) {
     el.hidden = !el.hidden;
     if (el.hidden) return;
@@ -28,8 +35,13 @@ function createLog(readLog) {
   return { el, toggle };
 }
 
-/** What moves a waiting job: a handle to drag, and two buttons for those who do not drag. */
+/**
+ * What moves a waiting job: a handle to drag, and two buttons for those who do not drag.
+ * @param {string} id
+ * @param {Move} move
+ */
 function createMover(id, move) {
+  /** @type {(text: string, by: number, title: string) => HTMLButtonElement} */
   const arrow = (text, by, title) =>
     button(text, () => move(id, by), { title, ariaLabel: title });
   const up = arrow("▲", -1, "Train earlier");
@@ -42,6 +54,7 @@ function createMover(id, move) {
   });
   const el = h("div", { className: "sm-mover" }, handle, up, down);
 
+  /** @type {(place: number, count: number) => void} */
   function show(place, count) {
     el.hidden = place < 0;
     up.disabled = place === 0;
@@ -53,8 +66,13 @@ function createMover(id, move) {
 
 /**
  * {el, handle, show(view, place, count)}; place: in the queue from 0, -1 for a job not in it.
- *
- * act(id, command), readLog(id), remove(view), move(id, by): what its buttons do.
+ * @typedef Handlers what its buttons do
+ * @property {Act} act
+ * @property {(id: string) => Promise<string>} readLog
+ * @property {(view: JobView) => void} remove
+ * @property {Move} move
+ * @param {string} id
+ * @param {Handlers} handlers
  */
 export function createCard(id, { act, readLog, remove, move }) {
   const header = createHeader();
@@ -63,6 +81,7 @@ export function createCard(id, { act, readLog, remove, move }) {
   const mover = createMover(id, move);
   const log = createLog(readLog);
   const about = h("div", { className: "sm-about" });
+  /** @type {JobView} */
   let shown;
   const discard = button("Delete", () => remove(shown), { title: "Delete the job and its folder" });
   const folder = h(
@@ -77,6 +96,7 @@ export function createCard(id, { act, readLog, remove, move }) {
   const el = h("li", { className: "sm-card" }, mover.el, main);
   el.dataset.job = id;
 
+  /** @type {(view: JobView, place: number, count: number) => void} */
   function show(view, place, count) {
     shown = view;
     for (const part of [header, message, actions]) part.show(view);

@@ -2,7 +2,16 @@
 
 import { api } from "../../../scripts/api.js";
 
+/** @import { Command, JobView } from "./types.js" */
+
+/**
+ * @param {string} path
+ * @param {"GET" | "POST" | "DELETE"} [method]
+ * @param {object} [content]
+ * @returns {Promise<unknown>} what the server answers with there
+ */
 async function request(path, method = "GET", content = undefined) {
+  /** @type {RequestInit} */
   const options = { method };
   if (content !== undefined) {
     options.body = JSON.stringify(content);
@@ -14,20 +23,48 @@ async function request(path, method = "GET", content = undefined) {
   return reply;
 }
 
+/** @param {string} id */
 const jobPath = (id) => `/jobs/${encodeURIComponent(id)}`;
 
-export const listJobs = async () => (await request("/jobs")).jobs;
+/** Every job, newest first. */
+export async function listJobs() {
+  const reply = /** @type {{ jobs: JobView[] }} */ (await request("/jobs"));
+  return reply.jobs;
+}
 
-/** command: pause, resume, stop, save, sample or open. Returns the job's view. */
-export const sendCommand = (id, command) => request(`${jobPath(id)}/${command}`, "POST", {});
+/**
+ * Returns the job's view.
+ * @param {string} id
+ * @param {Command} command
+ */
+export const sendCommand = (id, command) =>
+  /** @type {Promise<JobView>} */ (request(`${jobPath(id)}/${command}`, "POST", {}));
 
+/** @param {string} id */
 export const deleteJob = (id) => request(jobPath(id), "DELETE");
 
-export const readLog = async (id) => (await request(`${jobPath(id)}/log`)).log;
+/** @param {string} id */
+export async function readLog(id) {
+  const reply = /** @type {{ log: string }} */ (await request(`${jobPath(id)}/log`));
+  return reply.log;
+}
 
-/** ids: the waiting jobs, next one first. Returns the views of all jobs. */
-export const reorder = async (ids) => (await request("/queue", "POST", { order: ids })).jobs;
+/**
+ * Returns the views of all jobs.
+ * @param {string[]} ids the waiting jobs, next one first
+ */
+export async function reorder(ids) {
+  const reply = /** @type {{ jobs: JobView[] }} */ (
+    await request("/queue", "POST", { order: ids })
+  );
+  return reply.jobs;
+}
 
-/** Where a sample lies; ComfyUI lets browsers keep images for a day, so its age is in it. */
+/**
+ * Where a sample lies; ComfyUI lets browsers keep images for a day, so its age is in it.
+ * @param {string} id
+ * @param {string} name
+ * @param {number} seq
+ */
 export const sampleUrl = (id, name, seq) =>
   api.apiURL(`/still_moving${jobPath(id)}/samples/${encodeURIComponent(name)}?v=${seq}`);

@@ -2,6 +2,13 @@
 
 import { app } from "../../../scripts/app.js";
 
+/** @import { Graph, GraphNode } from "../../../scripts/app.js" */
+
+/**
+ * A node, and the id that /prompt knows it by.
+ * @typedef {{ node: GraphNode, id: string }} Place
+ */
+
 const TRAINERS = new Set([
   "StillMovingTrainMotionAdapter",
   "StillMovingTrainSpatialAdapter",
@@ -9,7 +16,8 @@ const TRAINERS = new Set([
 ]);
 const UID = "still_moving_uid";
 
-export const isTrainer = (node) => TRAINERS.has(node.comfyClass);
+/** @param {GraphNode} node */
+export const isTrainer = (node) => TRAINERS.has(node.comfyClass ?? "");
 
 /** A random word. Pages of a plain http address in the network have no crypto.randomUUID. */
 export function randomToken() {
@@ -17,7 +25,11 @@ export function randomToken() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Every node with the id that /prompt knows it by: "7", in a subgraph "5:7". */
+/**
+ * Every node with the id that /prompt knows it by: "7", in a subgraph "5:7".
+ * @param {Graph | undefined} graph
+ * @returns {Generator<Place>}
+ */
 function* walk(graph, prefix = "") {
   for (const node of graph?.nodes ?? graph?._nodes ?? []) {
     yield { node, id: `${prefix}${node.id}` };
@@ -31,25 +43,40 @@ export function trainers() {
   return [...walk(root)].filter(({ node }) => isTrainer(node));
 }
 
-/** The id that /prompt knows a node by; undefined when it is not in the open workflow. */
+/**
+ * The id that /prompt knows a node by; undefined when it is not in the open workflow.
+ * @param {GraphNode} node
+ */
 export const execId = (node) => trainers().find((it) => it.node === node)?.id;
 
+/** @param {GraphNode} node */
 export const uidOf = (node) => node.properties[UID];
 
-/** Name a node that is being made; a saved workflow puts its own name in place of this. */
+/**
+ * The name of a node. One that is being made gets it here; a saved workflow puts its own in place.
+ * @param {GraphNode} node
+ */
 export function ensureUid(node) {
-  node.properties[UID] ??= randomToken();
+  return (node.properties[UID] ??= randomToken());
 }
 
-/** The same copy at the same place always gets the same name, so undo and redo keep its job. */
+/**
+ * The same copy at the same place always gets the same name, so undo and redo keep its job.
+ * @param {string} uid
+ * @param {string} id
+ */
 function copyName(uid, id) {
   let hash = 2166136261; // FNV-1a
-  for (const letter of `${uid} ${id}`) hash = Math.imul(hash ^ letter.codePointAt(0), 16777619);
+  for (const letter of `${uid} ${id}`) {
+    hash = Math.imul(hash ^ (letter.codePointAt(0) ?? 0), 16777619);
+  }
   return `${uid.slice(0, 24)}-${(hash >>> 0).toString(16).padStart(8, "0")}`;
 }
 
+/** @param {string} id */
 const numbers = (id) => id.split(":").map(Number);
 
+/** @type {(a: Place, b: Place) => number} */
 function byPlace(a, b) {
   const [ours, theirs] = [numbers(a.id), numbers(b.id)];
   const first = ours.findIndex((number, i) => number !== theirs[i]);
@@ -61,11 +88,12 @@ function byPlace(a, b) {
  * lowest id, keeps its name and with it its job.
  */
 export function renameCopies() {
+  /** @type {Map<string, GraphNode>} */
   const owners = new Map();
   for (const { node, id } of trainers().sort(byPlace)) {
-    ensureUid(node);
-    const owner = owners.get(uidOf(node));
-    if (owner && owner !== node) node.properties[UID] = copyName(uidOf(node), id);
-    owners.set(uidOf(node), node);
+    let uid = ensureUid(node);
+    const owner = owners.get(uid);
+    if (owner && owner !== node) uid = node.properties[UID] = copyName(uid, id);
+    owners.set(uid, node);
   }
 }

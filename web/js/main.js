@@ -11,8 +11,11 @@ import { commandJob, registerSidebar, showBadge } from "./sidebar.js";
 import { jobs } from "./store.js";
 import { buttonOf, forgetPrompts, train, watchPrompts } from "./train.js";
 
+/** @import { GraphNode, Widget } from "../../../scripts/app.js" */
+
 const WIDTH = 340; // of a new node: four buttons in a row
-const widgets = new WeakMap(); // node -> {panel, button}
+/** @type {WeakMap<GraphNode, { panel: ReturnType<typeof createPanel>, button: Widget }>} */
+const widgets = new WeakMap();
 
 /** Show every open node its job. */
 const refresh = oncePerFrame(() => {
@@ -20,6 +23,7 @@ const refresh = oncePerFrame(() => {
   for (const { node } of trainers()) showNode(node);
 });
 
+/** @param {GraphNode} node */
 function showNode(node) {
   const entry = widgets.get(node);
   if (!entry) return;
@@ -35,13 +39,17 @@ function showNode(node) {
   if (panel.height() > before) growNode(node);
 }
 
+/** @param {GraphNode} node */
 function growNode(node) {
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
   node.setDirtyCanvas(true, true);
 }
 
-/** After the widgets of the schema: a widget that is not saved shifts the values of later ones. */
+/**
+ * After the widgets of the schema: a widget that is not saved shifts the values of later ones.
+ * @param {GraphNode} node
+ */
 function addWidgets(node) {
   const button = node.addWidget("button", "Train", null, () => train(node, refresh), {
     serialize: false,
@@ -60,7 +68,10 @@ function addWidgets(node) {
   widgets.set(node, { panel, button });
 }
 
-/** Say why a plain Run gave nothing; when it gave an adapter, the result speaks for itself. */
+/**
+ * Say why a plain Run gave nothing; when it gave an adapter, the result speaks for itself.
+ * @param {GraphNode} node
+ */
 function watchRuns(node) {
   const { onExecuted } = node;
   node.onExecuted = function (output, ...rest) {

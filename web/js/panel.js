@@ -5,13 +5,19 @@ import { h, setText } from "./dom.js";
 import { createPlot } from "./plot.js";
 import { costOf, messageOf, phaseLabel, progressOf, stepsOf, timeLeft } from "./phrases.js";
 
+/** @import { Act, JobView, Part } from "./types.js" */
+/** @typedef {(id: string, file: string, seq: number) => string} SampleUrl */
+
 const NEWEST = 3; // samples that are shown
 const PLOT = 80; // the least height of the plot, which takes what room there is
 const GAP = 5; // between the parts, as in the style sheet
 const PADDING = 16; // above and below them
 const START = 96; // for the panel that has not been drawn yet
 
-/** {el, show(view)}: name, phase, bar and step of a job; the sidebar's cards have them too. */
+/**
+ * Name, phase, bar and step of a job; the sidebar's cards have them too.
+ * @returns {Part}
+ */
 export function createHeader() {
   const name = h("span", { className: "sm-name" });
   const phase = h("span", { className: "sm-phase" });
@@ -20,7 +26,7 @@ export function createHeader() {
     "div",
     {
       className: "sm-bar",
-      attrs: { role: "progressbar", "aria-valuemin": 0, "aria-valuemax": 100 },
+      attrs: { role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100" },
     },
     fill,
   );
@@ -34,6 +40,7 @@ export function createHeader() {
     h("div", { className: "sm-row sm-numbers" }, steps, left),
   );
 
+  /** @param {JobView} view */
   function show(view) {
     setText(name, view.name);
     name.title = view.id;
@@ -42,7 +49,7 @@ export function createHeader() {
     const percent = Math.round(progressOf(view) * 1000) / 10;
     fill.style.width = `${percent}%`;
     fill.dataset.phase = view.phase;
-    bar.setAttribute("aria-valuenow", percent);
+    bar.setAttribute("aria-valuenow", String(percent));
     bar.setAttribute("aria-label", view.name);
     setText(steps, stepsOf(view));
     setText(left, timeLeft(view));
@@ -51,10 +58,14 @@ export function createHeader() {
   return { el, show };
 }
 
-/** {el, show(view)}: the message of a job, or nothing. */
+/**
+ * The message of a job, or nothing.
+ * @returns {Part}
+ */
 export function createMessage() {
   const el = h("div", { className: "sm-message" });
 
+  /** @param {JobView} view */
   function show(view) {
     const text = messageOf(view);
     setText(el, text);
@@ -65,6 +76,7 @@ export function createMessage() {
   return { el, show };
 }
 
+/** @type {(view: JobView, file: string, sampleUrl: SampleUrl) => HTMLElement} */
 function sampleOf(view, file, sampleUrl) {
   const step = file.replace(/\.\w+$/, "");
   const description = `Step ${step}: scale 1 and scale 0`;
@@ -77,10 +89,12 @@ function sampleOf(view, file, sampleUrl) {
   );
 }
 
+/** @type {(sampleUrl: SampleUrl) => Part} */
 function createSamples(sampleUrl) {
   const el = h("div", { className: "sm-samples" });
   let shown = "";
 
+  /** @param {JobView} view */
   function show(view) {
     const newest = (view.samples ?? []).slice(-NEWEST);
     el.hidden = !newest.length;
@@ -107,9 +121,14 @@ function createEmpty() {
   );
 }
 
-/** The height that the parts of a job need when the plot is at its least, in pixels. */
+/**
+ * The height that the parts of a job need when the plot is at its least, in pixels.
+ * @param {HTMLElement} job
+ * @param {HTMLElement} plot
+ */
 function requiredHeight(job, plot) {
-  const shown = [...job.children].filter((part) => !part.hidden);
+  const parts = /** @type {HTMLElement[]} */ ([...job.children]);
+  const shown = parts.filter((part) => !part.hidden);
   const heights = shown.map((part) => (part === plot ? PLOT : part.offsetHeight));
   return heights.reduce((sum, height) => sum + height + GAP, -GAP);
 }
@@ -117,15 +136,15 @@ function requiredHeight(job, plot) {
 /**
  * {el, show(view), height()}; height() is the least that shows all of it. Without a
  * view it says what to press.
- *
- * act(id, command): commands a job. sampleUrl(id, file, seq): where a sample lies.
+ * @param {{ act: Act, sampleUrl: SampleUrl }} options
  */
 export function createPanel({ act, sampleUrl }) {
   const header = createHeader();
   const plot = createPlot();
   const cost = h("div", { className: "sm-cost" });
-  const parts = [header, createMessage(), createSamples(sampleUrl), createActions(act)];
-  const [, message, samples, actions] = parts;
+  const message = createMessage();
+  const samples = createSamples(sampleUrl);
+  const actions = createActions(act);
   const job = h(
     "div",
     { className: "sm-job" },
@@ -140,11 +159,12 @@ export function createPanel({ act, sampleUrl }) {
   const el = h("div", { className: "sm-panel" }, empty, job);
   let height = START;
 
+  /** @param {JobView | undefined} view */
   function show(view) {
     empty.hidden = Boolean(view);
     job.hidden = !view;
     if (view) {
-      for (const part of parts) part.show(view);
+      for (const part of [header, message, samples, actions]) part.show(view);
       plot.draw(view);
       setText(cost, costOf(view));
       cost.hidden = !cost.textContent;

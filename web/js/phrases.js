@@ -1,6 +1,10 @@
 /** How numbers and phases of a job are said to people. */
 
-const PHASES = {
+/** @import { JobView } from "./types.js" */
+/** @import { Phase } from "./phases.js" */
+
+/** @type {Record<Phase, string>} */
+const LABELS = {
   queued: "Waiting",
   loading: "Loading",
   running: "Training",
@@ -12,19 +16,26 @@ const PHASES = {
   interrupted: "Interrupted",
 };
 
+/** @type {Partial<Record<Phase, string>>} */
 const HINTS = {
   yielding: "Waits while ComfyUI generates, then goes on by itself.",
   paused: "Goes on where it is when you press Resume.",
   interrupted: "The training process has ended; nothing up to the last save is lost.",
 };
 
-/** "Waiting (2)" tells the place in the queue. */
+/**
+ * "Waiting (2)" tells the place in the queue.
+ * @param {JobView} view
+ */
 export function phaseLabel(view) {
-  const label = PHASES[view.phase] ?? view.phase;
+  const label = LABELS[view.phase] ?? view.phase;
   return view.phase === "queued" && view.position ? `${label} (${view.position})` : label;
 }
 
-/** What to say of a job: its own message, else what its phase means. */
+/**
+ * What to say of a job: its own message, else what its phase means.
+ * @param {JobView} view
+ */
 export function messageOf(view) {
   if (view.message) return view.message;
   if (view.phase === "finished" && view.adapter) return `Ready to select: ${view.adapter}`;
@@ -32,9 +43,13 @@ export function messageOf(view) {
   return HINTS[view.phase] ?? "";
 }
 
-/** 75 -> "1 min 15 s"; the two largest units. */
+/**
+ * 75 -> "1 min 15 s"; the two largest units.
+ * @param {number} seconds
+ */
 export function formatDuration(seconds) {
   const total = Math.max(0, Math.round(seconds));
+  /** @type {[number, string][]} */
   const parts = [
     [Math.floor(total / 86400), "d"],
     [Math.floor(total / 3600) % 24, "h"],
@@ -47,42 +62,57 @@ export function formatDuration(seconds) {
   return shown.map(([count, unit]) => `${count} ${unit}`).join(" ");
 }
 
+/** @param {JobView} view */
 export function stepsOf(view) {
   return view.steps ? `${view.step} / ${view.steps} steps` : "No step yet";
 }
 
-/** The time left while steps are made, else nothing: a waiting job has no honest estimate. */
+/**
+ * The time left while steps are made, else nothing: a waiting job has no honest estimate.
+ * @param {JobView} view
+ */
 export function timeLeft(view) {
-  const known = view.phase === "running" && Number.isFinite(view.eta_s);
-  return known ? `${formatDuration(view.eta_s)} left` : "";
+  if (view.phase !== "running" || view.eta_s === null) return "";
+  return `${formatDuration(view.eta_s)} left`;
 }
 
-/** 0 to 1. */
+/**
+ * 0 to 1.
+ * @param {JobView} view
+ */
 export function progressOf(view) {
   if (view.phase === "finished") return 1;
   return view.steps ? Math.min(1, view.step / view.steps) : 0;
 }
 
+/** @param {number} seconds */
 function formatPace(seconds) {
   if (seconds < 0.095) return `${Math.round(seconds * 1000)} ms/step`;
   return `${seconds < 10 ? seconds.toPrecision(2) : Math.round(seconds)} s/step`;
 }
 
+/** @param {number} bytes */
 function formatMemory(bytes) {
   const gigabytes = bytes / 2 ** 30;
   return gigabytes >= 1 ? `${gigabytes.toFixed(1)} GB` : `${Math.round(bytes / 2 ** 20)} MB`;
 }
 
-/** "0.31 s/step · 3.2 GB": what is known of a job's cost. */
+/**
+ * "0.31 s/step · 3.2 GB": what is known of a job's cost.
+ * @param {JobView} view
+ */
 export function costOf(view) {
   const figures = [];
-  if (Number.isFinite(view.seconds_per_step)) figures.push(formatPace(view.seconds_per_step));
+  if (view.seconds_per_step !== null) figures.push(formatPace(view.seconds_per_step));
   if (view.memory_bytes) figures.push(formatMemory(view.memory_bytes));
   if (view.tier && view.tier !== "none") figures.push(`memory tier ${view.tier}`);
   return figures.join(" · ");
 }
 
-/** A loss with two or three digits that matter, "0" included. */
+/**
+ * A loss with two or three digits that matter, "0" included.
+ * @param {number} value
+ */
 export function formatLoss(value) {
   if (value === 0) return "0";
   return Math.abs(value) >= 0.001 && Math.abs(value) < 1000

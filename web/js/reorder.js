@@ -1,6 +1,11 @@
 /** The order of the waiting jobs: by buttons, or by dragging a card's handle. */
 
-/** A list with one of its items moved by some places; the same list where it cannot. */
+/**
+ * A list with one of its items moved by some places; the same list where it cannot.
+ * @param {string[]} ids
+ * @param {string} id
+ * @param {number} by
+ */
 export function moveBy(ids, id, by) {
   const from = ids.indexOf(id);
   const to = from + by;
@@ -9,7 +14,13 @@ export function moveBy(ids, id, by) {
   return [...others.slice(0, to), id, ...others.slice(to)];
 }
 
-/** A list with one item put before or behind another one. */
+/**
+ * A list with one item put before or behind another one.
+ * @param {string[]} ids
+ * @param {string} id
+ * @param {string} target
+ * @param {boolean} behind
+ */
 export function moveBeside(ids, id, target, behind) {
   if (id === target) return ids;
   const others = ids.filter((other) => other !== id);
@@ -17,14 +28,21 @@ export function moveBeside(ids, id, target, behind) {
   return [...others.slice(0, to), id, ...others.slice(to)];
 }
 
-/** Let the cards of a list be dragged by their handles; drop(id, target, behind) at the end. */
+/**
+ * Let the cards of a list be dragged by their handles.
+ * @param {HTMLElement} list
+ * @param {(id: string, target: string, behind: boolean) => void} drop called at the end
+ */
 export function enableDragging(list, drop) {
-  let dragged = null;
+  let dragged = ""; // the id of the job whose card it is
 
-  const cardAt = (event) => event.target.closest(".sm-card");
+  /** @type {(event: DragEvent) => HTMLElement | null} */
+  const cardAt = ({ target }) => (target instanceof Element ? target.closest(".sm-card") : null);
+  const jobOf = (/** @type {HTMLElement} */ card) => card.dataset.job ?? "";
   const clear = () => {
     for (const card of list.children) card.classList.remove("sm-before", "sm-behind", "sm-dragged");
   };
+  /** @type {(event: DragEvent, card: Element) => boolean} */
   const isBehind = (event, card) => {
     const { top, height } = card.getBoundingClientRect();
     return event.clientY > top + height / 2;
@@ -32,7 +50,8 @@ export function enableDragging(list, drop) {
 
   list.addEventListener("dragstart", (event) => {
     const card = cardAt(event);
-    dragged = card.dataset.job;
+    if (!card || !event.dataTransfer) return;
+    dragged = jobOf(card);
     event.dataTransfer.effectAllowed = "move";
     event.dataTransfer.setData("text/plain", dragged);
     event.dataTransfer.setDragImage(card, 12, 12);
@@ -50,12 +69,12 @@ export function enableDragging(list, drop) {
     if (!dragged || !card) return;
     event.preventDefault();
     event.stopPropagation(); // else ComfyUI takes it for a workflow file
-    drop(dragged, card.dataset.job, isBehind(event, card));
+    drop(dragged, jobOf(card), isBehind(event, card));
   });
   list.addEventListener("dragend", () => {
-    dragged = null;
+    dragged = "";
     clear();
   });
 
-  return { dragging: () => dragged !== null };
+  return { dragging: () => dragged !== "" };
 }

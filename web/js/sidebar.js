@@ -9,10 +9,17 @@ import { ENDED, PAUSABLE } from "./phases.js";
 import { enableDragging, moveBeside, moveBy } from "./reorder.js";
 import { jobs } from "./store.js";
 
+/** @import { Command, JobView } from "./types.js" */
+/** @typedef {ReturnType<typeof createCard>} Card */
+
 const ID = "still-moving-jobs";
 const TITLE = "Still-Moving jobs";
 
-/** Command a job; what the server refuses is shown. */
+/**
+ * Command a job; what the server refuses is shown.
+ * @param {string} id
+ * @param {Command} command
+ */
 export async function commandJob(id, command) {
   try {
     jobs.put(await client.sendCommand(id, command));
@@ -21,6 +28,7 @@ export async function commandJob(id, command) {
   }
 }
 
+/** @param {JobView} view */
 async function remove(view) {
   const subject = `Delete ${view.name} (${view.id}) and its folder?`;
   const question = `${subject} Adapters that it has finished stay.`;
@@ -33,16 +41,18 @@ async function remove(view) {
   }
 }
 
+/** @param {string} id */
 async function readLog(id) {
   try {
     return await client.readLog(id);
   } catch (error) {
-    return error.message;
+    return error instanceof Error ? error.message : String(error);
   }
 }
 
 const waitingIds = () => jobs.waiting().map(({ id }) => id);
 
+/** @param {string[]} ids */
 async function reorder(ids) {
   if (ids.join() === waitingIds().join()) return;
   try {
@@ -52,13 +62,18 @@ async function reorder(ids) {
   }
 }
 
+/** @type {(id: string, by: number) => Promise<void>} */
 const move = (id, by) => reorder(moveBy(waitingIds(), id, by));
 
-/** A heading with a list below it; gone while the list is empty. */
+/**
+ * A heading with a list below it; gone while the list is empty.
+ * @param {string} title
+ */
 function createSection(title) {
   const list = h("ul", { className: "sm-list" });
   const el = h("section", {}, h("h3", { textContent: title }), list);
 
+  /** @param {Card[]} cards */
   function show(cards) {
     el.hidden = !cards.length;
     const now = cards.map(({ el: card }) => card);
@@ -80,12 +95,14 @@ function createList() {
       "No jobs yet. Press Train on a Train Motion Adapter or a Train Spatial Adapter node.",
   });
   const el = h("div", { className: "sm-sidebar" }, empty, now.el, queue.el, ended.el);
+  /** @type {Map<string, Card>} */
   const cards = new Map();
   const handlers = { act: commandJob, readLog, remove, move };
   const drag = enableDragging(queue.list, (id, target, behind) =>
     reorder(moveBeside(waitingIds(), id, target, behind)),
   );
 
+  /** @param {JobView} view */
   function cardOf(view) {
     const card = cards.get(view.id) ?? createCard(view.id, handlers);
     cards.set(view.id, card);

@@ -7,39 +7,64 @@ import { showError } from "./notices.js";
 import { ACTIVE } from "./phases.js";
 import { jobs } from "./store.js";
 
+/** @import { Refusal } from "../../../scripts/api.js" */
+/** @import { GraphNode } from "../../../scripts/app.js" */
+/** @import { Phase } from "./phases.js" */
+
+/** @type {Partial<Record<Phase, string>>} */
 const LABELS = { queued: "Waiting...", paused: "Paused" };
-const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
+const ENDS = /** @type {const} */ ([
+  "execution_success",
+  "execution_error",
+  "execution_interrupted",
+]);
 
 // Nodes whose graph is on its way to a job: uid -> prompt id (null until the server has said it).
+/** @type {Map<string | undefined, string | null>} */
 const starting = new Map();
+/** @type {Set<string>} */
 let endedEarly = new Set(); // prompts that ended before that
 
-/** The text of a node's button, and whether it can be pressed. */
+/**
+ * The text of a node's button, and whether it can be pressed.
+ * @param {string | undefined} uid
+ * @returns {[label: string, enabled: boolean]}
+ */
 export function buttonOf(uid) {
   const view = jobs.byUid(uid);
   if (view && ACTIVE.includes(view.phase)) return [LABELS[view.phase] ?? "Training...", false];
   return starting.has(uid) ? ["Starting...", false] : ["Train", true];
 }
 
-/** The first reason for which ComfyUI refused a prompt, in one line. */
+/**
+ * The first reason for which ComfyUI refused a prompt, in one line.
+ * @param {Partial<Error> & { response?: Refusal }} error
+ */
 export function reasonOf(error) {
   const { error: whole, node_errors: nodes } = error.response ?? {};
-  const [node] = Object.values(nodes ?? {}).filter(({ errors }) => errors?.length);
-  if (!node) return whole?.message ?? error.message ?? String(error);
-  const [{ message, details }] = node.errors;
-  return `${node.class_type}: ${message}${details ? ` (${details})` : ""}`;
+  for (const { class_type: type, errors } of Object.values(nodes ?? {})) {
+    for (const { message, details } of errors ?? []) {
+      return `${type}: ${message}${details ? ` (${details})` : ""}`;
+    }
+  }
+  return whole?.message ?? error.message ?? String(error);
 }
 
+/** @type {(node: GraphNode, uid: string | undefined) => Promise<{ prompt_id: string }>} */
 async function submit(node, uid) {
   const id = execId(node);
   const prompt = await app.graphToPrompt();
-  const entry = prompt.output[id];
+  const entry = id && prompt.output[id];
   if (!entry) throw new Error("This node is muted or bypassed: enable it first.");
   Object.assign(entry.inputs, { run_token: randomToken(), node_uid: uid });
   return await api.queuePrompt(-1, prompt, { partialExecutionTargets: [id] });
 }
 
-/** Start a job with a node's graph, unless one runs. changed() is called when the button does. */
+/**
+ * Start a job with a node's graph, unless one runs.
+ * @param {GraphNode} node
+ * @param {() => void} changed called when the button does
+ */
 export async function train(node, changed) {
   renameCopies();
   const uid = uidOf(node);
@@ -52,13 +77,16 @@ export async function train(node, changed) {
     if (endedEarly.has(id)) starting.delete(uid);
   } catch (error) {
     starting.delete(uid);
-    showError("Training did not start", new Error(reasonOf(error)));
+    showError("Training did not start", new Error(reasonOf(/** @type {Error} */ (error))));
   }
   if (![...starting.values()].includes(null)) endedEarly = new Set();
   changed();
 }
 
-/** Hear the end of prompts. Call once, while the page loads. */
+/**
+ * Hear the end of prompts. Call once, while the page loads.
+ * @param {() => void} changed called when a button may have changed
+ */
 export function watchPrompts(changed) {
   api.addEventListener("status", ({ detail }) => {
     // A prompt that is taken out of the queue has no end of its own.

@@ -28,7 +28,9 @@ export class Node {
     const widget = { type, name, element, options };
     Object.defineProperty(widget, "value", {
       get: () => options.getValue?.(),
-      set: (value) => options.setValue?.(value),
+      set: (value) => {
+        options.setValue?.(value);
+      },
     });
     this.widgets.push(widget);
     return widget;

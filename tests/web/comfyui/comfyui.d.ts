@@ -1,0 +1,148 @@
+/** Of ComfyUI's frontend what web/js uses, as frontends 1.27 to 1.58 have it. */
+
+declare module "*/scripts/api.js" {
+  /** A prompt that ComfyUI refused: node_errors by node id. */
+  export interface Refusal {
+    error?: { message?: string };
+    node_errors?: Record<string, NodeErrors>;
+  }
+
+  export interface NodeErrors {
+    class_type: string;
+    errors?: { message: string; details?: string }[];
+  }
+
+  export interface Prompt {
+    output: Record<string, { class_type: string; inputs: Record<string, unknown> }>;
+    workflow: unknown;
+  }
+
+  interface Events {
+    "still_moving.job": import("../../../web/js/types").JobView;
+    "still_moving.removed": { id: string };
+    reconnected: null;
+    status: { exec_info?: { queue_remaining?: number } } | null;
+    execution_success: { prompt_id: string };
+    execution_error: { prompt_id: string };
+    execution_interrupted: { prompt_id: string };
+  }
+
+  export const api: {
+    fetchApi(path: string, options?: RequestInit): Promise<Response>;
+    apiURL(path: string): string;
+    /** number: -1 puts it first. Throws an Error with the server's `response`: a Refusal. */
+    queuePrompt(
+      number: number,
+      prompt: Prompt,
+      options?: { partialExecutionTargets?: string[] },
+    ): Promise<{ prompt_id: string }>;
+    addEventListener<Name extends keyof Events>(
+      name: Name,
+      listener: (event: CustomEvent<Events[Name]>) => void,
+    ): void;
+  };
+}
+
+declare module "*/scripts/app.js" {
+  import type { Prompt } from "*/scripts/api.js";
+
+  export interface Widget {
+    label?: string;
+    disabled?: boolean;
+    serialize?: boolean;
+  }
+
+  export interface DomWidgetOptions {
+    hideOnZoom?: boolean;
+    getMinHeight?: () => number;
+    getMaxHeight?: () => number;
+    getValue?: () => string | undefined;
+    setValue?: (value: string) => void;
+  }
+
+  /** What a node's run gave to show. */
+  export interface Output {
+    text?: string[];
+    still_moving_job?: string[];
+  }
+
+  export interface GraphNode {
+    id: string | number;
+    comfyClass?: string;
+    title: string;
+    size: [number, number];
+    properties: Record<string, string | undefined>;
+    subgraph?: Graph;
+    onExecuted?: (output: Output, ...rest: unknown[]) => void;
+    computeSize(): [number, number];
+    setSize(size: [number, number]): void;
+    setDirtyCanvas(foreground: boolean, background: boolean): void;
+    addWidget(
+      type: "button",
+      name: string,
+      value: null,
+      callback: () => void,
+      options: { serialize?: boolean },
+    ): Widget;
+    addDOMWidget(
+      name: string,
+      type: string,
+      element: HTMLElement,
+      options: DomWidgetOptions,
+    ): Widget;
+  }
+
+  export interface Graph {
+    nodes?: GraphNode[];
+    _nodes?: GraphNode[];
+    rootGraph?: Graph;
+  }
+
+  export interface SidebarTab {
+    id: string;
+    icon: string;
+    title: string;
+    tooltip: string;
+    type: "custom";
+    iconBadge?: string | null;
+    render(container: HTMLElement): void;
+    destroy(): void;
+  }
+
+  export interface Toast {
+    severity: "success" | "info" | "warn" | "error";
+    summary: string;
+    detail?: string;
+    life?: number;
+  }
+
+  interface ExtensionManager {
+    registerSidebarTab(tab: SidebarTab): void;
+    getSidebarTabs?(): SidebarTab[];
+    sidebarTabs?: SidebarTab[];
+    toast: { add(toast: Toast): void };
+    dialog?: {
+      confirm?(question: {
+        title: string;
+        message: string;
+        type: "delete";
+      }): Promise<boolean | null>;
+    };
+  }
+
+  interface Extension {
+    name: string;
+    setup?(): Promise<void>;
+    nodeCreated?(node: GraphNode): Promise<void>;
+    afterConfigureGraph?(): void;
+  }
+
+  export const app: {
+    rootGraph?: Graph;
+    graph?: Graph;
+    extensionManager: ExtensionManager;
+    registerExtension(extension: Extension): void;
+    graphToPrompt(): Promise<Prompt>;
+    refreshComboInNodes(): Promise<void>;
+  };
+}

@@ -1,0 +1,60 @@
+/** What a page is told of a job. No script, so ComfyUI does not load it. */
+
+import type { Phase } from "./phases.js";
+
+export type Kind = "motion" | "spatial" | "customize-a-video" | "vmc" | "newmove";
+
+/** [step over all stages, value] */
+export type Point = [number, number];
+
+/** The JSON that the server makes of a job, in training/entry.py. */
+export interface JobView {
+  /** The name of its folder. */
+  id: string;
+  /** For people. */
+  name: string;
+  kind: Kind;
+  /** Of the node that began it. */
+  uid: string;
+  /** Seconds since 1970. */
+  created: number;
+  /** How it shares the device with ComfyUI's queue. */
+  policy: "yield" | "keep" | "share";
+  phase: Phase;
+  /** From 0. */
+  stage: number;
+  /** Of its stage, as `steps`. */
+  step: number;
+  steps: number;
+  /** Seconds to the end of its stage; only while it makes steps. */
+  eta_s: number | null;
+  seconds_per_step: number | null;
+  memory_bytes: number | null;
+  /** What is computed twice to save memory. */
+  tier: "none" | "top" | "two" | "all" | null;
+  /** Of what went wrong or is to be known; may be empty. */
+  message: string;
+  loss: Point[];
+  average: Point[];
+  held_out: Point[];
+  /** The file's name, when it has ended and can be selected. */
+  adapter: string | null;
+  /** In the queue, from 1. */
+  position: number | null;
+  /** The files' names, oldest first. */
+  samples: string[];
+  /** Rises with every change. */
+  seq: number;
+}
+
+/** What becomes of a job at a press of a button. */
+export type Command = "pause" | "resume" | "stop" | "save" | "sample" | "open";
+
+/** Command a job. */
+export type Act = (id: string, command: Command) => void;
+
+/** A part of the page that shows a job. */
+export interface Part {
+  el: HTMLElement;
+  show(view: JobView): void;
+}
