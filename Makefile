@@ -19,7 +19,7 @@ help:
 	@echo "make test     run the tests, and those that need ComfyUI once in each of COMFYUI_PATH"
 	@echo "              (~/comfy/ComfyUI) and COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
 	@echo "make test-web   run the tests of web/js (needs Node.js)"
-	@echo "make check-web  types of web/js"
+	@echo "make check-web  types and lint of web/js"
 	@echo "make test-weights  judge the shipped weights by what they draw (a quarter of an hour)"
 	@echo "make check    lint, formatting, types"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
@@ -50,6 +50,7 @@ test-web: $(WEB)/node_modules/.ready
 
 check-web: $(WEB)/node_modules/.ready
 	$(WEB)/node_modules/.bin/tsc --project $(WEB)
+	$(WEB)/node_modules/.bin/eslint --config $(WEB)/eslint.config.js web/js $(WEB)
 
 $(WEB)/node_modules/.ready: $(WEB)/package-lock.json
 	cd $(WEB) && npm ci
