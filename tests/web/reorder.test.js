@@ -128,6 +128,15 @@ test("a drop never reaches ComfyUI, which would take it for a workflow", () => {
   assert.deepEqual(heard, []);
 });
 
+test("a text of a card that is dragged moves no card", () => {
+  const { cards, drag } = createList();
+  for (const target of [cards.a, cards.a.lastChild]) {
+    const { data } = fire(target, "dragstart");
+    assert.deepEqual(data, {});
+    assert.ok(!drag.dragging());
+  }
+});
+
 test("files that are dragged over the list are ComfyUI's", () => {
   const { cards, drops } = createList();
   assert.ok(!fire(cards.b, "dragover").defaultPrevented);

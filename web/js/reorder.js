@@ -28,6 +28,24 @@ export function moveBeside(ids, id, target, behind) {
   return [...others.slice(0, to), id, ...others.slice(to)];
 }
 
+/** @type {(event: DragEvent) => HTMLElement | null} */
+const cardAt = ({ target }) => (target instanceof Element ? target.closest(".sm-card") : null);
+
+/**
+ * Texts of a card, such as its log, can be dragged as well.
+ * @type {(event: DragEvent) => boolean}
+ */
+const isHandle = ({ target }) => target instanceof Element && target.matches(".sm-handle");
+
+/** @type {(event: DragEvent, card: Element) => boolean} */
+function isBehind(event, card) {
+  const { top, height } = card.getBoundingClientRect();
+  return event.clientY > top + height / 2;
+}
+
+/** @param {HTMLElement} card */
+const jobOf = (card) => card.dataset.job ?? "";
+
 /**
  * Let the cards of a list be dragged by their handles.
  * @param {HTMLElement} list
@@ -36,21 +54,13 @@ export function moveBeside(ids, id, target, behind) {
 export function enableDragging(list, drop) {
   let dragged = ""; // the id of the job whose card it is
 
-  /** @type {(event: DragEvent) => HTMLElement | null} */
-  const cardAt = ({ target }) => (target instanceof Element ? target.closest(".sm-card") : null);
-  const jobOf = (/** @type {HTMLElement} */ card) => card.dataset.job ?? "";
   const clear = () => {
     for (const card of list.children) card.classList.remove("sm-before", "sm-behind", "sm-dragged");
-  };
-  /** @type {(event: DragEvent, card: Element) => boolean} */
-  const isBehind = (event, card) => {
-    const { top, height } = card.getBoundingClientRect();
-    return event.clientY > top + height / 2;
   };
 
   list.addEventListener("dragstart", (event) => {
     const card = cardAt(event);
-    if (!card || !event.dataTransfer) return;
+    if (!card || !event.dataTransfer || !isHandle(event)) return;
     dragged = jobOf(card);
     event.dataTransfer.effectAllowed = "move";
     event.dataTransfer.setData("text/plain", dragged);
