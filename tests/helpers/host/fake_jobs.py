@@ -51,7 +51,6 @@ class FakeJobs:
         self.views: dict[str, dict] = {}
         self.asked: list[str] = []
         self.orders: list[list[str]] = []
-        self.refusal: str | None = None
         self.seq = 1
         page.route("**/still_moving/**", self._answer)
 
@@ -70,7 +69,7 @@ class FakeJobs:
         """No jobs, nothing asked."""
         for job in list(self.views):
             self.drop(job)
-        self.asked, self.orders, self.refusal = [], [], None
+        self.asked, self.orders = [], []
 
     def _put(self, view: dict) -> None:
         self.seq += 1
@@ -91,25 +90,17 @@ class FakeJobs:
         self.asked.append(f"{method} {found[0].removeprefix('/still_moving')}")
         if verb == "samples":
             return route.fulfill(body=PIXEL, content_type="image/gif")
-        if self.refusal:
-            return _json(route, {"error": self.refusal}, 400)
         if found["what"] == "queue":
             self._order(json.loads(route.request.post_data or "{}")["order"])
         elif method == "DELETE":
             del self.views[job]
-            return _json(route, {"removed": job})
-        elif verb == "log":
-            return _json(route, {"log": "step 1\n<b>not bold</b>"})
+            return route.fulfill(json={"removed": job})
         elif verb:
             self._put(self.views[job] | {"phase": AFTER.get(verb, self.views[job]["phase"])})
-            return _json(route, self.views[job])
-        return _json(route, {"jobs": list(self.views.values())})
+            return route.fulfill(json=self.views[job])
+        return route.fulfill(json={"jobs": list(self.views.values())})
 
     def _order(self, ids: list[str]) -> None:
         self.orders.append(ids)
         for place, job in enumerate(ids, 1):
             self._put(self.views[job] | {"position": place})
-
-
-def _json(route: Route, content: object, status: int = 200) -> None:
-    route.fulfill(status=status, json=content)
