@@ -33,6 +33,12 @@ test("all losses are one line, and the held-out ones are dots on another", () =>
   }
 });
 
+test("the picture shows all of it, stretched to the room that there is", () => {
+  const picture = plotted({}).el.querySelector("svg");
+  assert.equal(picture.getAttribute("viewBox"), "0 0 300 100");
+  assert.equal(picture.getAttribute("preserveAspectRatio"), "none");
+});
+
 test("a job without held-out losses has no key for them", () => {
   const { part, draw } = plotted({ held_out: [] });
   assert.ok(!isVisible(part("key-held")));
