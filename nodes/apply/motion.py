@@ -13,24 +13,7 @@ from ...adapters.host.noise_schedule import SCHEDULES
 from ...adapters.scale_schedule import CURVES, ScaleSchedule
 from ..shared import folders
 from ..shared.notices import warn
-
-CATEGORY = "Still-Moving"
-MotionModule = io.Custom("MOTION_MODULE")
-Schedule = io.Custom("SCALE_SCHEDULE")
-
-
-def amount_input(tooltip: str) -> io.Float.Input:
-    """How much of another file's weights: 0 none, 1 all."""
-    return io.Float.Input(
-        "amount",
-        default=1.0,
-        min=0.0,
-        max=1.0,
-        step=0.05,
-        round=0.01,
-        display_mode=io.NumberDisplay.slider,
-        tooltip=tooltip,
-    )
+from ..shared.sockets import CATEGORY, MOTION_MODULE, SCALE_SCHEDULE
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -51,7 +34,7 @@ class LoadMotionModule(io.ComfyNode):
                     " diffusers' format.",
                 )
             ],
-            outputs=[MotionModule.Output(display_name="motion_module")],
+            outputs=[MOTION_MODULE.Output(display_name="motion_module")],
         )
 
     @classmethod
@@ -72,7 +55,7 @@ class ApplyMotionModule(io.ComfyNode):
             " clip. A batch of one is sampled as a plain image.",
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5 model; LoRAs may come before or after."),
-                MotionModule.Input("motion_module", tooltip="From Load Motion Module."),
+                MOTION_MODULE.Input("motion_module", tooltip="From Load Motion Module."),
                 io.Combo.Input(
                     "schedule",
                     options=list(SCHEDULES),
@@ -119,7 +102,7 @@ class ApplyMotionAdapter(io.ComfyNode):
                     tooltip="Motion Adapter: 1 is frozen, 0 is the original motion, below 0 is more"
                     " motion. Motion LoRA: 1 is its full effect, 0 is none.",
                 ),
-                Schedule.Input(
+                SCALE_SCHEDULE.Input(
                     "scale_schedule",
                     optional=True,
                     tooltip="A scale that changes during sampling; replaces the slider.",
@@ -177,7 +160,7 @@ class MakeScaleSchedule(io.ComfyNode):
                 percent("start_percent", 0.0, "Where the change begins: 0 is the first step."),
                 percent("end_percent", 1.0, "Where the change is complete: 1 is the end."),
             ],
-            outputs=[Schedule.Output(display_name="scale_schedule")],
+            outputs=[SCALE_SCHEDULE.Output(display_name="scale_schedule")],
         )
 
     @classmethod

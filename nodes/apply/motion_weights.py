@@ -10,7 +10,7 @@ from ...adapters.files.motion_weights import load_motion_weights
 from ...adapters.host.motion_weights import apply_to_model
 from ..shared import folders
 from ..shared.notices import warn
-from .motion import CATEGORY, amount_input
+from ..shared.sockets import CATEGORY, amount_input
 
 
 class ApplyMotionWeights(io.ComfyNode):

@@ -16,7 +16,7 @@ from ...adapters.scale_schedule import ScaleSchedule
 from ...common.errors import UserError
 from ..shared import folders
 from ..shared.notices import warn
-from .motion import CATEGORY, Schedule, amount_input
+from ..shared.sockets import CATEGORY, SCALE_SCHEDULE, amount_input
 
 
 class InjectCheckpoint(io.ComfyNode):
@@ -91,7 +91,7 @@ class ApplySpatialAdapter(io.ComfyNode):
                     " about 1 to 5 % slower; for fp8 weights and schedules. auto: merged where"
                     " that is exact.",
                 ),
-                Schedule.Input(
+                SCALE_SCHEDULE.Input(
                     "scale_schedule",
                     optional=True,
                     tooltip="A scale that changes during sampling; replaces the slider.",

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...adapters.host.windows import SCHEDULES, apply_windows
+from ..shared.sockets import CATEGORY
 
 
 class ContextWindows(io.ComfyNode):
@@ -17,7 +18,7 @@ class ContextWindows(io.ComfyNode):
         return io.Schema(
             node_id="StillMovingContextWindows",
             display_name="Context Windows",
-            category="Still-Moving",
+            category=CATEGORY,
             description="Samples clips that are longer than the motion module's limit (24 or 32"
             " frames) in overlapping windows, and blends them. Works with ControlNet; needs memory"
             " for one window only.",

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ...adapters.host.motion_module import motion_limit
 from ...common.errors import UserError
-from ..apply.motion import CATEGORY
-from ..train.inputs import advanced
+from ..shared.sockets import CATEGORY, advanced
 
 
 class InvertClip(io.ComfyNode):

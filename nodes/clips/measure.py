@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...adapters.meter import Motion, measure_motion
 from ...common.errors import UserError
+from ..shared.sockets import CATEGORY
 
-CATEGORY = "Still-Moving"
 CLIPS = ("clip_1", "clip_2", "clip_3", "clip_4", "clip_5")
 
 

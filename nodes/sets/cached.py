@@ -20,8 +20,6 @@ from ...training.sets.store import SHEET_FILE, content_key
 from ..shapes_world.pixels import ShapesVAE
 from ..shared import places
 
-TrainingSet = io.Custom("TRAINING_SET")
-
 
 @dataclass(frozen=True)
 class CachedSet:

@@ -16,10 +16,9 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ...training.sets.build import CacheOptions
-from ..apply.motion import CATEGORY
 from ..shared import folders, places
-from ..train.inputs import advanced
-from .cached import CachedSet, SetNode, TrainingSet, encoder_of, make_set
+from ..shared.sockets import CATEGORY, TRAINING_SET, advanced
+from .cached import CachedSet, SetNode, encoder_of, make_set
 
 
 def captions_for(text: str, count: int) -> list[str]:
@@ -218,7 +217,7 @@ class ImageSet(SetNode):
             inputs=set_inputs(
                 io.Image.Input("images", optional=True, tooltip="A batch of images."), "images"
             ),
-            outputs=[TrainingSet.Output(display_name="training_set")],
+            outputs=[TRAINING_SET.Output(display_name="training_set")],
             is_output_node=True,
         )
 
@@ -249,7 +248,7 @@ class ClipSet(SetNode):
                 also=f" In the shapes world: {' or '.join(map(repr, folders.demo_clips()))}.",
             ),
             outputs=[
-                TrainingSet.Output(display_name="training_set"),
+                TRAINING_SET.Output(display_name="training_set"),
                 io.Image.Output(
                     display_name="first_clip",
                     tooltip="The frames of the first clip, as they are trained on: for Invert Clip,"

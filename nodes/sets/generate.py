@@ -15,9 +15,8 @@ from torch import Tensor
 from ...adapters.host.motion_module import KEY
 from ...common.errors import UserError
 from ...training.sets.build import CacheOptions
-from ..apply.motion import CATEGORY
-from ..train.inputs import advanced, seed_input
-from .cached import CachedSet, TrainingSet, encoder_of, make_set
+from ..shared.sockets import CATEGORY, TRAINING_SET, advanced, seed_input
+from .cached import CachedSet, encoder_of, make_set
 from .drawn import DrawnSet
 from .folders import keep_pictures
 
@@ -144,7 +143,7 @@ class GenerateImages(DrawnSet):
                 *prompt_inputs("a photo of [V*] [class]\n[V*] [class] in the park", 100, "images"),
                 *sampler_inputs(25),
             ],
-            outputs=[TrainingSet.Output(display_name="training_set")],
+            outputs=[TRAINING_SET.Output(display_name="training_set")],
         )
 
     @classmethod
@@ -185,7 +184,7 @@ class GeneratePriorClips(DrawnSet):
                 io.Int.Input("frames", default=16, min=2, max=32, tooltip="Frames of each clip."),
                 *sampler_inputs(25),
             ],
-            outputs=[TrainingSet.Output(display_name="training_set")],
+            outputs=[TRAINING_SET.Output(display_name="training_set")],
         )
 
     @classmethod

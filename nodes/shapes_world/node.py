@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...worlds.shapes import files
+from ..shared.sockets import CATEGORY
 from .model import load_controlnet, load_model
 from .pixels import ShapesVAE
 from .text import load_clip
@@ -18,7 +19,7 @@ class LoadShapesWorld(io.ComfyNode):
         return io.Schema(
             node_id="StillMovingLoadShapesWorld",
             display_name="Load Shapes World (demo)",
-            category="Still-Moving",
+            category=CATEGORY,
             description="A tiny world that ships with the pack, to try every node without a"
             " download. Prompts are four words: colour (red, green, blue, yellow), shape (circle,"
             " square, triangle), direction (left, right, up, down), look (night, forest, sand,"

@@ -5,29 +5,17 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ...training.recipes.presets import PRESETS, make_recipe
+from ..shared.sockets import advanced, seed_input
 
 # What a node's list of files has as its type, so that the new adapter can be connected to one.
 FileName = io.Custom("COMBO")
 POLICIES = ["yield", "keep", "share"]
 
 
-def advanced(made: io.Input) -> io.Input:
-    """An input that a node shows only when asked for more; 0.3.64 has no argument for it."""
-    made.extra_dict = {"advanced": True}
-    return made
-
-
 def whole(name: str, most: int, tooltip: str) -> io.Input:
     """A number of the recipe; 0 is the preset's."""
     text = f"{tooltip} 0: as the preset says."
     return advanced(io.Int.Input(name, default=0, min=0, max=most, tooltip=text))
-
-
-def seed_input(tooltip: str) -> io.Input:
-    """One that stays as it is: with another seed everything after the node would be made anew."""
-    return io.Int.Input(
-        "seed", default=0, min=0, max=2**48, control_after_generate=False, tooltip=tooltip
-    )
 
 
 def number_inputs(kind: str) -> list[io.Input]:

@@ -15,8 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ...adapters.files.checkpoint import UNetWeights
-from ...adapters.files.motion_module import LAYERS
-from ...adapters.files.motion_module import MotionModule as MotionFile
+from ...adapters.files.motion_module import LAYERS, MotionModule
 from ...adapters.files.templates import module_shapes
 from ...adapters.host import hooks
 from ...adapters.host.motion_module import LoadedMotionModule
@@ -29,10 +28,10 @@ from ...training.recipes.presets import PRESETS
 from ...training.recipes.recipe import Recipe
 from ...training.sets import store
 from ...training.worker.stage_inputs import reads_texts, text_model
-from ..apply.motion import CATEGORY, MotionModule
-from ..sets.cached import CachedSet, TrainingSet
+from ..sets.cached import CachedSet
 from ..shared import folders, jobs
 from ..shared.notices import warn
+from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking
 from .inputs import outputs
 from .motion_inputs import METHOD_NAMES, NO_FILE, artist_inputs, method_inputs
@@ -54,8 +53,8 @@ class TrainMotionFromClips(Trainer):
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 io.Model.Input("model", lazy=True, tooltip="The plain model, as it was loaded."),
-                MotionModule.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
-                TrainingSet.Input(
+                MOTION_MODULE.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
+                TRAINING_SET.Input(
                     "clips",
                     lazy=True,
                     tooltip="From Clip Set: one clip, or 5 to 10 for NewMove, with captions.",
@@ -67,7 +66,7 @@ class TrainMotionFromClips(Trainer):
                     tooltip="Of the model's checkpoint; reads prompt, appearance and words. Not"
                     " needed without them.",
                 ),
-                TrainingSet.Input(
+                TRAINING_SET.Input(
                     "regularization",
                     optional=True,
                     lazy=True,
@@ -217,7 +216,7 @@ def memory_of(model: ModelPatcher, module: LoadedMotionModule, recipe: Recipe) -
         info.channels, LAYERS[info.channels], info.has_mid_block, info.max_frames
     )
     motion = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    files, dtype = (weights, MotionFile(info, motion, module.hash, module.name)), _dtype(recipe)
+    files, dtype = (weights, MotionModule(info, motion, module.hash, module.name)), _dtype(recipe)
     return [
         f"Memory, {stage.name}: {budget(*files, recipe, i, dtype)}"
         for i, stage in enumerate(recipe.stages)

@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ...training.recipes.presets import PRESETS
 from ..shared import folders
-from .inputs import advanced, learning_inputs, whole
+from ..shared.sockets import advanced
+from .inputs import learning_inputs, whole
 
 METHOD_NAMES = {"Customize-A-Video": "customize-a-video", "VMC": "vmc", "NewMove": "newmove"}
 NO_FILE = "none"

@@ -11,10 +11,10 @@ from ...training.jobs.job import Job
 from ...training.jobs.ticket import Kind
 from ...training.recipes.presets import make_recipe
 from ...training.recipes.recipe import Recipe
-from ..apply.motion import CATEGORY, MotionModule
-from ..sets.cached import CachedSet, TrainingSet
+from ..sets.cached import CachedSet
 from ..shared import folders, jobs
 from ..shared.notices import warn
+from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking
 from .inputs import name_and_preset, number_inputs, outputs
 
@@ -142,8 +142,8 @@ class TrainMotionAdapter(Trainer):
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 io.Model.Input("model", lazy=True, tooltip="The plain model, as it was loaded."),
-                MotionModule.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
-                TrainingSet.Input(
+                MOTION_MODULE.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
+                TRAINING_SET.Input(
                     "training_set",
                     lazy=True,
                     tooltip="Clips or images; a single frame of each is held still.",
@@ -187,13 +187,13 @@ class TrainSpatialAdapter(Trainer):
                     lazy=True,
                     tooltip="The customized model, LoRAs included, without adapters of this pack.",
                 ),
-                MotionModule.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
-                TrainingSet.Input(
+                MOTION_MODULE.Input("motion_module", lazy=True, tooltip="From Load Motion Module."),
+                TRAINING_SET.Input(
                     "customized_images",
                     lazy=True,
                     tooltip="Images of the look, best from Generate Customized Images.",
                 ),
-                TrainingSet.Input(
+                TRAINING_SET.Input(
                     "natural_clips",
                     lazy=True,
                     tooltip="Ordinary clips, best real ones: they keep the motion natural.",

@@ -1,0 +1,41 @@
+"""What the nodes' inputs and outputs share: this pack's wires, and inputs that several nodes have.
+
+A wire's name is the id that saved workflows know it by.
+"""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+CATEGORY = "Still-Moving"  # where the menu lists the nodes
+
+MOTION_MODULE = io.Custom("MOTION_MODULE")  # adapters.host.motion_module.LoadedMotionModule
+SCALE_SCHEDULE = io.Custom("SCALE_SCHEDULE")  # adapters.scale_schedule.ScaleSchedule
+TRAINING_SET = io.Custom("TRAINING_SET")  # nodes.sets.cached.CachedSet
+
+
+def advanced(node_input: io.Input) -> io.Input:
+    """An input that a node shows only when more is wanted; 0.3.64 has no argument for it."""
+    node_input.extra_dict = {"advanced": True}
+    return node_input
+
+
+def amount_input(tooltip: str) -> io.Float.Input:
+    """How much of another file's weights: 0 none, 1 all."""
+    return io.Float.Input(
+        "amount",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        round=0.01,
+        display_mode=io.NumberDisplay.slider,
+        tooltip=tooltip,
+    )
+
+
+def seed_input(tooltip: str) -> io.Int.Input:
+    """One that stays as it is: with another seed everything after the node would be made anew."""
+    return io.Int.Input(
+        "seed", default=0, min=0, max=2**48, control_after_generate=False, tooltip=tooltip
+    )
