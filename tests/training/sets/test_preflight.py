@@ -1,0 +1,95 @@
+"""What is wrong with a folder is said of all its files, before anything is encoded."""
+
+import pytest
+
+from helpers.set_folders import SCENES, options, write_clip
+from still_moving.common.errors import UserError
+from still_moving.training.sets.build import build_set
+from still_moving.training.sets.encoders import ShapesEncoder
+from still_moving.training.sets.preflight import preflight
+
+
+def test_missing_captions_are_listed_unless_there_is_a_prompt(stills, tmp_path):
+    (stills / "still 1.txt").unlink()
+    (stills / "still 3.txt").write_text("  \n")
+    with pytest.raises(UserError, match=r"no caption for 2 files \(still 1\.png, still 3\.png\)"):
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    made = build_set(stills, tmp_path / "out", ShapesEncoder(), options(prompt=" red circle "))
+    assert [item.caption for item in made.items][1::2] == ["red circle"] * 2
+    assert made.items[0].caption == SCENES[0].prompt
+
+
+def test_a_caption_the_encoder_refuses_is_named(stills, tmp_path):
+    (stills / "still 1.txt").write_text("one two three four five six seven")
+    with pytest.raises(UserError, match=r"still 1\.png: found 7 words, expected at most 6"):
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_unreadable_files_stop_the_build_or_are_left_out_when_asked(stills, tmp_path):
+    (stills / "still 1.png").write_bytes((stills / "still 1.png").read_bytes()[:200])
+    (stills / "text.jpg").write_text("not a picture")
+    with pytest.raises(UserError, match=r"2 of 5 files.*still 1\.png.*text\.jpg"):
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    made = build_set(
+        stills, tmp_path / "out", ShapesEncoder(), options(skip_unreadable=True), False
+    )
+    assert [item.source for item in made.items] == ["still 0.png", "still 2.png", "still 3.png"]
+    for path in stills.glob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="none of 5 files usable"):
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options(skip_unreadable=True), False)
+
+
+def test_stills_and_clips_are_not_mixed_in_silence(stills, tmp_path):
+    write_clip(stills, "clip", SCENES[0])
+    with pytest.raises(UserError, match=r"4 stills \(still 0\.png\) and 1 clips \(clip\.webp\)"):
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    for kind, other, count in (("stills", "clip", 4), ("clips", "still 0", 1)):
+        with pytest.raises(UserError, match=other):
+            build_set(stills, tmp_path / "out", ShapesEncoder(), options(kind=kind), False)
+        chosen = options(kind=kind, skip_unreadable=True)
+        made = build_set(stills, tmp_path / f"{kind} set", ShapesEncoder(), chosen, False)
+        assert (made.kind, len(made.items)) == (kind, count)
+
+
+def test_short_clips_are_listed(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    write_clip(folder, "short", SCENES[0])
+    with pytest.raises(UserError, match=r"short\.webp: 4 frames"):
+        build_set(folder, tmp_path / "out", ShapesEncoder(), options(stride=2), False)
+
+
+def test_the_report_says_what_a_person_wants_to_know(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    write_clip(folder, "a", SCENES[0])
+    write_clip(folder, "b", SCENES[1])
+    (folder / "b.txt").unlink()
+    (folder / "c.mp4").write_bytes(b"")
+    report = preflight(folder, options(width=256, fps=50.0))
+    text = "\n".join(report.lines())
+    for part in ("2 clips of 3 files", "128 x 128", "fps 25", "b.webp", "c.mp4", "enlarged 2.0"):
+        assert part in text
+    assert "frames repeat" in text
+    data = report.to_json()
+    assert (data["kind"], data["usable"], data["uncaptioned"]) == ("clips", 2, ["b.webp"])
+    assert data["unusable"] == ["c.mp4"]
+    assert data["entries"][0]["fps"] == pytest.approx(25)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"width": 100}, "multiple of 8"),
+        ({"height": 0}, "multiple of 8"),
+        ({"kind": "both"}, "stills or clips"),
+        ({"crop": "left"}, "centre or random"),
+        ({"prompt": " "}, "prompt"),
+        ({"frames": 0}, "frames"),
+    ],
+)
+def test_options_are_checked_where_they_are_made(wrong, match):
+    with pytest.raises(UserError, match=match):
+        options(**wrong)
