@@ -26,10 +26,11 @@ def described(server) -> dict:
 @pytest.fixture(scope="module")
 def start_up(comfyui) -> dict:
     """One measured start of the pack, in a process of its own."""
-    command = [sys.executable, ROOT / "benchmarks" / "startup.py", "--comfyui", comfyui, "--once"]
-    made = subprocess.run(command, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    return json.loads(made.stdout.splitlines()[-1])
+    script = ROOT / "benchmarks" / "host" / "startup.py"
+    command = [sys.executable, script, "--comfyui", comfyui, "--once"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout.splitlines()[-1])
 
 
 def test_starting_imports_nothing_that_the_host_did_not(start_up):
