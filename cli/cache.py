@@ -40,13 +40,14 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from ..training.sets.build import build_set
+    from ..training.sets.build import build_from
     from ..training.sets.options import CacheOptions
     from ..training.sets.preflight import preflight
 
     names = CacheOptions.__dataclass_fields__
     chosen = CacheOptions(**{name: getattr(options, name) for name in names})
-    report = preflight(options.folder, chosen)
+    progress = sys.stderr.isatty()
+    report = preflight(options.folder, chosen, progress)
     if options.json:
         print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
@@ -56,9 +57,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with contextlib.ExitStack() as stack:
         encoder = _encoder(options, stack)
-        made = build_set(options.folder, options.out, encoder, chosen, sys.stderr.isatty())
+        cached = build_from(report, options.out, encoder, progress)
     if not options.json:
-        print(f"{len(made.items)} {made.kind} cached in {options.out} (see contact_sheet.png)")
+        print(f"{len(cached.items)} {cached.kind} cached in {options.out} (see contact_sheet.png)")
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,9 +20,22 @@ from .options import CacheOptions
 from .preflight import Entry, Report, preflight
 from .store import FORMAT, Record, SetWriter, TrainingSet, content_key, load_set, object_name
 
-__all__ = ["CacheOptions", "build_set", "fitted"]
+__all__ = ["CacheOptions", "build_from", "build_set", "fitted"]
 
 DECODING = 1  # raise when decoding or fitting changes, so that old objects are not taken for new
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A file's item, and what was learned on the way: its sha256, its thumbnail if it was decoded.
+
+    Both are needed for the contact sheet, and finding them again costs a decode and a hash.
+    """
+
+    record: Record
+    entry: Entry
+    digest: str
+    thumbnail: Tensor | None
 
 
 def build_set(
@@ -31,19 +45,25 @@ def build_set(
     options: CacheOptions,
     progress: bool = True,
 ) -> TrainingSet:
-    """Encode a folder into the cached set at `out`, and load it.
+    """Look through a folder, encode it into the cached set at `out`, and load that.
 
-    What `out` already holds of the same bytes, caption, options and encoder is kept as it is.
-    Raises UserError for anything in the folder or `out` that a person must mend; `out` is then
-    as it was before.
+    Raises UserError as `build_from` does, and for a folder that cannot be read at all.
     """
-    folder, out = Path(folder), Path(out)
-    if out.resolve() == folder.resolve():
-        raise UserError(
-            out, "the folder of the photos or clips itself", "another folder",
-            "The set's own picture would count as a photo: choose another place for the set.",
-        )  # fmt: skip
-    report = preflight(folder, options, progress)
+    _refuse_own_folder(Path(folder), Path(out))  # before a look that may take minutes
+    return build_from(preflight(folder, options, progress), out, encoder, progress)
+
+
+def build_from(
+    report: Report, out: Path | str, encoder: Encoder, progress: bool = True
+) -> TrainingSet:
+    """Encode what a preflight saw into the cached set at `out`, and load it.
+
+    What `out` already holds of the same bytes, caption, options and encoder is kept as it is. A
+    new file is decoded once and hashed once. Raises UserError for anything in the folder or `out`
+    that a person must mend; `out` is then as it was before.
+    """
+    out = Path(out)
+    _refuse_own_folder(report.folder, out)
     report.check()
     try:
         with SetWriter(out) as writer:
@@ -56,13 +76,25 @@ def build_set(
     return load_set(out)
 
 
+def _refuse_own_folder(folder: Path, out: Path) -> None:
+    if out.resolve() == folder.resolve():
+        raise UserError(
+            out, "the folder of the photos or clips itself", "another folder",
+            "The set's own picture would count as a photo: choose another place for the set.",
+        )  # fmt: skip
+
+
 def _build(report: Report, writer: SetWriter, encoder: Encoder, progress: bool) -> None:
-    # Words first: a caption that the encoder refuses shows before minutes of encoding.
+    # Captions first: one that the encoder refuses shows before minutes of encoding.
     texts = _encode_captions(report, writer, encoder)
     work = tqdm(report.usable, desc="Encoding", unit="file", disable=not progress, leave=False)
-    records = [
-        _encode_entry(entry, texts[str(entry.caption)], report, writer, encoder) for entry in work
-    ]
+    encoded: list[Encoded] = []
+    for entry in work:
+        item = _encode_entry(entry, texts[str(entry.caption)], report, writer, encoder)
+        if len(encoded) >= sheet.MAX_ITEMS:  # not shown: thousands of them would fill the memory
+            item = replace(item, thumbnail=None)
+        encoded.append(item)
+    records = [item.record for item in encoded]
     manifest = {
         "format": FORMAT,
         "kind": report.kind,
@@ -71,7 +103,7 @@ def _build(report: Report, writer: SetWriter, encoder: Encoder, progress: bool) 
         "items": [{**vars(record), "size": list(record.size)} for record in records],
     }
     if not writer.is_current(manifest):
-        writer.commit(manifest, _draw_sheet(report))
+        writer.commit(manifest, _draw_sheet(report, encoded))
     writer.sweep(records)
 
 
@@ -97,59 +129,78 @@ def _encode_captions(report: Report, writer: SetWriter, encoder: Encoder) -> dic
 
 def _encode_entry(
     entry: Entry, text_key: str, report: Report, writer: SetWriter, encoder: Encoder
-) -> Record:
+) -> Encoded:
     options, kind = report.options, report.kind
     digest = file_hash(entry.file.path)
     key = content_key("latents", DECODING, kind, options.decoding(kind), digest, encoder.id)
-    frames = options.frames if kind == "clips" else 1
+    thumbnail = None
     if not writer.holds(key, "latents"):
-        latents = encoder.encode_frames(fitted(entry.file, options, entry.probe))
-        width, height = options.size
-        expected = (frames, 4, height // encoder.factor, width // encoder.factor)
-        if latents.shape != expected:
-            raise UserError(
-                entry.file.path, f"latents of shape {tuple(latents.shape)}", str(expected),
-                "Choose a checkpoint with an SD1.5 VAE.",
-            )  # fmt: skip
-        writer.add(key, "latents", latents)
+        pixels = fitted(entry.file, options, entry.probe, digest)
+        writer.add(key, "latents", _encode_pixels(entry, pixels, report, encoder))
+        thumbnail = sheet.thumbnail(pixels)
     name = entry.file.name
-    return Record(
+    record = Record(
         id=content_key(name, key, text_key)[:16],
         source=name,
         caption=str(entry.caption),
         latents=object_name(key),
         text=object_name(text_key),
-        frames=frames,
+        frames=_frames(report),
         size=options.size,
     )
+    return Encoded(record, entry, digest, thumbnail)
 
 
-def fitted(file: MediaFile, options: CacheOptions, probed: Probe | None = None) -> Tensor:
-    """The frames that the encoder sees: (frames, 3, height, width) in 0..1."""
+def _encode_pixels(entry: Entry, pixels: Tensor, report: Report, encoder: Encoder) -> Tensor:
+    latents = encoder.encode_frames(pixels)
+    width, height = report.options.size
+    expected = (_frames(report), 4, height // encoder.factor, width // encoder.factor)
+    if latents.shape != expected:
+        raise UserError(
+            entry.file.path, f"latents of shape {tuple(latents.shape)}", str(expected),
+            "Choose a checkpoint with an SD1.5 VAE.",
+        )  # fmt: skip
+    return latents
+
+
+def _frames(report: Report) -> int:
+    return report.options.frames if report.kind == "clips" else 1
+
+
+def fitted(
+    file: MediaFile, options: CacheOptions, probed: Probe | None = None, digest: str | None = None
+) -> Tensor:
+    """The frames that the encoder sees: (frames, 3, height, width) in 0..1.
+
+    probed, digest: what a look through the file showed, and its sha256, where they are known.
+    """
     # Drawn from the content, so a file's dice do not change with its name or its neighbours.
-    digest = file_hash(file.path)
-    dice = hashlib.sha256(f"{options.seed} {digest}".encode()).digest()
+    dice = hashlib.sha256(f"{options.seed} {digest or file_hash(file.path)}".encode()).digest()
     seed = int.from_bytes(dice[:7], "big")
     clip = ClipOptions(options.frames, options.fps, options.stride, options.start, seed)
     decoded = iter_frames(file, clip, probed)
     return torch.cat([fit(frame[None], options.size, options.crop, seed) for frame in decoded])
 
 
-def _draw_sheet(report: Report) -> bytes:
+def _draw_sheet(report: Report, encoded: list[Encoded]) -> bytes:
     """The contact sheet as PNG."""
     options = report.options
-    items = [
-        (
-            entry.file.name,
-            str(entry.caption),
-            sheet.thumbnail(fitted(entry.file, options, entry.probe)),
-        )
-        for entry in report.usable[: sheet.MAX_ITEMS]
+    thumbnails = [
+        (item.record.source, item.record.caption, _thumbnail(item, options))
+        for item in encoded[: sheet.MAX_ITEMS]
     ]
     width, height = options.size
-    title = f"{len(report.usable)} {report.kind} at {width} x {height}"
-    if len(report.usable) > len(items):
-        title += f", the first {len(items)} shown"
+    title = f"{len(encoded)} {report.kind} at {width} x {height}"
+    if len(encoded) > len(thumbnails):
+        title += f", the first {len(thumbnails)} shown"
     buffer = io.BytesIO()
-    sheet.contact_sheet(title, items).save(buffer, "PNG")
+    sheet.contact_sheet(title, thumbnails).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _thumbnail(item: Encoded, options: CacheOptions) -> Tensor:
+    """As encoding left it; a file that was encoded before is decoded for it."""
+    if item.thumbnail is not None:
+        return item.thumbnail
+    entry = item.entry
+    return sheet.thumbnail(fitted(entry.file, options, entry.probe, item.digest))
