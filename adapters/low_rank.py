@@ -34,6 +34,11 @@ class LowRank:
     def rank(self) -> int:
         return self.down.shape[0]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of the layer that it changes."""
+        return self.up.shape[0], self.down.shape[1]
+
     def delta(self, scale: float = 1.0) -> Tensor:
         """scale * up @ down, in fp32: (out, in)."""
         return scale * (self.up.float() @ self.down.float())

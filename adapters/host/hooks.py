@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ...common.errors import UserError
 from ..files.checkpoint import BASES, CHANNELS_IN, fingerprint, relative_of
 from ..files.keys import UNetLayout
+from ..scale_schedule import ScaleSchedule
 
 UNET = "diffusion_model."  # the UNet's prefix in a MODEL's keys
 CHECKPOINT = "still_moving.checkpoint"  # attachment: fingerprint of what was injected, or None
@@ -77,6 +78,11 @@ def progress_of(model: BaseModel, sigma: Tensor) -> float:
     return 1.0 - (float(sampling.timestep(sigma.flatten()[:1])) + 0.5) / timesteps
 
 
+def scale_of_step(scale: float | ScaleSchedule, model: BaseModel, sigma: Tensor) -> float:
+    """An adapter's scale at this step of sampling."""
+    return scale.at(progress_of(model, sigma)) if isinstance(scale, ScaleSchedule) else scale
+
+
 def add_scoped_hooks(model: ModelPatcher, key: str, register: Register) -> None:
     """Have `register` attach forward hooks for each call of the UNet, and take them off after.
 
@@ -102,6 +108,11 @@ def removing(handles: list[Any]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def hook_layers(root: nn.Module, hooks: dict[str, Callable[..., Tensor]]) -> list[Any]:
+    """Register a forward hook on each of the layers of these names; returns the handles."""
+    return [submodule(root, name).register_forward_hook(hook) for name, hook in hooks.items()]
 
 
 def submodule(root: nn.Module, name: str) -> nn.Module:

@@ -7,13 +7,13 @@ between 0 and 1 the interpolation that it compares with.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
 from ...common.errors import UserError
 from ..files.checkpoint import UNetWeights, fingerprint, read_unet
 from . import hooks
+from .replacement import replace_weights
 
 
 def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> ModelPatcher:
@@ -35,12 +35,8 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
             "Choose a checkpoint of the same family.",
         )
     _refuse_misfit(model, weights, path)
-    patches: Any = {f"{hooks.UNET}{name}": _patch(t, amount) for name, t in weights.tensors.items()}
-    injected.add_patches(patches, amount, 1.0 - amount)
-    # Ours first: what a LoRA adds is added to the mixture, and never scaled away by it.
-    for key in patches:
-        own = injected.patches[key]
-        injected.patches[key] = [own[-1], *own[:-1]]
+    tensors = {f"{hooks.UNET}{name}": tensor for name, tensor in weights.tensors.items()}
+    replace_weights(injected, tensors, amount)
     # Patches do not show in the weights: say which checkpoint this is now, or that it is a mixture.
     injected.set_attachments(
         hooks.CHECKPOINT, fingerprint(weights.tensors) if amount == 1 else None
@@ -65,7 +61,3 @@ def _refuse_misfit(model: ModelPatcher, weights: UNetWeights, path: Path | str) 
         f"the layers of the connected model ({weights.base})",
         "Connect a whole SD1.5 model: one with other layers cannot take a checkpoint's.",
     )
-
-
-def _patch(tensor: Any, amount: float) -> tuple:
-    return ("set", (tensor,)) if amount == 1 else ("diff", (tensor,))

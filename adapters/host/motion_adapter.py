@@ -13,13 +13,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor, nn
 
-from ...common.errors import UserError
-from ..files.adapter import UNKNOWN, Adapter, AdapterInfo
-from ..files.motion_weights import MotionWeightsInfo
+from ..files.adapter import Adapter
 from ..low_rank import LowRank
 from ..scale_schedule import ScaleSchedule
 from . import hooks
-from .motion_module import motion_patcher
+from .fit import fit_layers, other_module, refuse_misfit
+from .motion_module import motion_patcher, required_motion_patcher
 
 KEY = "still_moving.motion_adapter"
 
@@ -34,14 +33,7 @@ def apply_motion_adapter(
     layer of the adapter fits.
     """
     adapted = model.clone()
-    patcher = motion_patcher(adapted)
-    if patcher is None:
-        raise UserError(
-            name,
-            "a model without a motion module",
-            "one with a motion module",
-            "Put Apply Motion Module before Apply Motion Adapter.",
-        )
+    patcher = required_motion_patcher(adapted, name, "Apply Motion Adapter")
     fitting, missing = _fit(patcher.model, adapter, name)
     advice = (
         "the scale may not do what it says. Load the one it was trained on,"
@@ -54,7 +46,7 @@ def apply_motion_adapter(
             f" {patcher.model.file_name} and are left out: {', '.join(missing)}"
         )
     if isinstance(scale, ScaleSchedule):
-        _schedule(adapted, fitting, scale)
+        _hook(adapted, fitting, scale)
     elif scale != 0:
         patches: Any = {
             # (up, down, alpha, mid, dora, reshape): without alpha the factor is the scale itself.
@@ -65,57 +57,37 @@ def apply_motion_adapter(
     return adapted, warnings
 
 
-def _fit(motion: nn.Module, adapter: Adapter, name: str) -> tuple[dict[str, LowRank], list[str]]:
-    """(pairs whose layer exists, names of the others); a layer of another size is refused."""
+def _fit(motion: Any, adapter: Adapter, name: str) -> tuple[dict[str, LowRank], list[str]]:
+    """(pairs whose layer exists, names of the others); refused if none fits, or one by its size."""
     weights = dict(motion.named_parameters())
-    fitting, missing = {}, []
-    for layer, pair in adapter.pairs.items():
-        weight = weights.get(f"{layer}.weight")
-        if weight is None:
-            missing.append(layer)
-            continue
-        if weight.shape != (pair.up.shape[0], pair.down.shape[1]):
-            raise _misfit(motion, name, f"{tuple(pair.up.shape)} for {layer}")
-        fitting[layer] = pair
-    if not fitting:
-        raise _misfit(motion, name, f"none of its {len(missing)} layers there")
-    return fitting, missing
-
-
-def _misfit(motion: Any, name: str, found: str) -> UserError:
-    return UserError(
+    fit = fit_layers(
+        {f"{layer}.weight": pair.shape for layer, pair in adapter.pairs.items()},
+        {key: weight.shape for key, weight in weights.items()},
+    )
+    refuse_misfit(
+        fit,
         name,
-        found,
         f"the layers of {motion.file_name} ({motion.info.version})",
         "Use the Motion Adapter that was trained for this motion module, or the other module.",
+        may_lack=True,
     )
+    fitting, missing = (
+        [key.removesuffix(".weight") for key in keys] for keys in (fit.fitting, fit.missing)
+    )
+    return {layer: adapter.pairs[layer] for layer in fitting}, missing
 
 
-def other_module(
-    motion: Any, trained_on: AdapterInfo | MotionWeightsInfo, name: str, advice: str
-) -> list[str]:
-    """A warning where a file was trained on another motion module than the one that is loaded."""
-    trained = trained_on.motion_module
-    if UNKNOWN in (trained, motion.file_hash) or trained == motion.file_hash:
-        return []
-    return [
-        f"{name} was trained on the motion module {trained_on.motion_module_name}, this is"
-        f" {motion.file_name}: {advice}"
-    ]
-
-
-def _schedule(model: ModelPatcher, pairs: dict[str, LowRank], schedule: ScaleSchedule) -> None:
+def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: ScaleSchedule) -> None:
     """Add the pairs beside their layers, at the scale of each step."""
 
     def register(base: Any, frames: int, sigmas: Tensor) -> list[Any]:
-        scale = schedule.at(hooks.progress_of(base, sigmas))
+        step_scale = hooks.scale_of_step(scale, base, sigmas)
         patcher = motion_patcher(base.current_patcher)
-        if scale == 0 or frames == 1 or patcher is None:
+        if step_scale == 0 or frames == 1 or patcher is None:
             return []
-        return [
-            hooks.submodule(patcher.model, layer).register_forward_hook(_beside(pair, scale))
-            for layer, pair in pairs.items()
-        ]
+        return hooks.hook_layers(
+            patcher.model, {layer: _beside(pair, step_scale) for layer, pair in pairs.items()}
+        )
 
     hooks.add_scoped_hooks(model, hooks.unused_key(model, KEY), register)
 

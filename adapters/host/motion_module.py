@@ -104,6 +104,19 @@ def motion_patcher(model: ModelPatcher) -> ModelPatcher | None:
     return found[0] if found else None
 
 
+def required_motion_patcher(model: ModelPatcher, subject: str, node: str) -> ModelPatcher:
+    """The same, for a node that is of no use without one. Raises UserError about `subject`."""
+    patcher = motion_patcher(model)
+    if patcher is None:
+        raise UserError(
+            subject,
+            "a model without a motion module",
+            "one with a motion module, which samples clips",
+            f"Put Apply Motion Module before {node}.",
+        )
+    return patcher
+
+
 def motion_limit(model: ModelPatcher) -> int | None:
     """Frames that a MODEL's motion module can see at once, None without a motion module."""
     patcher = motion_patcher(model)

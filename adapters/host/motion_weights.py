@@ -6,17 +6,16 @@ MODEL's: ComfyUI puts both in before sampling and takes both out with the models
 
 from __future__ import annotations
 
-from comfy.model_patcher import ModelPatcher
-from torch import Tensor, nn
+from typing import Any
 
-from ...common.errors import UserError
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
 from ..files.motion_weights import Form, MotionWeights
 from . import hooks
-from .motion_adapter import other_module
-from .motion_module import motion_patcher
-
-# ((kind, (tensor,)), its factor, the factor of the weight below it)
-Patch = tuple[tuple[str, tuple[Tensor]], float, float]
+from .fit import fit_layers, other_module, refuse_misfit
+from .motion_module import required_motion_patcher
+from .replacement import replace_weights
 
 
 def apply_to_model(
@@ -29,62 +28,37 @@ def apply_to_model(
     for a MODEL without a motion module, and for weights of another network.
     """
     moved = model.clone()
-    patcher = motion_patcher(moved)
-    if patcher is None:
-        raise UserError(
-            name,
-            "a model without a motion module",
-            "one with a motion module",
-            "Put Apply Motion Module before Apply Motion Weights.",
-        )
-    motion, image = weights.part(temporal=True), weights.part(temporal=False)
-    base = hooks.layout_of(model)[1]
-    network: dict[str, Tensor] = {**hooks.unpatched_unet(model), **patcher.model.state_dict()}
-    _refuse_misfit(network, weights, patcher.model, base, name)
+    patcher = required_motion_patcher(moved, name, "Apply Motion Weights")
+    _refuse_misfit(model, patcher, weights, name)
     if amount != 0:
-        _patch(patcher, motion, amount, weights.info.form)
-        _patch(moved, {f"{hooks.UNET}{n}": t for n, t in image.items()}, amount, weights.info.form)
+        image = {f"{hooks.UNET}{n}": t for n, t in weights.part(temporal=False).items()}
+        _patch(patcher, weights.part(temporal=True), amount, weights.info.form)
+        _patch(moved, image, amount, weights.info.form)
     advice = "the motion may break. Load the one it was trained on."
     return moved, other_module(patcher.model, weights.info, name, advice)
 
 
 def _patch(patcher: ModelPatcher, learned: dict[str, Tensor], amount: float, form: Form) -> None:
-    for key, tensor in learned.items():
-        patch, factor, below = _as_patch(tensor, amount, form)
-        patcher.add_patches({key: patch}, factor, below)  # type: ignore[dict-item]
-        if form == "whole":
-            # It replaces, so it goes below: what a LoRA adds is never scaled away by it.
-            listed = patcher.patches[key]
-            patcher.patches[key] = [listed[-1], *listed[:-1]]
-
-
-def _as_patch(tensor: Tensor, amount: float, form: Form) -> Patch:
-    if form == "difference":
-        return ("diff", (tensor,)), amount, 1.0
-    if amount == 1:
-        return ("set", (tensor,)), 1.0, 1.0
-    return ("diff", (tensor,)), amount, 1.0 - amount
+    if form == "whole":
+        replace_weights(patcher, learned, amount)
+    else:
+        patches: dict[str, Any] = {key: ("diff", (tensor,)) for key, tensor in learned.items()}
+        patcher.add_patches(patches, amount)
 
 
 def _refuse_misfit(
-    network: dict[str, Tensor], weights: MotionWeights, motion: nn.Module, base: str, name: str
+    model: ModelPatcher, patcher: ModelPatcher, weights: MotionWeights, name: str
 ) -> None:
     """Every layer is wanted: a part of what was learned together is not the motion."""
-    missing = [n for n in weights.tensors if n not in network]
-    wrong = [n for n, t in weights.tensors.items() if n not in missing and not _fits(t, network[n])]
-    if not missing and not wrong:
-        return
-    found = f"{len(missing)} of {len(weights.tensors)} layers not there, first {missing[:1]}"
-    if not missing:
-        found = f"{len(wrong)} layers of another size, first {wrong[:1]}"
-    info = weights.info
-    raise UserError(
+    network = {**hooks.unpatched_unet(model), **patcher.model.state_dict()}
+    fit = fit_layers(
+        {layer: learned.shape for layer, learned in weights.tensors.items()},
+        {layer: weight.shape for layer, weight in network.items()},
+    )
+    info, base = weights.info, hooks.layout_of(model)[1]
+    refuse_misfit(
+        fit,
         name,
-        found,
-        f"the layers of {motion.file_name} and its model ({base})",
+        f"the layers of {patcher.model.file_name} and its model ({base})",
         f"They were trained on {info.motion_module_name} ({info.base}): load that motion module.",
     )
-
-
-def _fits(learned: Tensor, weight: Tensor) -> bool:
-    return learned.shape == weight.shape

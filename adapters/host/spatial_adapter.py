@@ -23,6 +23,7 @@ from ..files.spatial_lora import export_lora
 from ..low_rank import LowRank, apply_spatial, merge_spatial
 from ..scale_schedule import ScaleSchedule
 from . import hooks
+from .fit import fit_layers, other_checkpoint, refuse_misfit
 
 KEY = "still_moving.spatial_adapter"
 LAST = "still_moving.spatial_adapter_last"
@@ -44,12 +45,12 @@ class SpatialPatch(WeightAdapterBase):
         self.weights = weights  # type: ignore[assignment]  # (down, up)
 
     def calculate_weight(  # type: ignore[override]
-        self, weight, key, strength, strength_model, offset, function, *_rest, **_named
+        self, weight, key, scale, strength_model, offset, function, *_rest, **_named
     ) -> Tensor:
         pair = LowRank(*(part.to(weight.device) for part in self.weights))
         # A bias is a weight of one column.
         columns = weight[:, None] if weight.ndim == 1 else weight
-        merged, _ = merge_spatial(columns, None, pair, strength)
+        merged, _ = merge_spatial(columns, None, pair, scale)
         return function(merged.reshape(weight.shape) - weight) + weight if function else merged
 
 
@@ -67,7 +68,7 @@ def apply_spatial_adapter(
     """
     _refuse_misfit(model, adapter, name)
     adapted = model.clone()
-    warnings = _mismatch(model, adapter, name)
+    warnings = other_checkpoint(model, adapter.info, name)
     if isinstance(scale, float | int) and scale == 0:
         return adapted, warnings
     if _at_run_time(model, adapter, scale, mode, name):
@@ -136,15 +137,13 @@ def move_last(patches: dict[str, list[Any]]) -> bool:
 
 def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: float | ScaleSchedule) -> None:
     def register(base: Any, _frames: int, sigmas: Tensor) -> list[Any]:
-        now = scale
-        if isinstance(now, ScaleSchedule):
-            now = now.at(hooks.progress_of(base, sigmas))
-        if now == 0:
+        step_scale = hooks.scale_of_step(scale, base, sigmas)
+        if step_scale == 0:
             return []
-        return [
-            hooks.submodule(base.diffusion_model, layer).register_forward_hook(_after(pair, now))
-            for layer, pair in pairs.items()
-        ]
+        return hooks.hook_layers(
+            base.diffusion_model,
+            {layer: _after(pair, step_scale) for layer, pair in pairs.items()},
+        )
 
     hooks.add_scoped_hooks(model, hooks.unused_key(model, KEY), register)
 
@@ -160,40 +159,24 @@ def _after(pair: LowRank, scale: float):
 def _refuse_misfit(model: ModelPatcher, adapter: Adapter, name: str) -> None:
     _, base = hooks.layout_of(model)
     unet: Any = model.get_model_object("diffusion_model")
-    modules = dict(unet.named_modules())
-    missing = [layer for layer in adapter.pairs if layer not in modules]
-    found = f"{len(missing)} of {len(adapter.pairs)} layers that are not there, first {missing[:1]}"
-    if not missing:
-        wrong = [k for k, p in adapter.pairs.items() if not _fits(modules[k], p)]
-        found = f"{len(wrong)} layers of another size, first {wrong[:1]}"
-        if not wrong:
-            return
-    raise UserError(
+    layers = {n: layer for n, layer in unet.named_modules() if n in adapter.pairs}
+    refuse_misfit(
+        fit_layers(
+            {layer: pair.shape for layer, pair in adapter.pairs.items()},
+            # The adapter maps what a layer writes: as many channels in as out.
+            {name: (_channels(layer), _channels(layer)) for name, layer in layers.items()},
+        ),
         name,
-        found,
         f"layers of the connected model ({base}; the adapter is for {adapter.info.base})",
         "Load the checkpoint that the adapter was trained for.",
     )
 
 
-def _fits(layer: nn.Module, pair: LowRank) -> bool:
-    weight = getattr(layer, "weight", None)
-    if weight is None:  # a block: as many channels as its last layer writes
-        last = layer.out_layers[-1] if hasattr(layer, "out_layers") else layer.proj_out  # type: ignore
-        weight = last.weight  # type: ignore[union-attr]
-    return weight.shape[0] == pair.up.shape[0] == pair.down.shape[1]  # type: ignore[union-attr]
-
-
-def _mismatch(model: ModelPatcher, adapter: Adapter, name: str) -> list[str]:
-    """A warning when the connected checkpoint is another one than the adapter's."""
-    trained, here = adapter.info.fingerprint, hooks.fingerprint_of(model)
-    if trained == UNKNOWN or here in (None, trained):
-        return []
-    return [
-        f"{name} was trained for the checkpoint {adapter.info.checkpoint_name}, another one is"
-        " connected: its look may suffer. Load that checkpoint, or train a Spatial Adapter for"
-        " this one."
-    ]
+def _channels(layer: Any) -> int:
+    """How many channels a layer or a block writes."""
+    if not hasattr(layer, "weight"):  # a block: as many as its last layer
+        layer = layer.out_layers[-1] if hasattr(layer, "out_layers") else layer.proj_out
+    return layer.weight.shape[0]
 
 
 def export_spatial_adapter(

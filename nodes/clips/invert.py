@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...adapters.host.motion_module import motion_limit
+from ...adapters.host.motion_module import required_motion_patcher
 from ...common.errors import UserError
 from ..shared.sockets import CATEGORY, advanced
 
@@ -142,11 +142,6 @@ def backwards(
 
 
 def _refuse(model: Any, images: Tensor) -> None:
-    limit, frames = motion_limit(model), len(images)
-    if limit is None:
-        raise UserError(
-            "model", "no motion module", "a model that samples clips",
-            "Put Apply Motion Module before this node.",
-        )  # fmt: skip
-    if frames == 1:
+    required_motion_patcher(model, "model", "Invert Clip")
+    if len(images) == 1:
         raise UserError("clip_images", "one frame, a still", "a clip", "Connect all its frames.")

@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...adapters.host.motion_module import KEY
+from ...adapters.host.motion_module import motion_patcher, required_motion_patcher
 from ...common.errors import UserError
 from ...training.sets.build import CacheOptions
 from ..shared.sockets import CATEGORY, TRAINING_SET, advanced, seed_input
@@ -150,7 +150,7 @@ class GenerateImages(DrawnSet):
     def gather(
         cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
     ) -> CachedSet:
-        if model.get_additional_models_with_key(KEY):
+        if motion_patcher(model) is not None:
             raise UserError(
                 "model",
                 "a motion module on it",
@@ -191,12 +191,6 @@ class GeneratePriorClips(DrawnSet):
     def gather(
         cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
     ) -> CachedSet:
-        if not model.get_additional_models_with_key(KEY):
-            raise UserError(
-                "model",
-                "no motion module",
-                "a model that samples clips",
-                "Put Apply Motion Module before this node.",
-            )
+        required_motion_patcher(model, "model", "Generate Prior Clips")
         words = prompts_for(prompts, token, class_word, count)
         return _generate(model=model, words=words, **how)

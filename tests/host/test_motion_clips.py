@@ -198,7 +198,7 @@ def test_without_its_colours_a_clip_follows_the_prompt_for_them():
 def test_only_clips_on_a_model_that_moves_are_inverted():
     images = real_clip()
     rest = (ShapesVAE(), load_clip(), "", 2, SCHEDULER, True, 0)
-    with pytest.raises(UserError, match="no motion module"):
+    with pytest.raises(UserError, match="without a motion module"):
         InvertClip.execute(world.plain(), images, *rest)
     with pytest.raises(UserError, match="one frame"):
         InvertClip.execute(world.moving(), images[:1], *rest)
