@@ -13,7 +13,7 @@ from ...adapters.host.noise_schedule import SCHEDULES
 from ...adapters.scale_schedule import CURVES, ScaleSchedule
 from ..shared import folders
 from ..shared.notices import warn
-from ..shared.sockets import CATEGORY, MOTION_MODULE, SCALE_SCHEDULE
+from ..shared.sockets import CATEGORY, MOTION_MODULE, SCALE_SCHEDULE, scale_input, schedule_input
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -91,22 +91,12 @@ class ApplyMotionAdapter(io.ComfyNode):
                     options=folders.choices(folders.MOTION_ADAPTERS),
                     tooltip="A Motion Adapter or motion LoRA from models/animatediff_motion_lora.",
                 ),
-                io.Float.Input(
-                    "scale",
-                    default=0.0,
-                    min=-2.0,
-                    max=2.0,
-                    step=0.05,
-                    round=0.01,
-                    display_mode=io.NumberDisplay.slider,
-                    tooltip="Motion Adapter: 1 is frozen, 0 is the original motion, below 0 is more"
+                scale_input(
+                    "Motion Adapter: 1 is frozen, 0 is the original motion, below 0 is more"
                     " motion. Motion LoRA: 1 is its full effect, 0 is none.",
+                    default=0.0,
                 ),
-                SCALE_SCHEDULE.Input(
-                    "scale_schedule",
-                    optional=True,
-                    tooltip="A scale that changes during sampling; replaces the slider.",
-                ),
+                schedule_input(),
             ],
             outputs=[io.Model.Output(display_name="model")],
         )
@@ -116,8 +106,7 @@ class ApplyMotionAdapter(io.ComfyNode):
         cls, model: Any, file: str, scale: float, scale_schedule: ScaleSchedule | None = None
     ) -> io.NodeOutput:
         adapter = load_adapter(folders.path_of(folders.MOTION_ADAPTERS, file), kind="motion")
-        now = scale if scale_schedule is None else scale_schedule
-        adapted, warnings = apply_motion_adapter(model, adapter, now, file)
+        adapted, warnings = apply_motion_adapter(model, adapter, scale_schedule or scale, file)
         warn(cls, warnings)
         return io.NodeOutput(adapted)
 
@@ -128,15 +117,7 @@ class MakeScaleSchedule(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def scale(name: str, default: float, when: str) -> io.Float.Input:
-            return io.Float.Input(
-                name,
-                default=default,
-                min=-2.0,
-                max=2.0,
-                step=0.05,
-                round=0.01,
-                tooltip=f"The adapter's scale {when}.",
-            )
+            return scale_input(f"The adapter's scale {when}.", default, name=name, slider=False)
 
         def percent(name: str, default: float, what: str) -> io.Float.Input:
             return io.Float.Input(

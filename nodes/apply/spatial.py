@@ -16,7 +16,7 @@ from ...adapters.scale_schedule import ScaleSchedule
 from ...common.errors import UserError
 from ..shared import folders
 from ..shared.notices import warn
-from ..shared.sockets import CATEGORY, SCALE_SCHEDULE, amount_input
+from ..shared.sockets import CATEGORY, amount_input, scale_input, schedule_input
 
 
 class InjectCheckpoint(io.ComfyNode):
@@ -74,15 +74,10 @@ class ApplySpatialAdapter(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The customized model, with a motion module."),
                 adapter_file(),
-                io.Float.Input(
-                    "scale",
+                scale_input(
+                    "1 is as trained, 0 is off (plain injection), above 1 exaggerates.",
                     default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    round=0.01,
-                    display_mode=io.NumberDisplay.slider,
-                    tooltip="1 is as trained, 0 is off (plain injection), above 1 exaggerates.",
+                    least=0.0,
                 ),
                 io.Combo.Input(
                     "mode",
@@ -91,11 +86,7 @@ class ApplySpatialAdapter(io.ComfyNode):
                     " about 1 to 5 % slower; for fp8 weights and schedules. auto: merged where"
                     " that is exact.",
                 ),
-                SCALE_SCHEDULE.Input(
-                    "scale_schedule",
-                    optional=True,
-                    tooltip="A scale that changes during sampling; replaces the slider.",
-                ),
+                schedule_input(),
             ],
             outputs=[io.Model.Output(display_name="model")],
         )
@@ -110,8 +101,9 @@ class ApplySpatialAdapter(io.ComfyNode):
         scale_schedule: ScaleSchedule | None = None,
     ) -> io.NodeOutput:
         adapter = load_adapter(folders.path_of(folders.SPATIAL_ADAPTERS, file), kind="spatial")
-        now = scale if scale_schedule is None else scale_schedule
-        adapted, warnings = apply_spatial_adapter(model, adapter, now, mode, file)
+        adapted, warnings = apply_spatial_adapter(
+            model, adapter, scale_schedule or scale, mode, file
+        )
         warn(cls, warnings)
         return io.NodeOutput(adapted)
 
@@ -135,14 +127,11 @@ class ExportSpatialAdapter(io.ComfyNode):
                     " loader: LoRAs on it are not counted in.",
                 ),
                 adapter_file(),
-                io.Float.Input(
-                    "scale",
+                scale_input(
+                    "What weight 1 of the LoRA will be as a scale of the adapter.",
                     default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    round=0.01,
-                    tooltip="What weight 1 of the LoRA will be as a scale of the adapter.",
+                    least=0.0,
+                    slider=False,
                 ),
                 io.String.Input(
                     "name",

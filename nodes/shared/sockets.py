@@ -20,6 +20,30 @@ def advanced(node_input: io.Input) -> io.Input:
     return node_input
 
 
+def scale_input(
+    tooltip: str, default: float, least: float = -2.0, name: str = "scale", slider: bool = True
+) -> io.Float.Input:
+    """An adapter's scale, up to 2."""
+    return io.Float.Input(
+        name,
+        default=default,
+        min=least,
+        max=2.0,
+        step=0.05,
+        round=0.01,
+        display_mode=io.NumberDisplay.slider if slider else None,
+        tooltip=tooltip,
+    )
+
+
+def schedule_input() -> io.Input:
+    return SCALE_SCHEDULE.Input(
+        "scale_schedule",
+        optional=True,
+        tooltip="A scale that changes during sampling; replaces the slider.",
+    )
+
+
 def amount_input(tooltip: str) -> io.Float.Input:
     """How much of another file's weights: 0 none, 1 all."""
     return io.Float.Input(
