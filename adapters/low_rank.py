@@ -44,8 +44,11 @@ class LowRank:
         return scale * (self.up.float() @ self.down.float())
 
 
-def merge_motion(weight: Tensor, pair: LowRank, scale: float) -> Tensor:
-    """W + scale * up @ down (eq. 3). weight: (out, in) or a convolution's (out, in, kh, kw)."""
+def merge_lora(weight: Tensor, pair: LowRank, scale: float) -> Tensor:
+    """W + scale * up @ down (eq. 3): a Motion Adapter, or any LoRA, in the layer's own weight.
+
+    weight: (out, in), or a convolution's (out, in, kh, kw) with down as (rank, in * kh * kw).
+    """
     if scale == 0:
         return weight
     wide = _wide(weight)

@@ -38,8 +38,7 @@ class AdapterInfo:
 
     sites: the recipe's policy ("temporal.qkv", "layers", "blocks"); base: "sd15" or "shapes";
     motion_module, checkpoint: sha256 of the files, "unknown" for an adapter of another tool;
-    fingerprint: of the checkpoint's UNet, comparable where no file is at hand; recipe: JSON text;
-    recommended_scale: where its author would set the slider.
+    fingerprint: of the checkpoint's UNet, comparable where no file is at hand; recipe: JSON text.
     """
 
     kind: AdapterKind
@@ -50,7 +49,6 @@ class AdapterInfo:
     checkpoint: str | None = None
     steps: int = 0
     recipe: str = "{}"
-    recommended_scale: float = 1.0
     motion_module_name: str = UNKNOWN
     checkpoint_name: str | None = None
     fingerprint: str = UNKNOWN
@@ -202,7 +200,7 @@ def _info(
     ours = {k.removeprefix(MARK): v for k, v in metadata.items() if k.startswith(MARK)}
     if not ours:
         return info
-    readers = {"steps": int, "recommended_scale": float, "format": int}
+    readers = {"steps": int, "format": int}
     names = {f.name for f in fields(AdapterInfo)} - {"kind", "rank"}
     try:
         stated = {k: readers.get(k, str)(v) for k, v in ours.items() if k in names}
@@ -212,7 +210,4 @@ def _info(
     if info.format > FORMAT:
         found, advice = f"format {info.format}", "Update ComfyUI-StillMoving."
         raise UserError(path, found, f"format {FORMAT} or older", advice)
-    if not math.isfinite(info.recommended_scale):
-        found = f"a recommended scale of {info.recommended_scale}"
-        raise UserError(path, found, "a finite number", AGAIN)
     return info

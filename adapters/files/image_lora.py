@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError
-from ..low_rank import LowRank
+from ..low_rank import LowRank, merge_lora
 from .checkpoint import UNetWeights
 from .keys import UNetLayout
 from .tensors import read_tensors, refuse_non_finite, write_tensors
@@ -114,11 +114,10 @@ def _add(path: Path, weight: Tensor, part: Mapping[str, Tensor], key: str, scale
             "The file is damaged or incomplete: download or train it again.",
         )  # fmt: skip
     down, up = part["down"].float().flatten(1), part["up"].float().flatten(1)
-    factor = scale * float(part["alpha"]) / len(down) if "alpha" in part else scale
+    scale = scale * float(part["alpha"]) / len(down) if "alpha" in part else scale
     if up.shape != (weight.shape[0], len(down)) or down.shape[1] != weight[0].numel():
         raise UserError(
             path, f"{tuple(up.shape)} x {tuple(down.shape)} for {key}", f"{tuple(weight.shape)}",
             "Choose a LoRA of the checkpoint's family.",
         )  # fmt: skip
-    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    return (wide + factor * (up @ down).reshape(weight.shape)).to(weight.dtype)
+    return merge_lora(weight, LowRank(down, up), scale)

@@ -7,7 +7,6 @@ LDM names carry no `model.diffusion_model.` prefix. Every function takes a tenso
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -47,35 +46,6 @@ class UNetLayout:
     levels: int
     layers_per_block: int
     attention: tuple[bool, ...]
-
-    @classmethod
-    def of_ldm(cls, keys: Iterable[str]) -> UNetLayout:
-        """Read the layout off the names of a UNet in LDM naming."""
-        found = [
-            m for m in (re.match(r"input_blocks\.(\d+)\.(\d+)\.(op\b)?", k) for k in keys) if m
-        ]
-        blocks = {int(m[1]) for m in found}
-        downsamplers = {int(m[1]) for m in found if m[3]}
-        transformers = {int(m[1]) for m in found if m[2] == "1"}
-        if len(blocks) < 2:
-            raise KeyError("no input_blocks of a UNet among the keys")
-        layers = (min(downsamplers) if downsamplers else len(blocks)) - 1
-        levels = len(downsamplers) + 1
-        first = (1 + level * (layers + 1) for level in range(levels))
-        return cls(levels, layers, tuple(block in transformers for block in first))
-
-    @classmethod
-    def of_diffusers(cls, keys: Iterable[str]) -> UNetLayout:
-        """Read the layout off the names of a UNet in diffusers naming."""
-        pattern = r"down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)\."
-        found = [m for m in (re.match(pattern, key) for key in keys) if m]
-        resnets = {(int(m[1]), int(m[3])) for m in found if m[2] == "resnets"}
-        attention = {int(m[1]) for m in found if m[2] == "attentions"}
-        if not resnets:
-            raise KeyError("no down_blocks of a UNet among the keys")
-        levels = 1 + max(level for level, _ in resnets)
-        layers = sum(level == 0 for level, _ in resnets)
-        return cls(levels, layers, tuple(level in attention for level in range(levels)))
 
     def to_ldm(self, diffusers_key: str) -> str:
         return _rename(diffusers_key, self._ldm_names)

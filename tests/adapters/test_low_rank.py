@@ -10,7 +10,7 @@ from helpers.small_files import random_pair
 from still_moving.adapters.low_rank import (
     LowRank,
     apply_spatial,
-    merge_motion,
+    merge_lora,
     merge_spatial,
     spatial_as_lora,
 )
@@ -64,7 +64,7 @@ def test_a_merged_motion_adapter_equals_a_branch_beside_the_layer(rank, seed, sc
     weight, x = (torch.randn(5, 5, generator=generator), torch.randn(7, 5, generator=generator))
     pair = random_pair(5, rank, seed)
     beside = F.linear(x, weight) + scale * F.linear(F.linear(x, pair.down), pair.up)
-    assert close(F.linear(x, merge_motion(weight, pair, scale)), beside)
+    assert close(F.linear(x, merge_lora(weight, pair, scale)), beside)
 
 
 @settings(deadline=None, max_examples=60)
@@ -75,7 +75,7 @@ def test_the_exported_lora_is_the_merged_layer(convolution, rank, seed):
     lora, bias_diff = spatial_as_lora(weight, bias, pair)
     merged, merged_bias = merge_spatial(weight, bias, pair, 1.0)
     assert lora.rank == rank
-    assert close(merge_motion(weight, lora, 1.0), merged)
+    assert close(merge_lora(weight, lora, 1.0), merged)
     if bias is None:
         assert merged_bias is bias_diff is None
     else:
@@ -94,7 +94,7 @@ def test_scale_zero_and_an_untrained_adapter_change_no_bit(dtype):
         assert torch.equal(merged_bias, bias)
         assert torch.equal(apply_spatial(x, used, scale, 1), x)
         assert torch.equal(
-            merge_motion(weight[:, 0, 0], LowRank(used.down[:, :3], used.up), scale),
+            merge_lora(weight[:, 0, 0], LowRank(used.down[:, :3], used.up), scale),
             weight[:, 0, 0],
         )
         assert merged.dtype == merged_bias.dtype == dtype
@@ -108,8 +108,8 @@ def test_half_precision_is_merged_in_full_precision():
 
 def test_scales_add_at_one_site():
     weight, pair = torch.randn(6, 6), random_pair(6, 2, 3)
-    twice = merge_motion(merge_motion(weight, pair, 0.25), pair, 0.5)
-    assert torch.allclose(twice, merge_motion(weight, pair, 0.75), atol=1e-5)
+    twice = merge_lora(merge_lora(weight, pair, 0.25), pair, 0.5)
+    assert torch.allclose(twice, merge_lora(weight, pair, 0.75), atol=1e-5)
     assert torch.allclose(pair.delta(2.0), 2 * pair.up @ pair.down)
 
 

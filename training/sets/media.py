@@ -188,19 +188,14 @@ def _nearest(times: tuple[float, ...], time: float) -> int:
     return before if time - times[before] <= times[after] - time else after
 
 
-def read_frames(file: MediaFile, clip: ClipOptions, probed: Probe | None = None) -> Tensor:
-    """Decode a photo (one frame) or the chosen frames of a clip: (frames, 3, H, W) uint8.
-
-    probed spares a second look through the file. Raises UserError for a file that cannot be
-    decoded or is too short.
-    """
-    return torch.stack(list(iter_frames(file, clip, probed)))
-
-
 def iter_frames(
     file: MediaFile, clip: ClipOptions, probed: Probe | None = None
 ) -> Iterator[Tensor]:
-    """``read_frames`` one (3, H, W) at a time: a long 4K clip does not fit in memory at once."""
+    """A photo (one frame) or the chosen frames of a clip, each (3, H, W) uint8.
+
+    One at a time, because a long 4K clip does not fit in memory at once. probed spares a second
+    look through the file. Raises UserError for a file that cannot be decoded or is too short.
+    """
     probed = probed or probe(file)
     if not probed.moving:
         picks = [0]

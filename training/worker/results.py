@@ -55,8 +55,6 @@ def _adapter_info(
 ) -> AdapterInfo:
     stage = run.stage
     temporal = stage.train == "temporal.qkv"
-    # A Motion Adapter is used off, or below 0; what has learned a motion, or a look, is used on.
-    freezes = temporal and all(source.view == "frozen" for source in stage.sources)
     return AdapterInfo(
         kind="motion" if temporal else "spatial",
         rank=stage.rank,
@@ -69,7 +67,6 @@ def _adapter_info(
         fingerprint=fingerprint(weights.tensors),
         steps=run.step,
         recipe=job.recipe.to_json(),
-        recommended_scale=0.0 if freezes else 1.0,
     )
 
 

@@ -46,7 +46,6 @@ def adapters(draw):
         checkpoint=draw(st.none() | TEXT),
         steps=draw(st.integers(0, 10**6)),
         recipe=draw(TEXT),
-        recommended_scale=draw(FLOATS),
         motion_module_name=draw(TEXT),
         checkpoint_name=draw(st.none() | TEXT),
         fingerprint=draw(TEXT),
@@ -183,14 +182,22 @@ def test_a_damaged_spatial_adapter_is_refused(tmp_path, words, change):
     [
         ("format 2", {"still_moving.format": "2"}),
         ("damaged metadata", {"still_moving.steps": "many"}),
-        ("damaged metadata", {"still_moving.recommended_scale": ""}),
-        ("recommended scale of nan", {"still_moving.recommended_scale": "nan"}),
+        ("damaged metadata", {"still_moving.format": ""}),
     ],
 )
 def test_damaged_or_newer_metadata_is_refused(tmp_path, words, metadata):
     write_tensors(tmp_path / "a", broken(SITE, lambda t: None), metadata)
     with pytest.raises(UserError, match=words):
         load_adapter(tmp_path / "a")
+
+
+@pytest.mark.parametrize("text", ["1.0", "", "nan"])
+def test_metadata_of_earlier_versions_that_nothing_reads_is_passed_over(tmp_path, text):
+    write_tensors(tmp_path / "a", broken(SITE, lambda t: None), {})
+    plain = load_adapter(tmp_path / "a").info
+    metadata = {"still_moving.kind": "spatial", "still_moving.recommended_scale": text}
+    write_tensors(tmp_path / "a", broken(SITE, lambda t: None), metadata)
+    assert load_adapter(tmp_path / "a").info == plain
 
 
 def test_a_save_that_fails_keeps_the_old_file(tmp_path):

@@ -44,7 +44,6 @@ def test_every_key_of_a_diffusers_unet_has_one_ldm_name_and_comes_back(layout):
     assert len(ldm) == len(model)
     assert [layout.to_diffusers(name) for name in ldm] == list(model)
     assert ldm == unet_shapes(layout, 32, (1,) * layout.levels, 16)
-    assert UNetLayout.of_diffusers(model) == layout == UNetLayout.of_ldm(ldm)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
@@ -62,7 +61,6 @@ def test_the_real_table_of_sd15_is_a_bijection():
     assert len(renamed) == 686
     assert {SD15.to_ldm(name) for name in renamed} == set(table)
     assert unet_shapes(SD15, 320, (1, 2, 4, 4), 768) == table
-    assert UNetLayout.of_ldm(table) == SD15
 
 
 def test_layers_and_blocks_are_renamed_without_a_suffix_too():

@@ -21,7 +21,7 @@ from helpers.small import (
 from still_moving.adapters.files.adapter import Adapter, AdapterInfo
 from still_moving.adapters.files.spatial_lora import export_lora
 from still_moving.adapters.files.tensors import read_tensors
-from still_moving.adapters.low_rank import LowRank, merge_motion, merge_spatial
+from still_moving.adapters.low_rank import LowRank, merge_lora, merge_spatial
 from still_moving.common.errors import UserError
 from still_moving.training.network.lora import (
     SpatialAdapters,
@@ -112,7 +112,7 @@ def test_a_merged_motion_adapter_equals_the_attached_one(unet, scale):
     tensors = dict(motion_module().tensors)
     for layer, pair in adapter.pairs.items():
         name = f"{layer}.weight"
-        tensors[name] = merge_motion(tensors[name], pair, scale)
+        tensors[name] = merge_lora(tensors[name], pair, scale)
     merged = build_unet(weights(), replace(motion_module(), tensors=tensors), torch.float32, CPU)
     assert relative(prediction(merged), prediction(unet)) < 1e-5
     assert relative(prediction(merged), prediction(new_unet())) > 1e-3

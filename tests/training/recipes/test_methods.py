@@ -30,7 +30,7 @@ from still_moving.adapters.files.checkpoint import read_unet
 from still_moving.adapters.files.motion_module import read_motion_module
 from still_moving.adapters.files.motion_weights import load_motion_weights
 from still_moving.adapters.files.tensors import read_tensors
-from still_moving.adapters.low_rank import merge_motion
+from still_moving.adapters.low_rank import merge_lora
 from still_moving.training.network.inversion import with_motion
 from still_moving.training.network.unet import build_unet
 from still_moving.training.recipes import methods
@@ -171,7 +171,7 @@ def test_stacked_motion_loras_commute():
         for made in order:
             for layer, pair in made.items():
                 key = f"{layer}.weight"
-                tensors[key] = merge_motion(tensors[key], pair, 1.0).detach()
+                tensors[key] = merge_lora(tensors[key], pair, 1.0).detach()
         module = dataclasses.replace(motion_module(), tensors=tensors)
         stacked.append(prediction(build_unet(weights(), module, torch.float32, CPU)))
     assert torch.allclose(*stacked, atol=1e-4)

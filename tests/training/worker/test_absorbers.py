@@ -125,7 +125,6 @@ def test_stage_two_leaves_the_absorbers_alone_and_exports_without_them(tmp_path,
     for name, content in seen.items():
         assert (job.exports / name).read_bytes() == content
     adapter = load_adapter(job.exports / "made.safetensors", kind="motion")
-    assert adapter.info.recommended_scale == 1.0
     assert adapter.info.fingerprint == fingerprint(weights().tensors)
     assert len(adapter.pairs) == 42
     assert all(".motion_modules." in layer for layer in adapter.pairs)

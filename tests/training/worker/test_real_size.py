@@ -153,7 +153,7 @@ def test_clips_become_motions(folder, shared_data):
         facts = json.loads(finished("inspect", "--json", file))
         if name == "customize":
             adapter = load_adapter(file, "motion")
-            assert (facts["layers"], adapter.info.recommended_scale) == (126, 1.0)
+            assert facts["layers"] == 126
             assert all(pair.up.abs().max() > 0 for pair in adapter.pairs.values())
             look = job.exports / "customize appearance.safetensors"
             merged = merge_image_lora(read_unet(checkpoint), look)
