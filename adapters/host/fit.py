@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
@@ -26,21 +27,23 @@ class Fit:
 
     fitting: list[str]
     missing: list[str]
-    wrong: list[str]  # there, in another size
+    wrong: dict[str, str]  # there in another size: which, and which there
 
 
 def fit_layers(wanted: Shapes, network: Shapes) -> Fit:
     """Compare the shapes that a file's layers ask for with those of a network, by name."""
     missing = [name for name in wanted if name not in network]
     there = [name for name in wanted if name in network]
-    fits = {name: tuple(wanted[name]) == tuple(network[name]) for name in there}
-    return Fit(
-        [name for name in there if fits[name]], missing, [name for name in there if not fits[name]]
-    )
+    wrong = {
+        name: f"{tuple(wanted[name])}, there {tuple(network[name])}"
+        for name in there
+        if tuple(wanted[name]) != tuple(network[name])
+    }
+    return Fit([name for name in there if name not in wrong], missing, wrong)
 
 
 def refuse_misfit(
-    fit: Fit, name: str, expected: str, next_move: str, may_lack: bool = False
+    fit: Fit, name: Path | str, expected: str, next_move: str, may_lack: bool = False
 ) -> None:
     """Raise UserError unless every layer fits.
 
@@ -51,7 +54,8 @@ def refuse_misfit(
         count = len(fit.fitting) + len(fit.missing) + len(fit.wrong)
         found = f"{len(fit.missing)} of {count} layers not there, first {fit.missing[0]!r}"
     elif fit.wrong:
-        found = f"{len(fit.wrong)} layers of another size, first {fit.wrong[0]!r}"
+        first, sizes = next(iter(fit.wrong.items()))
+        found = f"{len(fit.wrong)} layers of another size, first {first!r} {sizes}"
     if found:
         raise UserError(name, found, expected, next_move)
 

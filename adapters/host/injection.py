@@ -11,8 +11,9 @@ from pathlib import Path
 from comfy.model_patcher import ModelPatcher
 
 from ...common.errors import UserError
-from ..files.checkpoint import UNetWeights, fingerprint, read_unet
+from ..files.checkpoint import fingerprint, read_unet
 from . import hooks
+from .fit import fit_layers, refuse_misfit
 from .replacement import replace_weights
 
 
@@ -34,7 +35,12 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
             f"one of {base}, as the connected model is",
             "Choose a checkpoint of the same family.",
         )
-    _refuse_misfit(model, weights, path)
+    refuse_misfit(  # else ComfyUI would leave a layer out with a line in the console, and fade its own
+        fit_layers({n: t.shape for n, t in weights.tensors.items()}, hooks.unet_shapes_of(model)),
+        path,
+        f"the layers of the connected model ({weights.base})",
+        "Connect a whole SD1.5 model: one with other layers cannot take a checkpoint's.",
+    )
     tensors = {f"{hooks.UNET}{name}": tensor for name, tensor in weights.tensors.items()}
     replace_weights(injected, tensors, amount)
     # Patches do not show in the weights: say which checkpoint this is now, or that it is a mixture.
@@ -42,22 +48,3 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
         hooks.CHECKPOINT, fingerprint(weights.tensors) if amount == 1 else None
     )
     return injected
-
-
-def _refuse_misfit(model: ModelPatcher, weights: UNetWeights, path: Path | str) -> None:
-    """ComfyUI would leave such a layer out with a line in the console, but still fade its own."""
-    own, its = hooks.unet_shapes_of(model), weights.tensors
-    missing = [name for name in its if name not in own]
-    wrong = [name for name in its if name in own and own[name] != its[name].shape]
-    if not missing and not wrong:
-        return
-    found = f"{len(missing)} of {len(its)} layers not in the connected model, first {missing[:1]}"
-    if not missing:
-        first, there = tuple(its[wrong[0]].shape), tuple(own[wrong[0]])
-        found = f"{len(wrong)} layers of another size, first {wrong[0]} {first}, there {there}"
-    raise UserError(
-        path,
-        found,
-        f"the layers of the connected model ({weights.base})",
-        "Connect a whole SD1.5 model: one with other layers cannot take a checkpoint's.",
-    )
