@@ -35,7 +35,8 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
             f"one of {base}, as the connected model is",
             "Choose a checkpoint of the same family.",
         )
-    refuse_misfit(  # else ComfyUI would leave a layer out with a line in the console, and fade its own
+    # ComfyUI would leave such a layer out with a line in the console, but still fade its own.
+    refuse_misfit(
         fit_layers({n: t.shape for n, t in weights.tensors.items()}, hooks.unet_shapes_of(model)),
         path,
         f"the layers of the connected model ({weights.base})",

@@ -175,7 +175,7 @@ class Lab:
             if not made.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 run_job(JobFolder.create(folder, self._job(recipe)), lambda event: None)
-        if recipe.stages[0].train == "spatial.all":
+        if recipe.stages[0].site.result == "checkpoint":
             return Way(made)
         return Way(self.checkpoint, made)
 

@@ -234,7 +234,7 @@ class Lab:
                     device=self.bench.device.type,  # type: ignore[arg-type]
                 )
                 run_job(JobFolder.create(folder, job), lambda event: None)
-        return {ROLES.get(recipe.stages[-1].train, "motion_weights"): made}
+        return {ROLES[recipe.stages[-1].site.result]: made}
 
     def _sets(self, recipe: Recipe, method: Method) -> dict[str, str]:
         places = {
@@ -263,7 +263,12 @@ class Lab:
         return inversion.invert(silent, clip, self.size.inversion)
 
 
-ROLES = {"temporal.qkv": "motion_adapter", "spatial.qkv": "image_lora"}  # what a stage trains
+# How ``Network`` calls a file, by what it is.
+ROLES: dict[str, str] = {
+    "Motion Adapter": "motion_adapter",
+    "image LoRA": "image_lora",
+    "motion weights": "motion_weights",
+}
 
 
 def guided(network: Network, prompts: list[str]) -> inversion.Network:

@@ -183,8 +183,8 @@ def absorber_file(recipe: Recipe, name: str) -> dict[str, str]:
 
 def folder_of(recipe: Recipe) -> str:
     """The folder that loaders of the result look in."""
-    lora = recipe.stages[-1].train == "temporal.qkv"
-    return folders.MOTION_ADAPTERS if lora else folders.MOTION_WEIGHTS
+    adapter = recipe.stages[-1].site.result == "Motion Adapter"
+    return folders.MOTION_ADAPTERS if adapter else folders.MOTION_WEIGHTS
 
 
 def trained_words(job: Job) -> dict[str, Path]:

@@ -5,8 +5,7 @@ Counted from the files' layers by their names, so that ComfyUI's process need no
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +14,7 @@ from ...adapters.files import keys
 from ...adapters.files.checkpoint import UNetWeights
 from ...adapters.files.motion_module import MotionModule
 from ..recipes.recipe import Recipe
-from ..recipes.sites import FULL, LORA
+from ..recipes.sites import Site
 
 FP32 = 4  # bytes of a trained number, of its gradient, and of each of AdamW's two moments
 # CLIP's text encoder of SD1.5, in fp32, which only trained words keep on the device.
@@ -51,11 +50,7 @@ def budget(
     """
     stage = recipe.stages[index]
     shapes = dict(_parameters(weights, motion))
-    chosen = FULL.get(stage.train, lambda name: False)
-    in_full = sum(shape.numel() for name, shape in shapes.items() if chosen(name))
-    _, targets = LORA.get(stage.train, ("", ""))
-    lora = re.compile(rf"(?:{targets})\.weight")
-    pairs = sum(stage.rank * sum(shape) for name, shape in shapes.items() if lora.fullmatch(name))
+    in_full, pairs = _in_full(stage.site, shapes), _low_rank(stage.site, stage.rank, shapes)
     trained = in_full + pairs
     frozen = sum(shape.numel() for shape in shapes.values()) + _positions(motion) - in_full
     text = TEXT_ENCODER if stage.words and weights.base == "sd15" else 0
@@ -66,6 +61,21 @@ def budget(
         optimizer=2 * trained * FP32,
         average=trained * FP32 if recipe.ema else 0,
     )
+
+
+def _in_full(site: Site, shapes: Mapping[str, torch.Size]) -> int:
+    trained = site.parameters
+    if trained is None:
+        return 0
+    return sum(shape.numel() for name, shape in shapes.items() if trained(name))
+
+
+def _low_rank(site: Site, rank: int, shapes: Mapping[str, torch.Size]) -> int:
+    """Numbers in LoRA's pairs: (rank, in) and (out, rank) for each weight (out, in)."""
+    if site.lora is None:
+        return 0
+    weights = {n.removesuffix(".weight"): s for n, s in shapes.items() if n.endswith(".weight")}
+    return sum(rank * sum(shape) for layer, shape in weights.items() if site.lora.has(layer))
 
 
 def _parameters(weights: UNetWeights, motion: MotionModule) -> Iterator[tuple[str, torch.Size]]:

@@ -23,7 +23,7 @@ from ...adapters.files import keys
 from ...adapters.files.adapter import Adapter
 from ...adapters.files.keys import UNetLayout
 from ...common.errors import UserError
-from ..recipes.sites import TEMPORAL_QKV
+from ..recipes.sites import MOTION, MOTION_LORA, LoraSite
 
 # Every injected layer that writes to the residual stream: merging is exact on each of them.
 SPATIAL_LAYERS = re.compile(
@@ -118,15 +118,15 @@ def out_channels(module: nn.Module) -> int:
 
 def add_motion_adapter(unet: UNetMotionModel, rank: int, seed: int) -> None:
     """LoRA named "motion" on the temporal q, k, v (eq. 3): down random, up zero."""
-    add_lora(unet, "motion", TEMPORAL_QKV, rank, seed)
+    add_lora(unet, MOTION_LORA, rank, seed)
 
 
-def add_lora(unet: UNetMotionModel, name: str, targets: str, rank: int, seed: int) -> None:
-    """LoRA of a name on every layer that the pattern fits: down random, up zero."""
-    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets)
-    inject_adapter_in_model(config, unet, adapter_name=name)
+def add_lora(unet: UNetMotionModel, site: LoraSite, rank: int, seed: int) -> None:
+    """LoRA on every layer of a site: down random, up zero."""
+    config = LoraConfig(r=rank, lora_alpha=rank, target_modules=site.layers)
+    inject_adapter_in_model(config, unet, adapter_name=site.name)
     generator = torch.Generator().manual_seed(seed)
-    for down, up in lora_pairs(unet, name).values():
+    for down, up in lora_pairs(unet, site.name).values():
         # peft draws from the global generator; a run must depend on its seed alone.
         bound = down.shape[1] ** -0.5
         value = torch.rand(down.shape, generator=generator) * 2 * bound - bound
@@ -146,7 +146,7 @@ def set_lora_scale(unet: nn.Module, name: str, scale: float) -> None:
 
 def set_motion_scale(unet: nn.Module, scale: float) -> None:
     """The paper's alpha: 1 as trained (frozen), 0 off, below 0 more motion."""
-    set_lora_scale(unet, "motion", scale)
+    set_lora_scale(unet, MOTION, scale)
 
 
 def lora_pairs(unet: nn.Module, name: str) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
@@ -161,7 +161,7 @@ def lora_pairs(unet: nn.Module, name: str) -> dict[str, tuple[nn.Parameter, nn.P
 
 def motion_pairs(unet: nn.Module) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
     """(down, up) of the Motion Adapter by diffusers layer name."""
-    return lora_pairs(unet, "motion")
+    return lora_pairs(unet, MOTION)
 
 
 class TemporalSwitch:

@@ -10,7 +10,8 @@ import dataclasses
 from typing import Any, Literal, cast
 
 from ...common.errors import UserError
-from .recipe import Loss, Noise, Recipe, Sites, Source, Stage, override
+from .recipe import Loss, Noise, Recipe, Source, Stage, override
+from .sites import SITES, SiteName
 
 # None of the three shares noise between frames: that is Still-Moving's.
 _NOISE = Noise(0.0)
@@ -58,7 +59,7 @@ def customize_a_video(
         stages.append(
             Stage(
                 name="appearance",
-                train=cast(Sites, train),
+                train=cast(SiteName, train),
                 sources=(frame,),
                 steps=appearance_steps or (300 if with_words else 150),
                 rank=appearance_rank,
@@ -103,7 +104,7 @@ def vmc(
     the loss leaves the mean of the frames free. Where that shows as a ghost, ``mse_weight`` (not
     the paper's) adds a share of the plain loss.
     """
-    scales = {"motion": 1.0} if sites == "temporal.qkv" else {}
+    scales = {"motion": 1.0} if SITES[sites].trains_motion_adapter else {}
     view = "backward" if backward else "clip"
     source = Source("clip", view, scales, prompt=prompt, single=True, says="motion")
     stage = Stage(
@@ -139,7 +140,7 @@ def newmove(
         sources.append(Source("regularization", "clip", scales))
     stage = Stage(
         name="motion",
-        train=cast(Sites, train) if full else "temporal.qkv",
+        train=cast(SiteName, train) if full else "temporal.qkv",
         sources=tuple(sources),
         steps=800,
         rank=32,

@@ -17,20 +17,9 @@ from typing import Any, Literal
 
 from ...common.errors import UserError
 from .parse import parse
+from .sites import MOTION, SITES, Site, SiteName
 
 View = Literal["frozen", "clip", "backward", "frame"]
-Sites = Literal[
-    "temporal.qkv",  # LoRA
-    "spatial.qkv",
-    "words",  # embeddings of describing words: textual inversion
-    "spatial.qkv+words",
-    "spatial.layers",  # Spatial Adapters
-    "spatial.blocks",
-    "spatial.all",  # weights in full
-    "temporal.qkv.full",
-    "temporal.all",
-    "temporal.all+kv",
-]
 Loss = Literal["epsilon_mse", "residual_cosine", "residual_official", "residual_l2"]
 Tier = Literal["auto", "none", "top", "two", "all"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -64,7 +53,7 @@ class Stage:
     """One optimization: what is trained, on what, for how long."""
 
     name: str
-    train: Sites
+    train: SiteName
     sources: tuple[Source, ...]
     steps: int
     rank: int = 4  # of the low-rank adapters; without meaning for "spatial.all"
@@ -76,6 +65,16 @@ class Stage:
     coarse: float = 0.0  # a of p(t) = (1 - a cos(pi t / T)) / T; 0 draws timesteps evenly
     words: tuple[str, ...] = ()  # describing words whose embeddings are trained
     words_lr: float = 5e-3
+
+    @property
+    def site(self) -> Site:
+        """What ``train`` stands for."""
+        return SITES[self.train]
+
+    @property
+    def has_motion_adapter(self) -> bool:
+        """Whether the network has a Motion Adapter, trained or held, whose scale sources choose."""
+        return self.site.trains_motion_adapter or MOTION in self.use
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def spatial_adapter(
         sources.append(Source("natural", "clip", prior))
     stage = Stage(
         name="spatial",
-        train=typing.cast(Sites, f"spatial.{sites}"),
+        train=typing.cast(SiteName, f"spatial.{sites}"),
         rank=64,
         steps=600,
         use=("motion",) if motion_adapter else (),
@@ -201,6 +200,7 @@ Need = Callable[[bool, str, object, str], None]  # (ok, field, found, expected)
 
 
 def _validate_stage(stage: Stage, frames: int, need: Need) -> None:
+    need(stage.train in SITES, "train", stage.train, f"one of {', '.join(SITES)}")
     need(bool(stage.sources), "sources", stage.sources, "at least one source")
     need(1 <= stage.steps <= 1_000_000, "steps", stage.steps, "1 to 1,000,000")
     need(1 <= stage.rank <= 1024, "rank", stage.rank, "1 to 1024")
@@ -209,25 +209,18 @@ def _validate_stage(stage: Stage, frames: int, need: Need) -> None:
     need(0 <= stage.noise.offset <= 1, "noise.offset", stage.noise.offset, "0 to 1")
     need(0 <= stage.coarse <= 1, "coarse", stage.coarse, "0 to 1")
     need(0 <= stage.mse_weight <= 1000, "mse_weight", stage.mse_weight, "0 to 1000")
-    need(stage.use in ((), usable(stage)), "use", stage.use, f"nothing or {usable(stage)}")
+    # Absorbers under a motion, a Motion Adapter under a look. "appearance" is the result of an
+    # earlier stage of that name, or else a file that the job names.
+    usable = stage.site.may_hold
+    need(stage.use in ((), usable), "use", stage.use, f"nothing or {usable}")
     moves = frames > 1 and all(source.view != "frame" for source in stage.sources)
     need(stage.loss == "epsilon_mse" or moves, "loss", stage.loss, "epsilon_mse: nothing moves")
     counted = 2 <= len(set(stage.words)) == len(stage.words) <= 6 and all(stage.words)
-    fits = counted if "words" in stage.train else not stage.words
+    fits = counted if stage.site.words else not stage.words
     need(fits, "words", stage.words, "2 to 6 different ones, where words are trained")
     prompts = {(source.set, source.prompt) for source in stage.sources}
     sets = {source.set for source in stage.sources}
     need(len(prompts) == len(sets), "prompt", sorted(prompts), "one for each set")
-
-
-def usable(stage: Stage) -> tuple[str, ...]:
-    """What a stage may hold fixed: absorbers under a motion, a Motion Adapter under a look.
-
-    "appearance" is the result of an earlier stage of that name, or else a file that the job names.
-    """
-    if stage.train.startswith("temporal"):
-        return ("appearance",)
-    return ("motion",) if stage.train in ("spatial.layers", "spatial.blocks", "spatial.all") else ()
 
 
 def _validate_source(source: Source, stage: Stage, need: Need) -> None:
@@ -235,11 +228,12 @@ def _validate_source(source: Source, stage: Stage, need: Need) -> None:
     need(0 < source.crop <= 1, "crop", source.crop, "above 0 and at most 1")
     still = source.view == "frame"
     need(source.crop == 1 or still, "crop", source.crop, "1, except for view 'frame'")
-    timed = stage.train.startswith("temporal")
-    need(not (still and timed), "view", source.view, "a clip, to train temporal layers")
+    need(
+        not (still and stage.site.temporal), "view", source.view, "a clip, to train temporal layers"
+    )
     need(all(map(math.isfinite, source.scales.values())), "scales", source.scales, "finite numbers")
     # The Spatial Adapter that is trained is always at 1: it has no scale to choose.
-    known = {"motion"} if stage.train == "temporal.qkv" or "motion" in stage.use else set()
+    known = {MOTION} if stage.has_motion_adapter else set()
     extra = set(source.scales) - known
     need(not extra, "scales", sorted(extra), f"adapters in this stage: {sorted(known)}")
 

@@ -13,7 +13,7 @@ from ...adapters.files.keys import UNetLayout
 from ...adapters.low_rank import LowRank
 from ..network import lora
 from ..recipes.recipe import Stage
-from ..recipes.sites import FULL, LORA, is_temporal
+from ..recipes.sites import MOTION, is_temporal
 from ..sets.store import Item
 from ..text.learned_words import LearnedWords
 
@@ -35,14 +35,12 @@ class Trainable:
         words: LearnedWords | None = None,
     ):
         self.unet, self.stage, self.layout, self.words = unet, stage, layout, words
+        self.site = stage.site
         self.spatial: lora.SpatialAdapters | None = None
-        self.full = stage.train in FULL
-        self.lora, targets = LORA.get(stage.train, ("", ""))
-        if self.lora:
-            lora.add_lora(unet, self.lora, targets, stage.rank, seed)
-        elif stage.train in ("spatial.layers", "spatial.blocks"):
-            policy = stage.train.removeprefix("spatial.")
-            self.spatial = lora.SpatialAdapters(unet, policy, stage.rank, seed)
+        if self.site.lora is not None:
+            lora.add_lora(unet, self.site.lora, stage.rank, seed)
+        elif self.site.policy:
+            self.spatial = lora.SpatialAdapters(unet, self.site.policy, stage.rank, seed)
             self.spatial.set_scale(1.0)
         for module in self.beside:
             module.to(next(unet.parameters()).device)
@@ -54,26 +52,32 @@ class Trainable:
             parameter.requires_grad_(True)
 
     @property
+    def full(self) -> bool:
+        """Whether weights are trained as they are; then nothing can be switched off."""
+        return self.site.parameters is not None
+
+    @property
     def beside(self) -> list[nn.Module]:
         """What is trained or read and is no part of the network."""
         return [module for module in (self.spatial, self.words) if module is not None]
 
     def _parameters(self) -> dict[str, nn.Parameter]:
-        if self.full:
-            chosen = FULL[self.stage.train]
-            return {n: p for n, p in self.unet.named_parameters() if chosen(n)}
-        found = {
+        trained = self.site.parameters
+        if trained is not None:
+            return {n: p for n, p in self.unet.named_parameters() if trained(n)}
+        halves = {
             f"{name}.{part}": parameter
             for name, pair in self.pairs().items()
             for part, parameter in zip(("down", "up"), pair, strict=True)
         }
-        return found if self.words is None else {**found, WORDS: self.words.rows}
+        return halves if self.words is None else {**halves, WORDS: self.words.rows}
 
     def pairs(self) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
         """(down, up) by diffusers layer name, where the stage trains low-rank pairs."""
         if self.spatial is not None:
             return self.spatial.pairs()
-        return lora.lora_pairs(self.unet, self.lora) if self.lora else {}
+        site = self.site.lora
+        return {} if site is None else lora.lora_pairs(self.unet, site.name)
 
     def groups(self) -> list[dict[str, Any]]:
         """The parameters for an optimizer, in their order; embeddings have their own rate.
@@ -93,15 +97,14 @@ class Trainable:
 
     def set_scale(self, scale: float) -> None:
         """Show the network with (1) or without (0) what is trained; full weights are always on."""
-        if self.lora:
-            lora.set_lora_scale(self.unet, self.lora, scale)
+        if self.site.lora is not None:
+            lora.set_lora_scale(self.unet, self.site.lora.name, scale)
         if self.spatial is not None:
             self.spatial.set_scale(scale)
 
     def low_rank(self, values: dict[str, Tensor]) -> dict[str, LowRank]:
         """Named values as pairs by file layer name: AnimateDiff's (motion) or LDM's (spatial)."""
-        temporal = self.stage.train == "temporal.qkv"
-        rename = keys.motion_to_animatediff if temporal else self.layout.to_ldm
+        rename = keys.motion_to_animatediff if self.site.temporal else self.layout.to_ldm
         names = [n.removesuffix(".down") for n in values if n.endswith(".down")]
         return {rename(n): LowRank(values[f"{n}.down"], values[f"{n}.up"]) for n in names}
 
@@ -115,5 +118,5 @@ class Trainable:
 
 def set_scales(unet: nn.Module, stage: Stage, scales: dict[str, float]) -> None:
     """Set the Motion Adapter's scale for one sample; an adapter not named is off."""
-    if stage.train == "temporal.qkv" or "motion" in stage.use:
-        lora.set_motion_scale(unet, scales.get("motion", 0.0))
+    if stage.has_motion_adapter:
+        lora.set_motion_scale(unet, scales.get(MOTION, 0.0))

@@ -15,9 +15,10 @@ from ...common.errors import UserError
 from ..checks.captions import check_recipe
 from ..jobs.job import Job, JobFolder
 from ..network.unet import text_width
+from ..recipes.sites import APPEARANCE, MOTION
 from ..sets.store import TrainingSet, load_set
 from ..text.learned_words import TextModel
-from .stage_inputs import APPEARANCE, absorber_files, earlier, text_model
+from .stage_inputs import absorber_files, earlier, text_model
 
 
 @dataclass
@@ -97,7 +98,7 @@ def _read_adapters(job: Job, weights: UNetWeights) -> dict[str, Adapter]:
             if name not in job.adapters:
                 raise UserError("job.json", f"no file for {name!r}", "one", "Name an adapter.")
             path = Path(job.adapters[name])
-            if name == "motion":
+            if name == MOTION:
                 adapters[name] = load_adapter(path, kind="motion")
             else:
                 merge_image_lora(weights, path)  # says now whether it fits

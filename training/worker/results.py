@@ -24,23 +24,24 @@ def export(
 ) -> list[Path]:
     """Write what a stage has learned; returns the files written.
 
-    weights, motion: as the job's files have them. An adapter; for "spatial.all" a checkpoint with
-    the UNet's weights; for other full weights motion weights; for an absorber a LoRA for images,
-    an embedding, or both.
+    weights, motion: as the job's files have them. What ``path`` becomes is ``Site.result``; a
+    checkpoint has the UNet's weights alone. Words that were trained beside a LoRA are an embedding
+    in a file of their own.
     """
     stage, values = run.stage, {n: t.cpu() for n, t in run.values().items()}
     origin = {"recipe": job.recipe.to_json(), "steps": str(run.step)}
     rows = values.pop(WORDS, None)
     written = [path] if values else []
-    if stage.train == "spatial.all":
+    result = stage.site.result
+    if result == "checkpoint":
         named = {f"model.diffusion_model.{n}": t for n, t in run.trainable.weights(values).items()}
         write_tensors(path, named, origin)
-    elif run.trainable.full:
+    elif result == "motion weights":
         save_motion_weights(path, _motion_weights(run, values, job, weights, motion))
-    elif run.trainable.lora == "appearance":
+    elif result == "image LoRA":
         marked = {f"{MARK}{name}": text for name, text in origin.items()}
         save_image_lora(path, run.trainable.low_rank(values), run.trainable.layout, marked)
-    elif values:
+    elif result != "embedding":
         info = _adapter_info(run, job, weights, motion)
         save_adapter(path, Adapter(info, run.trainable.low_rank(values)))
     if rows is not None:
@@ -54,11 +55,11 @@ def _adapter_info(
     run: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
 ) -> AdapterInfo:
     stage = run.stage
-    temporal = stage.train == "temporal.qkv"
+    motion_adapter = stage.site.result == "Motion Adapter"
     return AdapterInfo(
-        kind="motion" if temporal else "spatial",
+        kind="motion" if motion_adapter else "spatial",
         rank=stage.rank,
-        sites=stage.train if temporal else stage.train.removeprefix("spatial."),
+        sites=stage.site.policy or stage.train,
         base=weights.base,
         motion_module=motion.hash,
         motion_module_name=Path(job.motion_module).name,

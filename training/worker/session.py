@@ -19,6 +19,7 @@ from ..network.compiling import AHEAD
 from ..network.lora import load_motion_adapter
 from ..network.tiers import pick_device, pick_dtype
 from ..network.unet import build_unet
+from ..recipes.sites import MOTION
 from ..stage.checkpoints import load_checkpoint, save_checkpoint
 from ..stage.loop import StageTraining
 from ..stage.team import Team
@@ -137,8 +138,8 @@ class Session:
         exports = self.folder.exports
         own = stage_inputs(job, index, inputs.weights, inputs.sets, exports, inputs.text)
         unet = build_unet(own.weights, inputs.motion, dtype, self.device)
-        if "motion" in recipe.stages[index].use:
-            load_motion_adapter(unet, inputs.adapters["motion"], job.adapters["motion"])
+        if MOTION in recipe.stages[index].use:
+            load_motion_adapter(unet, inputs.adapters[MOTION], job.adapters[MOTION])
         layout = inputs.weights.layout
         return StageTraining(recipe, index, unet, layout, own.sets, own.words, self.team)
 

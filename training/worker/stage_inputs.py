@@ -18,10 +18,10 @@ from ...adapters.files.image_lora import merge_image_lora
 from ...common.errors import UserError
 from ..jobs.job import Job
 from ..recipes.recipe import Recipe, Stage
+from ..recipes.sites import APPEARANCE
 from ..sets.store import TrainingSet
 from ..text.learned_words import LearnedWords, TextModel, check_same, open_text_model, prompted
 
-APPEARANCE = "appearance"
 WORDS_ENDING = " words"  # of the file with trained words beside the LoRA of the same stage
 
 
@@ -43,7 +43,7 @@ def export_path(job: Job, index: int, exports: Path) -> Path:
 
 def words_path(stage: Stage, path: Path) -> Path:
     """Where a stage's trained words are, its result being at ``path``."""
-    return path if stage.train == "words" else path.with_stem(path.stem + WORDS_ENDING)
+    return path if stage.site.result == "embedding" else path.with_stem(path.stem + WORDS_ENDING)
 
 
 def earlier(recipe: Recipe, index: int, name: str) -> int | None:
@@ -59,8 +59,8 @@ def absorber_files(job: Job, index: int, exports: Path) -> dict[str, Path]:
     if made_by is None:
         return {"LoRA": Path(job.adapters[APPEARANCE])}
     stage, path = job.recipe.stages[made_by], export_path(job, made_by, exports)
-    files = {"LoRA": path} if stage.train != "words" else {}
-    return files | ({"words": words_path(stage, path)} if "words" in stage.train else {})
+    files = {"LoRA": path} if stage.site.lora is not None else {}
+    return files | ({"words": words_path(stage, path)} if stage.site.words else {})
 
 
 def stage_inputs(

@@ -251,5 +251,5 @@ def test_names_in_files_are_those_of_the_files():
         trainable = Trainable(new_unet(), stage, weights().layout, seed=0)
         pairs = trainable.low_rank({n: p.detach() for n, p in trainable.parameters.items()})
         assert len(pairs) == total
-        files = motion_module() if stage.train == "temporal.qkv" else weights()
+        files = motion_module() if stage.site.temporal else weights()
         assert all(f"{layer}.weight" in files.tensors for layer in pairs)

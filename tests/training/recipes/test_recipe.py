@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from still_moving.common.errors import UserError
 from still_moving.training.recipes import recipe
 from still_moving.training.recipes.methods import vmc
-from still_moving.training.recipes.recipe import Noise, Recipe, Source, Stage, check_name, usable
+from still_moving.training.recipes.recipe import Noise, Recipe, Source, Stage, check_name
+from still_moving.training.recipes.sites import SITES
 
 words = st.text(st.sampled_from("abcXYZ019 ._-éß画"), min_size=1, max_size=20).filter(
     lambda name: name == name.strip(" .")
@@ -23,9 +24,9 @@ scales = st.one_of(st.just({}), st.fixed_dictionaries({"motion": st.floats(-10, 
 
 @st.composite
 def sources(draw, stage: Stage) -> Source:
-    still = not stage.train.startswith("temporal")
-    view = draw(st.sampled_from(get_args(recipe.View)).filter(lambda v: still or v != "frame"))
-    scaled = scales if stage.train == "temporal.qkv" or "motion" in stage.use else st.just({})
+    timed = stage.site.temporal
+    view = draw(st.sampled_from(get_args(recipe.View)).filter(lambda v: not timed or v != "frame"))
+    scaled = scales if stage.has_motion_adapter else st.just({})
     return Source(
         set=draw(st.text(max_size=9)),
         view=view,
@@ -39,7 +40,7 @@ def sources(draw, stage: Stage) -> Source:
 
 @st.composite
 def stages(draw) -> Stage:
-    train = draw(st.sampled_from(get_args(recipe.Sites)))
+    train = draw(st.sampled_from(list(SITES)))
     with_words = st.lists(words, min_size=2, max_size=6, unique=True).map(tuple)
     stage = Stage(
         name=draw(words),
@@ -51,10 +52,10 @@ def stages(draw) -> Stage:
         noise=Noise(draw(st.floats(0, 1))),
         mse_weight=draw(st.floats(0, 1000)),
         coarse=draw(st.floats(0, 1)),
-        words=draw(with_words) if "words" in train else (),
+        words=draw(with_words) if SITES[train].words else (),
         words_lr=draw(rates),
     )
-    stage = replace(stage, use=draw(st.sampled_from([(), usable(stage)])))
+    stage = replace(stage, use=draw(st.sampled_from([(), stage.site.may_hold])))
     return replace(stage, sources=tuple(draw(st.lists(sources(stage), min_size=1, max_size=3))))
 
 
