@@ -162,7 +162,7 @@ def _start(options: argparse.Namespace, made, sets: dict, adapters: dict) -> int
     from ..adapters.files.motion_module import read_motion_module
     from ..training.checks.budget import budget
     from ..training.checks.captions import check_recipe
-    from ..training.network.tiers import pick_device, pick_dtype
+    from ..training.checks.device import pick_device, pick_dtype
     from ..training.sets.store import load_set
     from .train import refuse_missing, start
 
@@ -193,11 +193,11 @@ def _tokenizer(options: argparse.Namespace) -> str:
 
 def run_invert(options: argparse.Namespace) -> int:
     from ..adapters.files.tensors import file_hash
+    from ..training.checks.clips import check_lengths
+    from ..training.checks.device import pick_device
     from ..training.network import inversion
-    from ..training.network.tiers import pick_device
     from ..training.recipes.recipe import Source
     from ..training.sets.store import load_set
-    from ..training.stage.held_out import check_lengths
     from ..training.stage.views import view
 
     item = load_set(options.clip).items[0]

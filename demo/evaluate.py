@@ -18,8 +18,9 @@ from ..adapters.files.image_lora import merge_image_lora
 from ..adapters.files.motion_module import read_motion_module
 from ..adapters.files.motion_weights import load_motion_weights
 from ..training.network.inversion import with_motion
-from ..training.network.lora import load_motion_adapter, load_spatial_adapter, set_motion_scale
+from ..training.network.lora import load_motion_adapter, set_motion_scale
 from ..training.network.sampling import denoise, sample_clips
+from ..training.network.spatial import load_spatial_adapter
 from ..training.network.unet import build_unet
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import MOTION_MODULE, WEIGHTS

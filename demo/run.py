@@ -18,12 +18,13 @@ import torch
 from tqdm import tqdm
 
 from ..common.errors import UserError
+from ..training.checks.device import pick_device
 from ..training.jobs.job import Job, JobFolder
 from ..training.recipes import recipe
 from ..training.sets.build import build_set
 from ..training.sets.encoders import ShapesEncoder
 from ..training.sets.options import CacheOptions
-from ..training.worker.session import pick_device, run_job
+from ..training.worker.session import run_job
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
 from . import show, world

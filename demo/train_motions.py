@@ -14,13 +14,14 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..training.checks.device import pick_device
 from ..training.jobs.job import Job, JobFolder
 from ..training.recipes.presets import make_recipe
 from ..training.recipes.recipe import Recipe
 from ..training.sets.build import build_set
 from ..training.sets.encoders import ShapesEncoder
 from ..training.sets.options import CacheOptions
-from ..training.worker.session import pick_device, run_job
+from ..training.worker.session import run_job
 from ..worlds.shapes.files import (
     BASE,
     CLIPS,

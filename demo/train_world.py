@@ -24,8 +24,8 @@ from ..adapters.files.keys import UNetLayout
 from ..adapters.files.motion_module import MotionModule, recognize
 from ..adapters.files.templates import module_shapes
 from ..adapters.files.tensors import write_tensors
+from ..training.checks.device import pick_device
 from ..training.network.unet import SCHEDULE, build_unet, predict, sinusoid
-from ..training.worker.session import pick_device
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, MOTION_MODULE, WEIGHTS
 from . import world

@@ -43,7 +43,7 @@ def options(about: str | None, out: str) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, help="one a core, up to 8; with a card one")
     parser.add_argument("--helps", type=int, default=0, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    from ...training.worker.session import pick_device
+    from ...training.checks.device import pick_device
 
     cores = os.cpu_count() or 1
     if asked.processes is None:

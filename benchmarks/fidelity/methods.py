@@ -21,9 +21,10 @@ from ...demo.data import write_natural_clips, write_stills
 from ...demo.evaluate import Clips, Network, sample_stills
 from ...demo.measure import measure
 from ...demo.train_world import customization_stills, customize
+from ...training.checks.device import pick_device
 from ...training.jobs.job import Job, JobFolder
 from ...training.recipes.recipe import Recipe, Source, spatial_adapter
-from ...training.worker.session import pick_device, run_job
+from ...training.worker.session import run_job
 from ...worlds.shapes.files import BASE, CUSTOMIZED, MOTION_ADAPTER, MOTION_MODULE, WEIGHTS
 from ..common.parts import Parts, Row, alone, file_name
 from ..common.rows import cached, shown

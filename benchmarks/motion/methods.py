@@ -19,6 +19,7 @@ from ...demo.data import write_clips, write_natural_clips
 from ...demo.evaluate import CFG, Network
 from ...demo.shipped_clips import TOKEN, prompt_of, write_several
 from ...demo.train_motions import APPEARANCE, INVARIANT
+from ...training.checks.device import pick_device
 from ...training.jobs.job import Job, JobFolder
 from ...training.network import inversion
 from ...training.network.lora import set_motion_scale
@@ -27,7 +28,7 @@ from ...training.recipes import methods
 from ...training.recipes.presets import PRESETS
 from ...training.recipes.recipe import Recipe
 from ...training.sets.store import load_set
-from ...training.worker.session import pick_device, run_job
+from ...training.worker.session import run_job
 from ...worlds.shapes import latents
 from ...worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 from ..common.parts import Parts, Row, alone, file_name

@@ -22,12 +22,13 @@ from ...adapters.host.motion_module import LoadedMotionModule
 from ...common.errors import UserError
 from ...training.checks.budget import budget
 from ...training.checks.captions import check_recipe
+from ...training.checks.device import pick_dtype
 from ...training.jobs.job import Job
 from ...training.recipes.methods import METHODS
 from ...training.recipes.presets import PRESETS
 from ...training.recipes.recipe import Recipe
 from ...training.sets import store
-from ...training.worker.stage_inputs import reads_texts, text_model
+from ...training.text.prompts import reads_texts, text_model
 from ..sets.cached import CachedSet
 from ..shared import folders, jobs
 from ..shared.notices import warn
@@ -216,17 +217,9 @@ def memory_of(model: ModelPatcher, module: LoadedMotionModule, recipe: Recipe) -
         info.channels, LAYERS[info.channels], info.has_mid_block, info.max_frames
     )
     motion = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    files, dtype = (weights, MotionModule(info, motion, module.hash, module.name)), _dtype(recipe)
+    files = weights, MotionModule(info, motion, module.hash, module.name)
+    dtype = pick_dtype(recipe.dtype, comfy.model_management.get_torch_device())
     return [
         f"Memory, {stage.name}: {budget(*files, recipe, i, dtype)}"
         for i, stage in enumerate(recipe.stages)
     ]
-
-
-def _dtype(recipe: Recipe) -> torch.dtype:
-    """Of the frozen weights, as the worker chooses it: training/network/tiers.py."""
-    if recipe.dtype != "auto":
-        return getattr(torch, recipe.dtype)
-    if comfy.model_management.get_torch_device().type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

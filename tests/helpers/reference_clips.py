@@ -15,7 +15,8 @@ from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.sets.store import Item, TrainingSet
 from still_moving.training.stage.loop import StageTraining
 from still_moving.training.text.learned_words import ShapesText
-from still_moving.training.worker.stage_inputs import stage_inputs, text_model
+from still_moving.training.text.prompts import text_model
+from still_moving.training.worker.stage_inputs import stage_inputs
 
 CAPTION, LOOK, TOKEN = "red circle zigzag night", "red circle night", "pll"
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from still_moving.training.recipes.methods import customize_a_video, vmc
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.sets.encoders import HostEncoder
 from still_moving.training.sets.store import Item, TrainingSet
-from still_moving.training.worker.stage_inputs import text_model
+from still_moving.training.text.prompts import text_model
 
 CPU = torch.device("cpu")
 CAPTION = "a red dog runs"

@@ -1,4 +1,4 @@
-"""What would spoil a training, said before it begins: short clips, captions, tokens.
+"""What would spoil a training, said before it begins: clips and captions.
 
 Whether a caption names a motion cannot be known without understanding it. What is asked here is
 less: a word that the description of the appearance does not have, or, without a description, one
@@ -9,12 +9,12 @@ that looks like an English verb of motion. A caption in another alphabet passes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ...common.errors import UserError
 from ..recipes.recipe import Recipe, Source, Stage
 from ..sets.store import Item, TrainingSet
-from ..stage.held_out import check_lengths
+from .clips import check_lengths, refuse_stills
 
 
 def _words(text: str) -> frozenset[str]:
@@ -58,8 +58,8 @@ def check_recipe(recipe: Recipe, sets: Mapping[str, TrainingSet]) -> None:
                     f"the set {source.set!r}", f"{len(items)} clips", "exactly one",
                     "Leave one in its folder; NewMove is the method for several.",
                 )  # fmt: skip
-            if source.view in ("clip", "backward"):
-                _refuse_stills(items)
+            if source.moves:
+                refuse_stills(items)
             check_lengths(source, items, recipe.frames)
     if recipe.check_captions:
         _check_token(recipe)
@@ -68,12 +68,6 @@ def check_recipe(recipe: Recipe, sets: Mapping[str, TrainingSet]) -> None:
             for source in stage.sources:
                 for item in sets[source.set].items:
                     _check_caption(recipe, source, item, looks if index else None)
-
-
-def _refuse_stills(items: Sequence[Item]) -> None:
-    still = next((item for item in items if len(item.latents) == 1), None)
-    if still is not None:
-        raise UserError(still.source, "one frame, a still", "a clip", "Choose a clip that moves.")
 
 
 def _captions(stages: tuple[Stage, ...], sets: Mapping[str, TrainingSet]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The device, and memory tiers: parts of the network computed twice instead of remembered.
+"""Memory tiers: parts of the network computed twice instead of remembered.
 
 diffusers' own gradient checkpointing leaves out the motion modules of the down and up blocks,
 which hold the most memory. Recomputing gives bit-equal gradients.
@@ -16,8 +16,6 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-
-from ...common.errors import UserError
 
 TIERS = ("none", "top", "two", "all")
 SEGMENTS = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
@@ -89,41 +87,3 @@ def choose_tier(unet: UNetMotionModel, latent: tuple[int, int, int], free_bytes:
         if (_SAVED_GIB[tier] * size + _WORKSPACE_GIB * min(size, 1)) * 2**30 <= free_bytes:
             return tier
     return TIERS[-1]
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that a job may take on the device now."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    import psutil
-
-    return psutil.virtual_memory().available
-
-
-def used_memory(device: torch.device) -> int:
-    """Bytes this process holds: the peak on the card, the resident set on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    import psutil
-
-    return psutil.Process().memory_info().rss
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device of a job. Raises UserError for a card that is not there."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("device", "no CUDA card", "one", "Choose auto or cpu.")
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(wanted)
-
-
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Number format of the frozen weights: bf16 (fp16 on older cards) on CUDA, fp32 on the CPU."""
-    if wanted != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[
-            wanted
-        ]
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

@@ -40,6 +40,11 @@ class Source:
     single: bool = False  # the set must hold exactly one item
     says: Literal["anything", "motion", "token"] = "anything"  # what its captions must name
 
+    @property
+    def moves(self) -> bool:
+        """Whether a sample shows several frames of an item."""
+        return self.view in ("clip", "backward")
+
 
 @dataclass(frozen=True)
 class Noise:

@@ -18,16 +18,18 @@ from torch import Tensor, nn
 
 from ...adapters.files.keys import UNetLayout
 from ...common.errors import UserError
+from ..checks.clips import check_lengths
+from ..checks.device import free_memory
 from ..network.compiling import CompileTrial
-from ..network.lora import TemporalSwitch
-from ..network.tiers import MemoryTiers, choose_tier, free_memory
+from ..network.switch import TemporalSwitch
+from ..network.tiers import MemoryTiers, choose_tier
 from ..network.unet import SCHEDULE, predict
 from ..recipes.recipe import Recipe
 from ..sets.store import Item, TrainingSet
 from ..text.learned_words import LearnedWords
 from .checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from .draws import Draw, held_out_draws, training_draw
-from .held_out import check_lengths, split
+from .held_out import hold_out
 from .losses import draw_noise, stage_loss
 from .steps import Launched, Step, finite, is_finite, to_device
 from .team import Team
@@ -60,7 +62,7 @@ class StageTraining:
         self.items = [sets[source.set].items for source in self.stage.sources]
         for source, items in zip(self.stage.sources, self.items, strict=True):
             check_lengths(source, items, recipe.frames)
-        self.split = [split(items, recipe.seed) for items in self.items]
+        self.split = [hold_out(items, recipe.seed) for items in self.items]
         values = self.trainable.parameters
         # Fused, it can be told by the device itself that a step shall change nothing.
         self.optimizer = torch.optim.AdamW(

@@ -12,6 +12,7 @@ from ...adapters.files import keys
 from ...adapters.files.keys import UNetLayout
 from ...adapters.low_rank import LowRank
 from ..network import lora
+from ..network.spatial import SpatialAdapters
 from ..recipes.recipe import Stage
 from ..recipes.sites import MOTION, is_temporal
 from ..sets.store import Item
@@ -36,11 +37,11 @@ class Trainable:
     ):
         self.unet, self.stage, self.layout, self.words = unet, stage, layout, words
         self.site = stage.site
-        self.spatial: lora.SpatialAdapters | None = None
+        self.spatial: SpatialAdapters | None = None
         if self.site.lora is not None:
             lora.add_lora(unet, self.site.lora, stage.rank, seed)
         elif self.site.policy:
-            self.spatial = lora.SpatialAdapters(unet, self.site.policy, stage.rank, seed)
+            self.spatial = SpatialAdapters(unet, self.site.policy, stage.rank, seed)
             self.spatial.set_scale(1.0)
         for module in self.beside:
             module.to(next(unet.parameters()).device)

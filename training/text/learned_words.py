@@ -1,4 +1,4 @@
-"""Words in the worker: reading prompts, and describing words whose embeddings are trained.
+"""Models that read text, and describing words in it whose embeddings are trained.
 
 Textual inversion as Customize-A-Video uses it (section 3.2.2): new tokens, initialized with words
 that describe the clip, take up its appearance. Here the new tokens stand where those words stand
@@ -7,9 +7,7 @@ in the captions, so an untrained one changes nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ...common.errors import UserError
-from ..sets.store import Item, TrainingSet
 
 MOST_TOKENS = 6  # "2 to 6" in the paper; a rare word can be several
-_SAME = 0.05  # relative difference of two CLIPs that are one, in other number formats
-_MARKS = re.compile(r"embedding:\S*|\([^()]*\)")  # to ComfyUI a learned word, a weighted one
 
 
 class TextModel(Protocol):
@@ -129,56 +124,3 @@ def _places(word: list[Any], pieces: Sequence[Any]) -> list[int]:
     """Every place of a text at which all tokens of a word follow each other."""
     starts = range(len(pieces) - len(word) + 1)
     return [at for at in starts if list(pieces[at : at + len(word)]) == word]
-
-
-def check_same(model: TextModel, items: Sequence[Item]) -> None:
-    """Raise UserError unless the model reads a cached caption as the cache's encoder did.
-
-    It is the first caption that means the same to both, if there is one.
-    """
-    item = next((item for item in items if not _MARKS.search(item.caption)), None)
-    if item is None:
-        return
-    with torch.no_grad():
-        ours = model.encode(model.pieces(item.caption), {}).cpu()
-    if ours.shape != item.text.shape or (ours - item.text).norm() > _SAME * item.text.norm():
-        raise UserError(
-            item.source,
-            f"a caption {item.caption[:60]!r} that another text encoder has read",
-            "the CLIP that this job reads words with",
-            "Cache the clips with that CLIP; in ComfyUI, connect one CLIP to both nodes.",
-        )
-
-
-def _refuse_marks(caption: str) -> None:
-    """ComfyUI reads (word) as 1.1 times word; here it would be letters."""
-    mark = _MARKS.search(caption)
-    if mark is not None:
-        raise UserError(
-            f"prompt {caption[:60]!r}", f"{mark.group()!r}, which only ComfyUI's CLIP reads",
-            "words alone",
-            "Leave it out; or write it into Clip Set, give no prompt here, and train no words.",
-        )  # fmt: skip
-
-
-def prompted(
-    made: TrainingSet, prompt: str, model: TextModel | None, words: LearnedWords | None
-) -> TrainingSet:
-    """A set whose items have a prompt in place of their captions, read with trained words.
-
-    Raises UserError for what means something to ComfyUI alone, and would be read as letters here.
-    """
-    if not prompt and words is None:
-        return made
-    items = []
-    for item in made.items:
-        caption = prompt or item.caption
-        _refuse_marks(caption)
-        with torch.no_grad():
-            if words is not None:
-                text = words.text(caption)
-            else:
-                assert model is not None
-                text = model.encode(model.pieces(caption), {})
-        items.append(replace(item, caption=caption, text=text.detach().cpu()))
-    return replace(made, items=tuple(items))

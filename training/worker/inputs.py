@@ -18,7 +18,8 @@ from ..network.unet import text_width
 from ..recipes.sites import APPEARANCE, MOTION
 from ..sets.store import TrainingSet, load_set
 from ..text.learned_words import TextModel
-from .stage_inputs import absorber_files, earlier, text_model
+from ..text.prompts import text_model
+from .stage_inputs import absorber_files, earlier
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from ..checks.device import used_memory
 from ..jobs.job import JobFolder, Phase, State
-from ..network.tiers import used_memory
 from ..stage.loop import StageTraining
 from ..stage.steps import Step
 

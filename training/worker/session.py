@@ -14,10 +14,10 @@ from typing import Literal
 import torch
 
 from ...common.errors import UserError
+from ..checks.device import pick_device, pick_dtype
 from ..jobs.job import JobFolder, State
 from ..network.compiling import AHEAD
 from ..network.lora import load_motion_adapter
-from ..network.tiers import pick_device, pick_dtype
 from ..network.unet import build_unet
 from ..recipes.sites import MOTION
 from ..stage.checkpoints import load_checkpoint, save_checkpoint

@@ -15,12 +15,12 @@ from torch import nn
 from ...adapters.files.checkpoint import UNetWeights
 from ...adapters.files.embedding import load_embedding
 from ...adapters.files.image_lora import merge_image_lora
-from ...common.errors import UserError
 from ..jobs.job import Job
 from ..recipes.recipe import Recipe, Stage
 from ..recipes.sites import APPEARANCE
 from ..sets.store import TrainingSet
-from ..text.learned_words import LearnedWords, TextModel, check_same, open_text_model, prompted
+from ..text.learned_words import LearnedWords, TextModel
+from ..text.prompts import prompted
 
 WORDS_ENDING = " words"  # of the file with trained words beside the LoRA of the same stage
 
@@ -73,7 +73,7 @@ def stage_inputs(
 ) -> StageInputs:
     """Read and put together what a stage starts from. Raises UserError for what does not fit.
 
-    model: of ``text_model``.
+    model: of ``prompts.text_model``.
     """
     stage, held = job.recipe.stages[index], absorber_files(job, index, exports)
     if isinstance(model, nn.Module):
@@ -94,42 +94,3 @@ def stage_inputs(
         assert model is not None
         words = LearnedWords(model, stage.words)
     return StageInputs(weights, used, words)
-
-
-def reads_texts(recipe: Recipe) -> bool:
-    """Whether there is more to read than cached captions: trained words, or prompts."""
-    return any(s.words or any(source.prompt for source in s.sources) for s in recipe.stages)
-
-
-def text_model(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextModel | None:
-    """The job's text encoder, or None where the cached captions are all that is read.
-
-    Reads every prompt and looks for the words in every caption once, so that nothing is found
-    wrong after a stage was trained. Raises UserError for what is, and for a text encoder that is
-    not the one that the sets were cached with. Of the job it takes the recipe and the text
-    encoder's files, so the node can ask before the rest is written.
-    """
-    if not reads_texts(job.recipe):
-        return None
-    model = _open(job, base, sets)
-    words: LearnedWords | None = None
-    for stage in job.recipe.stages:
-        if stage.words:
-            words = LearnedWords(model, stage.words)
-        for source in stage.sources:
-            reads = words if stage.words or APPEARANCE in stage.use else None
-            prompted(sets[source.set], source.prompt, model, reads)
-    return model
-
-
-def _open(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextModel:
-    file = Path(job.text_encoder or job.checkpoint)
-    model = open_text_model(base, file, Path(job.tokenizer) if job.tokenizer else None)
-    if base != "shapes" and not job.tokenizer:
-        raise UserError(
-            "tokenizer", "none", "the folder of CLIP's words, as ComfyUI has it",
-            "Name a ComfyUI folder, or cache the clips with their prompts and train no words.",
-        )  # fmt: skip
-    for made in sets.values():
-        check_same(model, made.items)
-    return model

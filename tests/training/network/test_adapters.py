@@ -10,12 +10,10 @@ from helpers.small import (
     CPU,
     clip_inputs,
     motion_module,
-    motion_recipe,
     new_unet,
     prediction,
     random_motion_adapter,
     randomize,
-    spatial_recipe,
     weights,
 )
 from still_moving.adapters.files.adapter import Adapter, AdapterInfo
@@ -24,16 +22,17 @@ from still_moving.adapters.files.tensors import read_tensors
 from still_moving.adapters.low_rank import LowRank, merge_lora, merge_spatial
 from still_moving.common.errors import UserError
 from still_moving.training.network.lora import (
-    SpatialAdapters,
     add_motion_adapter,
     load_motion_adapter,
-    load_spatial_adapter,
     motion_pairs,
     set_motion_scale,
+)
+from still_moving.training.network.spatial import (
+    SpatialAdapters,
+    load_spatial_adapter,
     spatial_sites,
 )
 from still_moving.training.network.unet import build_unet, predict
-from still_moving.training.stage.trainable import Trainable
 
 POLICIES = ("layers", "blocks")
 SCALES = (1.0, 0.0, -1.0, 0.5)
@@ -224,32 +223,3 @@ def test_an_adapter_for_other_layers_is_refused(unet):
     wide = {n: LowRank(torch.ones(2, 96), torch.ones(96, 2)) for n in adapter.pairs}
     with pytest.raises(UserError, match="shape"):
         load_motion_adapter(new_unet(), Adapter(adapter.info, wide), "my file")
-
-
-@pytest.mark.parametrize("sites", ["layers", "blocks", "all"])
-def test_what_is_trained_is_fp32_in_a_half_precision_network(sites):
-    unet = new_unet(torch.bfloat16)
-    stage = spatial_recipe(sites=sites, motion_adapter=False).stages[0]
-    trainable = Trainable(unet, stage, weights().layout, seed=0)
-    assert {p.dtype for p in trainable.parameters.values()} == {torch.float32}
-    assert all(p.requires_grad for p in trainable.parameters.values())
-
-
-def test_training_leaves_the_weights_that_were_read_alone():
-    unet = new_unet()
-    stage = spatial_recipe(sites="all", motion_adapter=False).stages[0]
-    before = {name: tensor.clone() for name, tensor in weights().tensors.items()}
-    trainable = Trainable(unet, stage, weights().layout, seed=0)
-    assert len(trainable.parameters) == len(before)
-    randomize(trainable.parameters.values())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in weights().tensors.items())
-
-
-def test_names_in_files_are_those_of_the_files():
-    for made, total in ((motion_recipe(), 42), (spatial_recipe(motion_adapter=False), 43)):
-        stage = made.stages[0]
-        trainable = Trainable(new_unet(), stage, weights().layout, seed=0)
-        pairs = trainable.low_rank({n: p.detach() for n, p in trainable.parameters.items()})
-        assert len(pairs) == total
-        files = motion_module() if stage.site.temporal else weights()
-        assert all(f"{layer}.weight" in files.tensors for layer in pairs)

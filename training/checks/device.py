@@ -1,0 +1,47 @@
+"""The device of a job, the number format on it, and the memory that it has.
+
+Torch alone, because ComfyUI's process says what the worker will choose.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ...common.errors import UserError
+from ..recipes.recipe import Dtype
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device of a job. Raises UserError for a card that is not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError("device", "no CUDA card", "one", "Choose auto or cpu.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def pick_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
+    """Number format of the frozen weights: bf16 (fp16 on older cards) on CUDA, fp32 on the CPU."""
+    if wanted != "auto":
+        return getattr(torch, wanted)
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a job may take on the device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def used_memory(device: torch.device) -> int:
+    """Bytes this process holds: the peak on the card, the resident set on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import psutil
+
+    return psutil.Process().memory_info().rss
