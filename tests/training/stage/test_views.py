@@ -1,5 +1,6 @@
 """Views and patches of clips."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +64,22 @@ def test_a_sample_is_seen_with_its_own_patch():
     assert one.shape == other.shape == (1, 4, 1, 6, 8)
     assert torch.equal(one[0, :, 0], LATENTS[2, :, :6, :8])
     assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("position", [0.0, 0.34, 0.67, 0.999999])
+def test_views_show_what_they_are_named_for(position):
+    latents = torch.randn(6, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    frozen = view(latents, "frozen", position, 3)
+    assert frozen.shape == (1, 4, 3, 2, 2)
+    for frame in range(3):
+        assert torch.equal(frozen[0, :, frame], latents[int(position * 6)])
+    clip = view(latents, "clip", position, 3)
+    start = int(position * 4)
+    assert torch.equal(clip[0].transpose(0, 1), latents[start : start + 3])
+
+
+def test_every_frame_of_a_clip_can_be_frozen_and_every_start_taken():
+    latents = torch.arange(5.0)[:, None, None, None].expand(5, 4, 1, 1)
+    spots = [i / 100 for i in range(100)]
+    assert {view(latents, "frozen", p, 2)[0, 0, 0].item() for p in spots} == {0, 1, 2, 3, 4}
+    assert {view(latents, "clip", p, 4)[0, 0, 0].item() for p in spots} == {0, 1}
