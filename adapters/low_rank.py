@@ -58,10 +58,15 @@ def merge_lora(weight: Tensor, pair: LowRank, scale: float) -> Tensor:
 
 def apply_spatial(x: Tensor, pair: LowRank, scale: float, channel_dim: int = -1) -> Tensor:
     """x + scale * (x down^T) up^T along `channel_dim` (eq. 4), in the dtype of x."""
+    return after_layer(x, pair.down, pair.up, scale, channel_dim)
+
+
+def after_layer(x: Tensor, down: Tensor, up: Tensor, scale: float, channel_dim: int) -> Tensor:
+    """``apply_spatial`` with a pair in parts, which can be compiled and have gradients."""
     if scale == 0:
         return x
     rows = x.movedim(channel_dim, -1)
-    change = (rows @ pair.down.to(x).T) @ pair.up.to(x).T
+    change = (rows @ down.to(x).T) @ up.to(x).T
     return x + scale * change.movedim(-1, channel_dim)
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-REPLACE_PATIENCE_S = 2.0
-REPLACE_PAUSE_S = 0.05
+from .system import BUSY_PATIENCE_S, patient
 
 
 @contextmanager
@@ -26,7 +24,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     try:
         yield temporary
         sync_file(temporary)
-        _replace(temporary, path)
+        # Windows refuses to replace a file that somebody has open.
+        patient(lambda: os.replace(temporary, path), BUSY_PATIENCE_S)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -48,19 +47,6 @@ def sync_file(path: Path) -> None:
     # Opened for writing because Windows cannot fsync a descriptor that is read-only.
     with path.open("r+b") as file:
         os.fsync(file.fileno())
-
-
-def _replace(source: Path, target: Path) -> None:
-    """os.replace with patience: Windows refuses to replace a file that somebody has open."""
-    deadline = time.monotonic() + REPLACE_PATIENCE_S
-    while True:
-        try:
-            os.replace(source, target)
-            return
-        except PermissionError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(REPLACE_PAUSE_S)
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,8 +24,9 @@ from ..adapters.files.keys import UNetLayout
 from ..adapters.files.motion_module import MotionModule, recognize
 from ..adapters.files.templates import module_shapes
 from ..adapters.files.tensors import write_tensors
+from ..adapters.positions import sinusoid
 from ..training.checks.device import pick_device
-from ..training.network.unet import SCHEDULE, build_unet, predict, sinusoid
+from ..training.network.unet import SCHEDULE, build_unet, predict
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, MOTION_MODULE, WEIGHTS
 from . import world
@@ -171,7 +172,7 @@ def new_motion_module(generator: torch.Generator) -> MotionModule:
     tensors = {}
     for name, shape in module_shapes(CHANNELS, 1, True, MAX_FRAMES).items():
         if name.endswith("pos_encoder.pe"):
-            tensors[name] = sinusoid(MAX_FRAMES, shape[-1])
+            tensors[name] = sinusoid(MAX_FRAMES, shape[-1])[None]
         elif "temporal_transformer.proj_out" in name or name.endswith("bias"):
             tensors[name] = torch.zeros(shape)
         elif len(shape) == 1:

@@ -6,7 +6,6 @@ The image layers around it see frames as a batch, so tensors here are (batch * f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..files.motion_module import LAYERS, MotionModuleInfo
+from ..positions import sinusoid
 
 HEADS = 8  # of every attention; no file says so
 GROUPS = 32
@@ -26,16 +26,12 @@ Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 @lru_cache(maxsize=64)
 def positions(frames: int, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The plain sinusoid of AnimateDiff's files, (frames, channels): sines on even channels.
+    """The sinusoid (frames, channels) where it is added.
 
-    Computed anew, because files hold it rounded to fp16 or not at all (AnimateLCM). Cached in no
-    module, so that none has a buffer that a host could move or overwrite.
+    Cached in no module, so that none has a buffer that a host could move or overwrite.
     """
     with torch.inference_mode(False):
-        time = torch.arange(frames, dtype=torch.float32)[:, None]
-        rate = torch.exp(torch.arange(0, channels, 2) * (-math.log(10000.0) / channels))
-        table = torch.stack([torch.sin(time * rate), torch.cos(time * rate)], -1)
-        return table.reshape(frames, channels).to(device, dtype)
+        return sinusoid(frames, channels).to(device, dtype)
 
 
 class TemporalAttention(nn.Module):

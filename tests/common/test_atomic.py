@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.pack import ROOT
 from helpers.small_files import listing
 from still_moving.common import atomic
 
@@ -76,14 +77,15 @@ def test_a_process_that_dies_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"old")
     code = (
-        "import importlib.util, os, sys\n"
-        "spec = importlib.util.spec_from_file_location('atomic', sys.argv[1])\n"
-        "atomic = importlib.util.module_from_spec(spec)\n"
-        "spec.loader.exec_module(atomic)\n"
+        "import os, sys\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from helpers.pack import load_pack\n"
+        "load_pack()\n"
+        "from still_moving.common import atomic\n"
         "with atomic.atomic_path(sys.argv[2]) as temporary:\n"
         "    temporary.write_bytes(b'half')\n"
         "    os._exit(9)\n"
     )
-    command = [sys.executable, "-c", code, atomic.__file__, str(path)]
+    command = [sys.executable, "-c", code, str(ROOT / "tests"), str(path)]
     assert subprocess.run(command, check=False).returncode == 9
     assert path.read_bytes() == b"old"

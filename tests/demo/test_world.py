@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from still_moving.common.errors import UserError
 from still_moving.demo import world
 from still_moving.demo.measure import match, measure, straight_line
 from still_moving.worlds.shapes import latents
@@ -103,7 +104,7 @@ def test_words_are_fixed_signs_and_an_empty_prompt_is_zero():
     assert not rows[3:].any()
     assert not latents.encode_prompt("").any()
     assert torch.equal(rows[0], latents.encode_prompt("RED, square")[0])
-    with pytest.raises(ValueError, match="at most"):
+    with pytest.raises(UserError, match="found 7 words, expected at most 6"):
         latents.encode_prompt("a b c d e f g")
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...adapters.files.adapter import Adapter
 from ...adapters.files.keys import UNetLayout
+from ...adapters.low_rank import after_layer
 from .lora import copy_pairs
 
 # Every injected layer that writes to the residual stream: merging is exact on each of them.
@@ -40,12 +41,7 @@ class SpatialAdapter(nn.Module):
         self.scale = 0.0
 
     def forward(self, x: Tensor, channel_dim: int) -> Tensor:
-        if self.scale == 0:
-            return x
-        down, up = self.down.to(x.dtype), self.up.to(x.dtype)
-        moved = x.movedim(channel_dim, -1)
-        change = (moved @ down.T) @ up.T
-        return x + self.scale * change.movedim(-1, channel_dim)
+        return after_layer(x, self.down, self.up, self.scale, channel_dim)
 
 
 class SpatialAdapters(nn.Module):

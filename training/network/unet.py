@@ -5,7 +5,6 @@ Nothing here asks a hub for a configuration: every size is read from the tensors
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from ...adapters.files import keys
 from ...adapters.files.checkpoint import UNetWeights
 from ...adapters.files.motion_module import MotionModule
+from ...adapters.positions import sinusoid
 
 # AnimateDiff's noise schedule for v1 to v3 and AnimateLCM (ComfyUI calls it sqrt_linear).
 SCHEDULE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "linear"}
@@ -42,7 +42,7 @@ def build_unet(
         if name.endswith("pos_embed.pe"):
             width = unet.get_parameter(name.split("transformer_blocks")[0] + "norm.weight").shape[0]
             # The files hold the same sinusoid rounded to fp16 (or none at all: AnimateLCM).
-            state[name] = sinusoid(motion.info.max_frames, width)
+            state[name] = sinusoid(motion.info.max_frames, width)[None]
     # Taken over as they are, never copied twice: a full-size network is 2.4 GB in half precision.
     placed = {name: tensor.to(device, dtype) for name, tensor in state.items()}
     unet.load_state_dict(placed, strict=True, assign=True)
@@ -78,16 +78,6 @@ def _config(state: dict[str, Tensor], weights: UNetWeights, motion: MotionModule
 def text_width(weights: UNetWeights) -> int:
     """Width of the prompt embeddings that a checkpoint reads."""
     return next(v for k, v in weights.tensors.items() if k.endswith("attn2.to_k.weight")).shape[1]
-
-
-def sinusoid(length: int, width: int) -> Tensor:
-    """The positional encoding of AnimateDiff: (1, length, width), sines on even channels."""
-    position = torch.arange(length)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
-    table = torch.zeros(1, length, width)
-    table[0, :, 0::2] = torch.sin(position * rate)
-    table[0, :, 1::2] = torch.cos(position * rate)
-    return table
 
 
 class PerFrameNorm(nn.GroupNorm):

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...common.errors import UserError
+from ...worlds.shapes import latents
 
 MOST_TOKENS = 6  # "2 to 6" in the paper; a rare word can be several
 
@@ -39,25 +40,13 @@ class ShapesText:
     """The shapes world's words: a row of its own for each."""
 
     def pieces(self, text: str) -> list[str]:
-        from ...worlds.shapes.latents import TOKENS
-
-        words = text.lower().replace(",", " ").split()
-        if len(words) > TOKENS:
-            raise UserError(
-                f"prompt {text[:60]!r}", f"{len(words)} words", f"at most {TOKENS}",
-                "Write colour, shape, direction, look, as in 'red circle left night'.",
-            )  # fmt: skip
-        return words
+        return latents.split_prompt(text)
 
     def rows(self, pieces: Sequence[str]) -> Tensor:
-        from ...worlds.shapes.latents import encode_prompt
-
-        return torch.stack([encode_prompt(word)[0] for word in pieces])
+        return torch.stack([latents.encode_word(word) for word in pieces])
 
     def encode(self, pieces: Sequence[str], learned: Mapping[int, Tensor]) -> Tensor:
-        from ...worlds.shapes.latents import encode_prompt
-
-        plain = encode_prompt(" ".join(pieces))
+        plain = latents.encode_prompt(" ".join(pieces))
         device = next((row.device for row in learned.values()), plain.device)
         rows = list(plain.to(device))
         for place, row in learned.items():

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...common.errors import UserError
+
 CHANNELS = 4
 FACTOR = 8  # image pixels per latent pixel, as in SD
 TOKENS = 6
@@ -48,21 +50,33 @@ def enlarge(pixels: Tensor, factor: int = FACTOR) -> Tensor:
     return pixels.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
 
 
+def split_prompt(prompt: str) -> list[str]:
+    """The words that are read. Raises UserError for more than ``TOKENS`` of them."""
+    words = prompt.lower().replace(",", " ").split()
+    if len(words) > TOKENS:
+        raise UserError(
+            f"prompt {prompt[:60]!r}", f"{len(words)} words", f"at most {TOKENS}",
+            "Write colour, shape, direction, look, as in 'red circle left night'.",
+        )  # fmt: skip  # subject, found, expected, next move
+    return words
+
+
+def encode_word(word: str) -> Tensor:
+    """One word, (TEXT_DIM,): the sign pattern of its hash.
+
+    Fixed for every machine, near-orthogonal to the others, and any rare word has one.
+    """
+    digest = hashlib.sha256(word.encode()).digest()[: TEXT_DIM // 8]
+    bits = [byte >> shift & 1 for byte in digest for shift in range(8)]
+    return torch.tensor(bits, dtype=torch.float32) * 2 - 1
+
+
 def encode_prompt(prompt: str) -> Tensor:
     """Words to (TOKENS, TEXT_DIM); rows past the last word are zero, so '' is all zeros.
 
-    A word is the sign pattern of its hash: fixed for every machine, near-orthogonal to the
-    others, and any rare token has one. Raises ValueError for more than ``TOKENS`` words.
+    Raises UserError for more than ``TOKENS`` words.
     """
-    words = prompt.lower().replace(",", " ").split()
-    if len(words) > TOKENS:
-        raise ValueError(
-            f"{prompt!r} has {len(words)} words, the shapes world reads at most {TOKENS}. "
-            "Write colour, shape, direction, look, as in 'red circle left night'."
-        )
     rows = torch.zeros(TOKENS, TEXT_DIM)
-    for row, word in enumerate(words):
-        digest = hashlib.sha256(word.encode()).digest()[: TEXT_DIM // 8]
-        bits = [byte >> shift & 1 for byte in digest for shift in range(8)]
-        rows[row] = torch.tensor(bits, dtype=torch.float32) * 2 - 1
+    for row, word in enumerate(split_prompt(prompt)):
+        rows[row] = encode_word(word)
     return rows

@@ -19,7 +19,6 @@ from still_moving.training.network.unet import (
     _resnet_norms_across_frames,
     build_unet,
     predict,
-    sinusoid,
 )
 
 
@@ -106,20 +105,6 @@ def test_every_motion_modules_norm_is_per_frame():
     modules = [m for m in new_unet().modules() if isinstance(m, AnimateDiffTransformer3D)]
     assert len(modules) == 2 + 1 + 4
     assert all(isinstance(module.norm, PerFrameNorm) for module in modules)
-
-
-def test_the_positions_are_animatediffs():
-    table = sinusoid(5, 6)
-    for position in range(5):
-        for pair in range(3):
-            angle = position / 10_000 ** (2 * pair / 6)
-            expected = (math.sin(angle), math.cos(angle))
-            assert table[0, position, 2 * pair : 2 * pair + 2].tolist() == pytest.approx(expected)
-    pe = motion_module().tensors[
-        "mid_block.motion_modules.0.temporal_transformer."
-        "transformer_blocks.0.attention_blocks.1.pos_encoder.pe"
-    ]
-    assert torch.allclose(sinusoid(*pe.shape[1:]), pe, atol=1e-6)
 
 
 def test_every_tensor_of_both_files_is_in_the_network():
