@@ -12,6 +12,7 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in NAMES:
         sys.exit(f"usage: python tools NAME [options], with NAME one of {', '.join(NAMES)}")
     sys.path.insert(1, str(HERE.parent / "tests"))
+    importlib.import_module("helpers.pack").load_pack()
     sys.exit(importlib.import_module(sys.argv.pop(1)).main())
 
 

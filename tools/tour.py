@@ -5,7 +5,6 @@ clip that uses them, and writes a picture of each stage, in classic and in Nodes
 docs/pictures/. Prints as JSON what it timed, and the demo's numbers of the adapters it trained.
 """
 
-import importlib
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from PIL import Image
 from helpers.host.browser import Browser, Page, why_no_browser
 from helpers.host.examples import TRAINING, api_form, picture, ui_form
 from helpers.host.live import ROOT, Server, frontend_of
+from still_moving.training.jobs.phase import ENDED
 
 PICTURES = ROOT / "docs" / "pictures"
 LARGEST, QUALITY = (1500, 1500), 80
@@ -32,7 +32,6 @@ PRESS = """type => {
 MANY = 48  # prompts
 SHOWN = ("fidelity", "fidelity_error", "motion", "motion_error", "prompt_accuracy")
 PATIENCE_S = 1800
-ENDED = ("finished", "failed", "stopped")
 
 
 class Tour:
@@ -83,7 +82,6 @@ class Tour:
 
     def numbers(self) -> dict[str, float]:
         """What the demo promises, of the adapters that were trained here."""
-        importlib.import_module("helpers.pack").load_pack()
         from helpers.host.measured import clips_of, motion
 
         slider = clips_of(self.server, "motion_slider", None, self.adapters)

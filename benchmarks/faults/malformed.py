@@ -16,8 +16,9 @@ from urllib.parse import quote, urlsplit
 from helpers.host.live import PACK, Server
 from helpers.host.training_graph import motion_graph, pressed
 
+from ...training.jobs.phase import ENDED
+
 ANSWER_S = 60.0
-ENDED = ("finished", "stopped", "failed")
 METHODS = ["GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS", "BREW", "get", "G E"]
 COMMANDS = ["pause", "resume", "stop", "save", "sample", "open"]
 NO_COMMANDS = ["explode", "Pause", "pause%00", "pause%2f..", "__class__", "%F0%9F%92", "a" * 900]

@@ -1,4 +1,4 @@
-"""A root folder of jobs with supervisors on it; real processes work there (steady_worker.py)."""
+"""A root folder of jobs and supervisors on it; workers are real processes (steady_worker.py)."""
 
 import sys
 import time

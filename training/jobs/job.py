@@ -29,13 +29,10 @@ from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ..recipes.parse import parse
 from ..recipes.recipe import Recipe, check_name, validate
+from .phase import Phase, ShownPhase, shown_phase
 
 Wanted = Literal["run", "pause", "stop"]
 Sharing = Literal["run", "hold", "yield", "leave"]
-Phase = Literal[
-    "waiting", "loading", "running", "yielding", "paused", "stopped", "finished", "failed"
-]
-LIVING = ("loading", "running", "yielding", "paused")  # phases that only a worker is in
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ class DeviceShare:
 
 @dataclass(frozen=True)
 class State:
-    """Where the worker is. A phase of a dead worker is read as "interrupted" (see phase())."""
+    """Where the worker is. What people are shown is ``shown_phase``."""
 
     phase: Phase = "waiting"
     stage: int = 0
@@ -196,15 +193,14 @@ class JobFolder:
             self.pid.write_text(str(os.getpid()), encoding="ascii")
             yield
 
-    def phase(self) -> str:
-        """The phase, or "interrupted" when the worker that wrote it is gone."""
+    def phase(self) -> ShownPhase:
+        """The phase as its files show it, to somebody who knows of no supervisor.
+
+        Raises UserError for a damaged file.
+        """
         held = system.is_held(self.lock)  # first: what a dead worker wrote is final
-        phase = self.read_state().phase
-        if phase in LIVING and not held:
-            return "interrupted"
-        if phase == "waiting" and self.read_control().wanted == "pause":
-            return "paused"  # by a worker that has left meanwhile
-        return phase
+        phase, pause = self.read_state().phase, self.read_control().wanted == "pause"
+        return shown_phase(phase, worked_on=held, held=held, pause=pause, taken_up=False)
 
     def report(self, event: str, **values: Any) -> dict[str, Any]:
         """Append one event and return it. A line that a crash tore is ignored by readers.

@@ -13,8 +13,9 @@ from ...common import system
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ..jobs.job import Job, JobFolder
+from ..jobs.phase import ENDED
 from ..jobs.ticket import Ticket, is_id
-from .watched_job import ENDED, WatchedJob
+from .watched_job import WatchedJob
 
 PUSH_S = 0.25  # at least, between two views of a job whose phase is the same
 NEW = ".new-"  # how a job folder is called until it is whole

@@ -17,10 +17,11 @@ from typing import Any
 from ...common import system
 from ...common.errors import UserError
 from ..jobs.job import Job, Sharing, State
+from ..jobs.phase import ENDED
 from ..jobs.published import remove_unshared
 from ..jobs.ticket import Ticket
 from .board import Board, JobView
-from .watched_job import ENDED, WatchedJob
+from .watched_job import WatchedJob
 
 COMMANDS = ("pause", "resume", "stop", "save", "sample", "open")
 _POLL_S = 0.1

@@ -10,7 +10,8 @@ from typing import Any
 
 from ...common import system
 from ...common.errors import UserError
-from ..jobs.job import LIVING, Control, Job, JobFolder, Sharing, State
+from ..jobs.job import Control, Job, JobFolder, Sharing, State
+from ..jobs.phase import ENDED, LIVING, ShownPhase, shown_phase
 from ..jobs.published import publish
 from ..jobs.ticket import Published, Ticket, read_published, read_ticket
 from .history import History, number
@@ -19,7 +20,6 @@ _MOST_DEATHS = 3  # in a row and without a new checkpoint
 _KILL_PATIENCE_S = 2.0
 _POLL_S = 0.05
 _TAIL_BYTES = 400  # of the log, in the message of a job that cannot be run
-ENDED = ("finished", "stopped", "failed")
 
 
 class WatchedJob:
@@ -204,18 +204,17 @@ class WatchedJob:
         """Why the job can be neither read nor started; empty when it can."""
         return self.damage or self.unreadable or self.trouble
 
-    def phase(self, steering: bool) -> str:
+    def phase(self, steering: bool) -> ShownPhase:
         """The phase that pages show. steering: whether this supervisor starts jobs."""
-        phase = self.state.phase
         if self.failure:
             return "failed"
-        if self.worked_on:
-            return phase if phase in ENDED or (phase in LIVING and self.held) else "loading"
-        if phase in ENDED:
-            return phase
-        if self.control.wanted == "pause":
-            return "paused"
-        return "interrupted" if phase in LIVING and not steering else "queued"
+        return shown_phase(
+            self.state.phase,
+            worked_on=self.worked_on,
+            held=self.held,
+            pause=self.control.wanted == "pause",
+            taken_up=steering,
+        )
 
     def view(self, steering: bool, position: int | None) -> dict[str, Any]:
         """Everything a page shows of the job, as plain JSON; "seq" is the supervisor's."""

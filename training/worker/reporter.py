@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ..checks.device import used_memory
-from ..jobs.job import JobFolder, Phase, State
+from ..jobs.job import JobFolder, State
+from ..jobs.phase import Phase
 from ..stage.loop import StageTraining
 from ..stage.steps import Step
 

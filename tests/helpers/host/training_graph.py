@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-ENDED = ("finished", "stopped", "failed")
+from still_moving.training.jobs.phase import ENDED
+
 Prompt = dict[str, dict[str, Any]]
 SMALL = {"width": 128, "height": 128, "crop": "centre"}
 NUMBERS = {

@@ -13,6 +13,7 @@ from helpers.small import ROOT, environment, motion_recipe
 from still_moving.common import system
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import Control, Job, JobFolder, State
+from still_moving.training.jobs.phase import ENDED, LIVING
 
 JOB = Job("my dog", motion_recipe(), "/a/base.safetensors", "/a/mm.ckpt", {"frames": "/a/set"})
 paths = st.text(min_size=1, max_size=30)
@@ -104,14 +105,14 @@ def test_a_damaged_control_or_state_file_is_refused_by_name(folder, content):
 
 
 def test_a_phase_without_a_worker_is_an_interruption(folder):
-    assert folder.phase() == "waiting"
-    for phase in ("loading", "running", "paused"):
+    assert folder.phase() == "queued"
+    for phase in LIVING:
         folder.write_state(State(phase, step=3, steps=9))
         assert folder.phase() == "interrupted"
         with system.exclusive(folder.lock) as held:
             assert held
             assert folder.phase() == phase
-    for phase in ("finished", "stopped", "failed"):
+    for phase in ENDED:
         folder.write_state(State(phase))
         assert folder.phase() == phase
 
@@ -120,7 +121,7 @@ def test_a_lock_dies_with_its_process(folder):
     code = (
         "import importlib.util, sys, time\n"
         f"spec = importlib.util.spec_from_file_location('system', {str(ROOT)!r} + "
-        "'/training/system.py')\n"
+        "'/common/system.py')\n"
         "system = importlib.util.module_from_spec(spec); spec.loader.exec_module(system)\n"
         "from pathlib import Path\n"
         "with system.exclusive(Path(sys.argv[1])) as held:\n"

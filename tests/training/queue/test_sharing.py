@@ -112,9 +112,9 @@ def test_giving_way_changes_nothing(tmp_path, files, kind, sharing):
 def test_leaving_after_a_long_wait_and_coming_back_changes_nothing(tmp_path, files, kind):
     folder = new_job(tmp_path / "job", RECIPES[kind], files)
     assert run_job(folder, at_steps({3: lambda: folder.share("yield")}), patience_s=0.2) == 0
-    assert (folder.phase(), folder.read_state().step) == ("waiting", 3)
+    assert (folder.phase(), folder.read_state().step) == ("queued", 3)
     assert run_job(folder, patience_s=0.2) == 0  # still not free: nothing is loaded, nothing lost
-    assert (folder.phase(), folder.read_state().step) == ("waiting", 3)
+    assert (folder.phase(), folder.read_state().step) == ("queued", 3)
     folder.share("run")
     assert run_job(folder, at_steps({4: lambda: folder.send("pause")}), patience_s=0.2) == 0
     assert (folder.phase(), folder.read_state().step) == ("paused", 4)
