@@ -23,6 +23,7 @@ from ...common.errors import UserError
 from ...training.checks.budget import budget
 from ...training.checks.captions import check_recipe
 from ...training.checks.device import pick_dtype
+from ...training.jobs.exports import embeddings_of
 from ...training.jobs.job import Job
 from ...training.recipes.methods import METHODS
 from ...training.recipes.presets import PRESETS
@@ -194,13 +195,7 @@ def trained_words(job: Job) -> dict[str, Path]:
     A prompt names them with ``embedding:``, which ends at a space.
     """
     folder = Path(folder_paths.get_folder_paths(folders.EMBEDDINGS)[0])
-    endings = {"words": "", "spatial.qkv+words": " words"}
-    names = [
-        f"{job.name} {stage.name}{endings[stage.train]}.safetensors"
-        for stage in job.recipe.stages
-        if stage.train in endings
-    ]
-    return {name: folder / name.replace(" ", "_") for name in names}
+    return {name: folder / name.replace(" ", "_") for name in embeddings_of(job)}
 
 
 def tokenizer() -> Path:

@@ -8,44 +8,50 @@ from pathlib import Path
 
 from ...common import system
 from ...common.atomic import atomic_path
+from ...common.errors import UserError
+from .exports import adapter_of
 from .job import Job, JobFolder
 from .ticket import Published, Ticket, read_published
-
-
-def export_of(folder: JobFolder, job: Job) -> Path:
-    """Where the worker writes the job's adapter, the one of its last stage."""
-    return folder.exports / f"{job.name}.safetensors"
 
 
 def publish(folder: JobFolder, job: Job, ticket: Ticket) -> Published:
     """Copy the adapter to where artists find it, once for each export; returns where it is.
 
-    What else the job has exported, such as trained words, goes to its own place with it.
-
-    A file of that name that is not this job's own is left alone: the copy gets a number. Raises
-    OSError when there is no room, and UserError when the job's record is damaged.
+    What else the ticket names of the job's exports, such as trained words, goes to its own place
+    with it. A file of that name that is not this job's own is left alone: the copy gets a number.
+    Raises OSError when there is no room, and UserError when the job's record is damaged, or an
+    export that the ticket names is not there though the adapter is.
     """
-    done, export = read_published(folder.path), export_of(folder, job)
-    stamp = _stamp(export)
-    if not ticket.publish or not stamp or stamp == done.stamp:
-        return done
-    target = done.path or str(_free_name(Path(ticket.publish)))
+    before, adapter = read_published(folder.path), folder.exports / adapter_of(job)
+    stamp = _stamp(adapter)
+    if not ticket.publish or not stamp or stamp == before.stamp:
+        return before
+    _refuse_missing(folder, ticket)
+    target = before.path or str(_free_name(Path(ticket.publish)))
     others = {
-        name: done.others.get(name) or str(_free_name(Path(wanted)))
-        for name, wanted in ticket.others.items()
-        if (folder.exports / name).is_file()
+        name: before.others.get(name) or str(_free_name(Path(place)))
+        for name, place in ticket.others.items()
     }
-    if (target, others) != (done.path, done.others):
+    if (target, others) != (before.path, before.others):
         # Before the copy: a copy that nobody remembers would get a brother with a number.
         Published(target, "", others).write(folder.path)
-    copies = {folder.exports / name: place for name, place in others.items()} | {export: target}
+    copies = {folder.exports / name: place for name, place in others.items()} | {adapter: target}
     for source, place in copies.items():
         Path(place).parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(Path(place)) as temporary:
             shutil.copyfile(source, temporary)
-    made = Published(target, stamp, others)
-    made.write(folder.path)
-    return made
+    published = Published(target, stamp, others)
+    published.write(folder.path)
+    return published
+
+
+def _refuse_missing(folder: JobFolder, ticket: Ticket) -> None:
+    # Stages are written in their order, so with the adapter all of them are there.
+    for name in ticket.others:
+        if not (folder.exports / name).is_file():
+            raise UserError(
+                folder.exports / name, "nothing", "what the job has trained", "Train it again."
+            )
 
 
 def _stamp(path: Path) -> str:

@@ -13,13 +13,13 @@ from ...adapters.files.motion_module import MotionModule, read_motion_module
 from ...adapters.files.tensors import file_hash
 from ...common.errors import UserError
 from ..checks.captions import check_recipe
+from ..jobs.exports import absorber_files, earlier
 from ..jobs.job import Job, JobFolder
 from ..network.unet import text_width
 from ..recipes.sites import APPEARANCE, MOTION
 from ..sets.store import TrainingSet, load_set
 from ..text.learned_words import TextModel
 from ..text.prompts import text_model
-from .stage_inputs import absorber_files, earlier
 
 
 @dataclass

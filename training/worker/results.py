@@ -13,26 +13,25 @@ from ...adapters.files.image_lora import save_image_lora
 from ...adapters.files.motion_module import MotionModule
 from ...adapters.files.motion_weights import MotionWeights, MotionWeightsInfo, save_motion_weights
 from ...adapters.files.tensors import write_tensors
+from ..jobs.exports import exports_of
 from ..jobs.job import Job
 from ..stage.loop import StageTraining
 from ..stage.trainable import WORDS
-from .stage_inputs import words_path
 
 
 def export(
-    path: Path, run: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
-) -> list[Path]:
-    """Write what a stage has learned; returns the files written.
+    exports: Path, run: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
+) -> tuple[str, ...]:
+    """Write what a stage has learned into the folder ``exports``; returns the files' names.
 
-    weights, motion: as the job's files have them. What ``path`` becomes is ``Site.result``; a
+    weights, motion: as the job's files have them. What the file becomes is ``Site.result``; a
     checkpoint has the UNet's weights alone. Words that were trained beside a LoRA are an embedding
     in a file of their own.
     """
     stage, values = run.stage, {n: t.cpu() for n, t in run.values().items()}
     origin = {"recipe": job.recipe.to_json(), "steps": str(run.step)}
-    rows = values.pop(WORDS, None)
-    written = [path] if values else []
-    result = stage.site.result
+    names, rows = exports_of(job)[run.stage_index], values.pop(WORDS, None)
+    path, result = exports / names.weights, stage.site.result
     if result == "checkpoint":
         named = {f"model.diffusion_model.{n}": t for n, t in run.trainable.weights(values).items()}
         write_tensors(path, named, origin)
@@ -45,10 +44,9 @@ def export(
         info = _adapter_info(run, job, weights, motion)
         save_adapter(path, Adapter(info, run.trainable.low_rank(values)))
     if rows is not None:
-        written.append(words_path(stage, path))
         marked = {f"{MARK}{name}": text for name, text in origin.items()}
-        save_embedding(written[-1], Embedding(rows, stage.words), marked)
-    return written
+        save_embedding(exports / names.words, Embedding(rows, stage.words), marked)
+    return names.names
 
 
 def _adapter_info(

@@ -28,7 +28,7 @@ from .failure import lack_of_room, record_failure
 from .inputs import Inputs
 from .reporter import OnEvent, Reporter
 from .results import export
-from .stage_inputs import export_path, stage_inputs
+from .stage_inputs import stage_inputs
 
 FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 0
 PATIENCE_S = 600.0  # a job that waits longer gives its memory back too: it leaves the process
@@ -271,6 +271,6 @@ class Session:
         if not self.team.first:
             return
         self.folder.exports.mkdir(exist_ok=True)
-        path = export_path(self.job, run.stage_index, self.folder.exports)
-        for written in export(path, run, self.job, self.inputs.weights, self.inputs.motion):
-            self.report.tell("exported", run, file=written.name)
+        exports, inputs = self.folder.exports, self.inputs
+        for name in export(exports, run, self.job, inputs.weights, inputs.motion):
+            self.report.tell("exported", run, file=name)

@@ -15,14 +15,11 @@ from torch import nn
 from ...adapters.files.checkpoint import UNetWeights
 from ...adapters.files.embedding import load_embedding
 from ...adapters.files.image_lora import merge_image_lora
+from ..jobs.exports import absorber_files
 from ..jobs.job import Job
-from ..recipes.recipe import Recipe, Stage
-from ..recipes.sites import APPEARANCE
 from ..sets.store import TrainingSet
 from ..text.learned_words import LearnedWords, TextModel
 from ..text.prompts import prompted
-
-WORDS_ENDING = " words"  # of the file with trained words beside the LoRA of the same stage
 
 
 @dataclass(frozen=True)
@@ -32,35 +29,6 @@ class StageInputs:
     weights: UNetWeights
     sets: dict[str, TrainingSet]
     words: LearnedWords | None
-
-
-def export_path(job: Job, index: int, exports: Path) -> Path:
-    """Where a stage's result is written: the last one's has the job's name."""
-    last = index == len(job.recipe.stages) - 1
-    name = job.name if last else f"{job.name} {job.recipe.stages[index].name}"
-    return exports / f"{name}.safetensors"
-
-
-def words_path(stage: Stage, path: Path) -> Path:
-    """Where a stage's trained words are, its result being at ``path``."""
-    return path if stage.site.result == "embedding" else path.with_stem(path.stem + WORDS_ENDING)
-
-
-def earlier(recipe: Recipe, index: int, name: str) -> int | None:
-    """The stage before this one whose result has a name, or None when a file is meant."""
-    return next((i for i in range(index) if recipe.stages[i].name == name), None)
-
-
-def absorber_files(job: Job, index: int, exports: Path) -> dict[str, Path]:
-    """The files that a stage holds fixed in the image model: "LoRA", "words", each if any."""
-    if APPEARANCE not in job.recipe.stages[index].use:
-        return {}
-    made_by = earlier(job.recipe, index, APPEARANCE)
-    if made_by is None:
-        return {"LoRA": Path(job.adapters[APPEARANCE])}
-    stage, path = job.recipe.stages[made_by], export_path(job, made_by, exports)
-    files = {"LoRA": path} if stage.site.lora is not None else {}
-    return files | ({"words": words_path(stage, path)} if stage.site.words else {})
 
 
 def stage_inputs(

@@ -38,7 +38,7 @@ from still_moving.training.stage.loop import StageTraining
 from still_moving.training.text.prompts import text_model
 from still_moving.training.worker.results import export
 from still_moving.training.worker.session import FINISHED, USER_ERROR, run_job
-from still_moving.training.worker.stage_inputs import export_path, stage_inputs
+from still_moving.training.worker.stage_inputs import stage_inputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,7 +77,7 @@ def test_stage_two_trains_over_what_stage_one_was(tmp_path, files):
     randomize(p for n, p in run.trainable.parameters.items() if n.endswith("up"))
     job = new_job(tmp_path / "job", made, files).load()
     read, module = read_unet(files["checkpoint"]), read_motion_module(files["motion_module"])
-    export(export_path(job, 0, tmp_path), run, job, read, module)
+    export(tmp_path, run, job, read, module)
     ours = stage_inputs(job, 1, weights(), SETS, tmp_path, None)
     merged = build_unet(ours.weights, motion_module(), torch.float32, CPU)
     assert not torch.allclose(prediction(merged), prediction(new_unet()), atol=1e-3)
