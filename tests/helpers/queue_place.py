@@ -36,10 +36,11 @@ class Place:
         return made
 
     def close(self) -> None:
-        for made in self.open:
-            for view in made.views():
-                made.delete(view["id"])
-            made.close()
+        # The one that starts workers first: behind its back it would start one where no job is.
+        for supervisor in sorted(self.open, key=lambda it: not it._board.steering):
+            for view in supervisor.views():
+                supervisor.delete(view["id"])
+            supervisor.close()
 
     def lives(self) -> list[str]:
         return self.diary.read_text().splitlines() if self.diary.exists() else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class WatchedJob:
         self.ending = False  # its worker lives on, but is done with it: it waits for the next one
         self.deaths, self._checkpoint = 0, ""
         self.damage = self.unreadable = self.trouble = ""  # of the spec, of the state, of a start
-        self.publish_trouble = ""
+        self.publish_trouble = self.write_trouble = ""  # of its adapter, of its folder
         self.published_yet = False  # whether the newest export is where artists find it
         self.deleting = False
         self.ticket = Ticket(path.name, path.name, "motion", "", _made(path))
@@ -89,8 +89,7 @@ class WatchedJob:
             if before != "waiting":
                 self.ending, self.left = True, before in LIVING
         elif wanted != "stop" and (phase == "stopped" or (phase == "failed" and self.ending)):
-            with suppress(OSError):  # a full disk: tried again at the next look
-                self.wait_again()
+            self._write(self.wait_again)  # on a full disk it is tried again at the next look
         else:
             self.ending = False
 
@@ -103,7 +102,7 @@ class WatchedJob:
 
     def _worker_ended(self) -> None:
         code = self.child.returncode if self.child is not None else None
-        self.child, self.asked = None, None
+        self.child, self.asked, self.write_trouble = None, None, ""
         phase = self.state.phase
         if not self.ending:
             self.left = phase == "waiting" and not code
@@ -141,12 +140,19 @@ class WatchedJob:
     def ask(self, sharing: Sharing) -> None:
         """Say what sharing the device asks of the worker, where that is news."""
         if sharing == self.asked:
-            return
-        try:
-            self.folder.share(sharing)
+            self.write_trouble = ""
+        elif self._write(lambda: self.folder.share(sharing)):
             self.asked = sharing
+
+    def _write(self, action: Callable[[], None]) -> bool:
+        """Write into the folder; what prevents that is the job's trouble until it succeeds."""
+        try:
+            action()
         except OSError as error:
-            self.publish_trouble = f"The job's folder cannot be written to: {error}"[:300]
+            self.write_trouble = f"The job's folder cannot be written to: {error}"[:300]
+            return False
+        self.write_trouble = ""
+        return True
 
     def end_worker(self, patience_s: float) -> None:
         """Ask the worker to stop, and kill it when it does not listen; returns when it is gone."""
@@ -223,7 +229,7 @@ class WatchedJob:
         stages = self.job.recipe.stages if self.job else ()
         steps = stages[self.state.stage].steps if 0 <= self.state.stage < len(stages) else 0
         running = phase == "running"
-        message = self.failure or self.state.message or self.publish_trouble
+        message = self.failure or self.state.message or self.write_trouble or self.publish_trouble
         return {
             "id": self.id,
             "name": ticket.name,
