@@ -17,6 +17,7 @@ from aiohttp import web
 
 from ..common.errors import UserError
 from ..training.jobs.ticket import is_id
+from ..training.queue.host import Host
 from .shared import jobs
 
 PREFIX = "/still_moving"
@@ -34,19 +35,25 @@ def register() -> None:
     if server is None or getattr(server, "still_moving_routes", False):
         return
     server.still_moving_routes = True
-    jobs.busy = lambda: server.prompt_queue.get_tasks_remaining() > 0
-    # Without a receiver these go to every page; safe from any thread.
-    jobs.tell = functools.partial(server.send_sync, "still_moving.job")
-    jobs.forget = functools.partial(server.send_sync, "still_moving.removed")
     routes = server.routes
     routes.get(f"{PREFIX}/jobs")(answered(list_jobs))
     routes.get(f"{PREFIX}/jobs/{{id}}")(answered(one_job))
     routes.get(f"{PREFIX}/jobs/{{id}}/log")(answered(read_log))
     routes.get(f"{PREFIX}/jobs/{{id}}/samples/{{name}}")(answered(read_sample))
-    routes.post(f"{PREFIX}/jobs/{{id}}/{{what}}")(answered(command))
+    routes.post(f"{PREFIX}/jobs/{{id}}/{{command}}")(answered(command))
     routes.delete(f"{PREFIX}/jobs/{{id}}")(answered(delete_job))
     routes.post(f"{PREFIX}/queue")(answered(reorder))
-    jobs.supervisor()  # takes up what an earlier server left running
+    jobs.supervisor(host_of(server))  # takes up what an earlier server left running
+
+
+def host_of(server: Any) -> Host:
+    """A PromptServer as the queue sees it."""
+    return Host(
+        busy=lambda: server.prompt_queue.get_tasks_remaining() > 0,
+        # Without a receiver these go to every page; safe from any thread.
+        on_view=functools.partial(server.send_sync, "still_moving.job"),
+        on_removed=functools.partial(server.send_sync, "still_moving.removed"),
+    )
 
 
 class Unknown(UserError):
@@ -69,17 +76,14 @@ def answered(handler: Handler) -> Handler:
 
 def _id(request: web.Request) -> str:
     """The job's id of the path: a name, never a path."""
-    found = request.match_info["id"]
-    if not is_id(found):
+    id = request.match_info["id"]
+    if not is_id(id):
         raise UserError(
-            "id",
-            repr(found[:60]),
-            "a job's id: letters, digits and _.-",
-            "Ask for the list of jobs.",
+            "id", repr(id[:60]), "a job's id: letters, digits and _.-", "Ask for the list of jobs."
         )
-    if all(view["id"] != found for view in jobs.supervisor().views()):
-        raise Unknown("id", repr(found), "a job that is there", "Ask for the list of jobs.")
-    return found
+    if all(view["id"] != id for view in jobs.supervisor().views()):
+        raise Unknown("id", repr(id), "a job that is there", "Ask for the list of jobs.")
+    return id
 
 
 async def _off_loop(call: Callable[..., Any], *arguments: Any) -> Any:
@@ -110,13 +114,13 @@ async def read_sample(request: web.Request) -> web.StreamResponse:
 
 
 async def command(request: web.Request) -> web.Response:
-    id, what = await _off_loop(_id, request), request.match_info["what"]
-    if what == "open" and request.remote not in ("127.0.0.1", "::1"):
+    id, name = await _off_loop(_id, request), request.match_info["command"]
+    if name == "open" and request.remote not in ("127.0.0.1", "::1"):
         raise UserError(
             "open", "a page on another machine", "a page on the machine that runs ComfyUI",
             "Look for the job's folder in ComfyUI's user folder.",
         )  # fmt: skip
-    return web.json_response(await _off_loop(jobs.supervisor().command, id, what))
+    return web.json_response(await _off_loop(jobs.supervisor().command, id, name))
 
 
 async def delete_job(request: web.Request) -> web.Response:

@@ -80,10 +80,10 @@ def worker(folder: Path) -> list[str]:
 
 
 def new_supervisor(root: Path) -> Any:
-    module = importlib.import_module("still_moving.training.queue.supervisor")
-    made = module.Supervisor(root, worker, lambda: False, lambda view: None)
-    made.start()
-    return made
+    queue = importlib.import_module("still_moving.training.queue.supervisor")
+    supervisor = queue.Supervisor(root, worker, queue.Host())
+    supervisor.start()
+    return supervisor
 
 
 def serve(root: Path) -> None:

@@ -6,36 +6,38 @@ import re
 import secrets
 import sys
 import time
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
-from typing import Any
 
 import folder_paths
 
 from ...training.jobs.job import Job
-from ...training.jobs.ticket import Kind, Ticket
+from ...training.jobs.ticket import Kind, Policy, Ticket
+from ...training.queue.host import Host, JobView
 from ...training.queue.supervisor import Supervisor
 from ...training.recipes.recipe import check_name
 from . import places
 
 PACK = Path(__file__).resolve().parents[2]
 
-# What the server gives, when there is one (nodes/routes.py): without it, jobs run and nobody looks.
-busy: Callable[[], bool] = lambda: False  # noqa: E731
-tell: Callable[[dict[str, Any]], None] = lambda view: None  # noqa: E731
-forget: Callable[[dict[str, Any]], None] = lambda removed: None  # noqa: E731
+_supervisors: list[Supervisor] = []  # none before the first use, and one from then on
+_starting = Lock()
 
 
-@lru_cache(maxsize=1)
-def supervisor() -> Supervisor:
-    """Started at the first use; it takes up the jobs of an earlier ComfyUI."""
-    made = Supervisor(
-        places.root(), worker, lambda: busy(), lambda view: tell(view), lambda gone: forget(gone)
-    )
-    made.start()
-    return made
+def supervisor(host: Host | None = None) -> Supervisor:
+    """The one of this ComfyUI, started at the first use; it takes up the jobs of an earlier one.
+
+    host: the server, where there is one. It counts at the first use alone, so ``routes.register``
+    brings it before any node runs.
+    """
+    with _starting:
+        if not _supervisors:
+            new = Supervisor(places.root(), worker, host or Host())
+            new.start()
+            _supervisors.append(new)
+    return _supervisors[0]
 
 
 def worker(folder: Path) -> list[str]:
@@ -43,19 +45,20 @@ def worker(folder: Path) -> list[str]:
     return [sys.executable, "-s", str(PACK / "__main__.py"), "train", "work", str(folder)]
 
 
-_started: dict[str, str] = {}  # tokens to ids: a press of Train is one job, whatever is run again
+# Press ids to ids of jobs: a press is one job, however often ComfyUI runs its prompt.
+_started: dict[str, str] = {}
 
 
-def started(token: str) -> dict[str, Any] | None:
+def started(press_id: str) -> JobView | None:
     """The job that this press of Train has started already."""
-    known = _started.get(token)
-    return next((v for v in supervisor().views() if v["id"] == known), None)
+    id = _started.get(press_id)
+    return next((view for view in supervisor().views() if view["id"] == id), None)
 
 
 def start(
-    kind: Kind, job: Job, token: str, uid: str, policy: Any, uses: tuple[Path, ...], folder: str,
-    others: Mapping[str, Path] = MappingProxyType({}),
-) -> dict[str, Any]:  # fmt: skip
+    kind: Kind, job: Job, press_id: str, uid: str, policy: Policy, uses: tuple[Path, ...],
+    folder: str, others: Mapping[str, Path] = MappingProxyType({}),
+) -> JobView:  # fmt: skip  # what, who, and then what becomes of it: a line each
     """Put a job into the queue; returns its view.
 
     folder: of ComfyUI's, where the adapter will be published under its name; others: more of the
@@ -74,7 +77,7 @@ def start(
         uses=tuple(str(path) for path in uses),
     )
     view = supervisor().add(job, ticket)
-    _started[token] = ticket.id
+    _started[press_id] = ticket.id
     return view
 
 
@@ -89,16 +92,16 @@ def adapter_name(text: str) -> str:
     return check_name(text.strip().removesuffix(".safetensors"), "name")
 
 
-def describe(view: dict[str, Any]) -> str:
+def describe(view: JobView) -> str:
     """One line about a job, for the status output."""
-    where = f"{view['step']} of {view['steps']} steps" if view.get("steps") else "no step yet"
-    message = f": {view['message']}" if view.get("message") else ""
+    where = f"{view['step']} of {view['steps']} steps" if view["steps"] else "no step yet"
+    message = f": {view['message']}" if view["message"] else ""
     return f"{view['name']}, {view['phase']}, {where}{message}"
 
 
 def nothing_yet(uid: str) -> str:
     """What a plain Run says of a node that has no adapter."""
-    now = supervisor().latest(uid) if uid else None
-    if now is None:
+    view = supervisor().latest(uid) if uid else None
+    if view is None:
         return "Nothing is trained yet: press Train on this node. Run does not train."
-    return f"No adapter yet. {describe(now)}."
+    return f"No adapter yet. {describe(view)}."

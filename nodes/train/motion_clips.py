@@ -111,8 +111,8 @@ class TrainMotionFromClips(Trainer):
         files = [Path(file) for file in (job.checkpoint, job.text_encoder) if file]
         uses = (*files, *{path for made in sets.values() for path in made.uses})
         place, words = folder_of(recipe), trained_words(job)
-        view = jobs.start(method, job, cls.token(), cls.uid(), asked["sharing"], uses, place, words)
-        return cls.begun(view)
+        press = (cls.press_id(), cls.uid(), asked["sharing"])
+        return cls.begun(jobs.start(method, job, *press, uses, place, words))
 
 
 def sets_of(

@@ -8,7 +8,8 @@ from comfy_api.latest import io, ui
 
 from ...common.errors import UserError
 from ...training.jobs.job import Job
-from ...training.jobs.ticket import Kind
+from ...training.jobs.ticket import Kind, Policy
+from ...training.queue.host import JobView
 from ...training.recipes.presets import make_recipe
 from ...training.recipes.recipe import Recipe
 from ..sets.cached import CachedSet
@@ -18,9 +19,10 @@ from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking
 from .inputs import name_and_preset, number_inputs, outputs
 
-# Put into the prompt by the Train button, or by who talks to /prompt; no input of the node, so a
-# plain Run never has them.
-TOKEN, UID = "run_token", "node_uid"
+# Put into the prompt by the Train button, or by who talks to /prompt. They are not declared: an
+# optional input is drawn on the node, as a socket, or as a widget whose value a workflow keeps,
+# where a plain Run would find an old press; V3's hidden inputs are a closed list of its own.
+PRESS_ID, UID = "run_token", "node_uid"
 
 
 class Trainer(io.ComfyNode):
@@ -42,7 +44,7 @@ class Trainer(io.ComfyNode):
 
     @classmethod
     def check_lazy_status(cls, **inputs: Any) -> list[str]:
-        if not cls.token():
+        if not cls.press_id():
             return []
         wired = {k for k, v in cls.hidden_inputs().items() if isinstance(v, list)}
         return [name for name, value in inputs.items() if value is None and name in wired]
@@ -51,17 +53,17 @@ class Trainer(io.ComfyNode):
     def fingerprint_inputs(cls, **_: Any) -> str:
         # A job that ends changes what a plain Run gives, though no input changed.
         views = jobs.supervisor().views()
-        return " ".join(sorted(v["id"] for v in views if v["adapter"]))
+        return " ".join(sorted(view["id"] for view in views if view["adapter"]))
 
     @classmethod
-    def token(cls) -> str:
+    def press_id(cls) -> str:
         """What a press of Train put into the prompt; empty in a plain Run."""
-        return str(cls.hidden_inputs().get(TOKEN) or "")
+        return str(cls.hidden_inputs().get(PRESS_ID) or "")
 
     @classmethod
     def begin(
         cls, model: Any, motion_module: Any, sets: dict[str, CachedSet], adapters: dict[str, str],
-        name: str, preset: str, sharing: str, **numbers: Any,
+        name: str, preset: str, sharing: Policy, **numbers: Any,
     ) -> io.NodeOutput:  # fmt: skip
         """Bake the model and start a job on these sets, with these adapters in use."""
         recipe = recipe_of(cls.KIND, preset, list(sets.values()), numbers)
@@ -77,11 +79,11 @@ class Trainer(io.ComfyNode):
             adapters=adapters,
         )
         uses = (checkpoint, *(path for made in sets.values() for path in made.uses))
-        view = jobs.start(cls.KIND, job, cls.token(), cls.uid(), sharing, uses, cls.FOLDER)
+        view = jobs.start(cls.KIND, job, cls.press_id(), cls.uid(), sharing, uses, cls.FOLDER)
         return cls.begun(view)
 
     @classmethod
-    def begun(cls, view: dict[str, Any]) -> io.NodeOutput:
+    def begun(cls, view: JobView) -> io.NodeOutput:
         text = f"Training has begun: {jobs.describe(view)}"
         shown: Any = {"still_moving_job": [view["id"]], "text": [text]}
         return io.NodeOutput(f"{view['name']}.safetensors", text, ui=shown)
@@ -89,9 +91,9 @@ class Trainer(io.ComfyNode):
     @classmethod
     def without_training(cls) -> io.NodeOutput | None:
         """What to answer when there is nothing to start; None after a press of Train."""
-        if not cls.token():
+        if not cls.press_id():
             return cls.newest()
-        view = jobs.started(cls.token())
+        view = jobs.started(cls.press_id())
         return None if view is None else cls.begun(view)
 
     @classmethod

@@ -8,6 +8,7 @@ from pathlib import Path
 from helpers.small import motion_recipe
 from still_moving.training.jobs.job import Job
 from still_moving.training.jobs.ticket import Ticket
+from still_moving.training.queue.host import Host
 from still_moving.training.queue.supervisor import Supervisor
 
 WORKER = Path(__file__).with_name("steady_worker.py")
@@ -16,24 +17,25 @@ LONG = 100_000  # steps: until somebody stops it
 
 
 class Place:
-    """A root folder, the supervisors on it, and what they told."""
+    """A root folder, the supervisors on it, and what they pushed."""
 
     def __init__(self, root: Path):
         self.root, self.diary = root / "still moving ä", root / "diary"
-        self.busy, self.told, self.gone, self.open = False, [], [], []
+        self.busy, self.open = False, []
+        self.views, self.removed = [], []  # as they were pushed
         self.habits: tuple[str, ...] = ()  # of its workers
         self.command: Callable[[Path], list[str]] = lambda folder: [
             sys.executable, str(WORKER), str(folder), str(self.diary), *self.habits,
         ]  # fmt: skip
 
     def supervisor(self, **more) -> Supervisor:
-        made = Supervisor(
-            self.root, lambda folder: self.command(folder), lambda: self.busy,
-            self.told.append, self.gone.append, idle_s=0.2, **more,
-        )  # fmt: skip
-        made.start()
-        self.open.append(made)
-        return made
+        host = Host(lambda: self.busy, self.views.append, self.removed.append)
+        supervisor = Supervisor(
+            self.root, lambda folder: self.command(folder), host, idle_s=0.2, **more
+        )
+        supervisor.start()
+        self.open.append(supervisor)
+        return supervisor
 
     def close(self) -> None:
         # The one that starts workers first: behind its back it would start one where no job is.
@@ -46,15 +48,15 @@ class Place:
         return self.diary.read_text().splitlines() if self.diary.exists() else []
 
     def phases(self, id: str) -> list[str]:
-        """The phases that were told, without repetition."""
-        phases = [view["phase"] for view in self.told if view["id"] == id]
+        """The phases that were pushed, without repetition."""
+        phases = [view["phase"] for view in self.views if view["id"] == id]
         return [p for i, p in enumerate(phases) if i == 0 or phases[i - 1] != p]
 
 
-def add(supervisor: Supervisor, id: str, steps: int = 5, **about) -> dict:
+def add(supervisor: Supervisor, id: str, steps: int = 5, **ticket) -> dict:
     job = Job("dog", motion_recipe(steps=steps), "/a/base", "/a/mm", {"frames": "/a/set"})
-    made = {"name": id, "kind": "motion", "uid": "node", "created": float(ord(id[0])), **about}
-    return supervisor.add(job, Ticket(id, **made))
+    plain = {"name": id, "kind": "motion", "uid": "node", "created": float(ord(id[0]))}
+    return supervisor.add(job, Ticket(id, **plain | ticket))
 
 
 def until(truth: Callable[[], object], what: str = "it") -> None:

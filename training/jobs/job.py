@@ -32,7 +32,7 @@ from ..recipes.recipe import Recipe, check_name, validate
 from .phase import Phase, ShownPhase, shown_phase
 
 Wanted = Literal["run", "pause", "stop"]
-Sharing = Literal["run", "hold", "yield", "leave"]
+Sharing = Literal["run", "keep", "yield", "leave"]
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,12 @@ class Control:
 class DeviceShare:
     """What whoever shares the device asks of a job, apart from what the artist wants.
 
-    "hold": wait in place; "yield": wait in CPU memory; "leave": save and end the process. A file
-    of its own, so that neither side can overwrite the other's wish.
+    "keep": wait in place; "yield": wait in CPU memory; "leave": save and end the process. A file
+    of its own, so that neither side can overwrite what the other wants. "hold" is how version
+    0.1.0 wrote "keep".
     """
 
-    sharing: Sharing = "run"
+    sharing: Literal["run", "keep", "yield", "leave", "hold"] = "run"
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ class JobFolder:
 
     def read_sharing(self) -> Sharing:
         """What sharing the device asks for now; no file means run."""
-        return self._parsed(self.sharing, DeviceShare).sharing
+        sharing = self._parsed(self.sharing, DeviceShare).sharing
+        return "keep" if sharing == "hold" else sharing
 
     def share(self, sharing: Sharing) -> None:
         """Ask the worker to run, or to make room until it is asked again."""
@@ -240,12 +242,14 @@ class JobFolder:
     def _parsed(self, path: Path, kind: Any) -> Any:
         if not path.exists():
             return kind()
+        text = self._read(path, "a job's file")
         try:
-            return parse(kind, json.loads(self._read(path, "a job's file")), str(path))
+            data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise UserError(
                 path, f"no JSON ({error})", "a job's file", "Delete this file and resume."
             ) from None
+        return parse(kind, data, str(path))
 
     def _read(self, path: Path, what: str) -> str:
         try:

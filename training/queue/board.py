@@ -1,4 +1,4 @@
-"""All jobs of a root folder as pages see them: made, found, read as they go on, put in order."""
+"""All jobs of a root folder as pages see them: added, noticed, read as they go on, put in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any
 
 from ...common import system
 from ...common.atomic import atomic_write_text
@@ -15,13 +14,13 @@ from ...common.errors import UserError
 from ..jobs.job import Job, JobFolder
 from ..jobs.phase import ENDED
 from ..jobs.ticket import Ticket, is_id
+from .host import JobView
 from .watched_job import WatchedJob
 
 PUSH_S = 0.25  # at least, between two views of a job whose phase is the same
 NEW = ".new-"  # how a job folder is called until it is whole
 _ABANDONED_S = 3600.0
 _WATCHING = "Another ComfyUI runs the jobs of this folder; this one looks on."
-JobView = dict[str, Any]
 
 
 class Board:
@@ -29,21 +28,21 @@ class Board:
 
     def __init__(self, root: Path):
         self.root, self.jobs = Path(root), Path(root) / "jobs"
-        self.entries: dict[str, WatchedJob] = {}
+        self.watched: dict[str, WatchedJob] = {}  # by id
         self.steering = False  # whether this process is the one that starts jobs
         self._order: list[str] = []
         self._order_stamp: tuple[int, int] | None = None
         self._shown: dict[str, JobView] = {}  # the newest view of each job
-        self._told: dict[str, tuple[JobView, float]] = {}  # the last one pushed, and when
-        self._gone: list[str] = []
+        self._pushed: dict[str, tuple[JobView, float]] = {}  # the last one of each job, and when
+        self._removed: list[str] = []  # ids that nobody has heard of yet
         # Above what an earlier server gave out, so that pages that outlived it take the new views.
         self._seq = time.time_ns() // 1_000_000
 
-    def entry(self, id: str) -> WatchedJob:
+    def find(self, id: str) -> WatchedJob:
         """Raises UserError for a job that is not there."""
-        if id not in self.entries:
+        if id not in self.watched:
             raise UserError("id", repr(id)[:130], "a job that is there", "Look at the list.")
-        return self.entries[id]
+        return self.watched[id]
 
     def scan(self) -> None:
         """Notice job folders that came or went; clear away what a crash left between."""
@@ -51,12 +50,12 @@ class Board:
             names = {path.name for path in self.jobs.iterdir() if path.is_dir()}
         except OSError:
             names = set()
-        found = {name for name in names if is_id(name)}
-        for name in sorted(found - set(self.entries)):
-            self.entries[name] = WatchedJob(self.jobs / name)
-        for name in set(self.entries) - found:
-            self.drop(name)
-        for name in names - found:
+        ids = {name for name in names if is_id(name)}
+        for id in sorted(ids - set(self.watched)):
+            self.watched[id] = WatchedJob(self.jobs / id)
+        for id in set(self.watched) - ids:
+            self.drop(id)
+        for name in names - ids:
             path = self.jobs / name
             if name.startswith(system.REMOVED) or (name.startswith(NEW) and _abandoned(path)):
                 shutil.rmtree(path, ignore_errors=True)
@@ -71,34 +70,34 @@ class Board:
             if not Path(used).exists():
                 raise UserError(used, "nothing", "what this job needs", "Start it again.")
         _make_folder(path, job, ticket)
-        self.entries[ticket.id] = WatchedJob(path)
+        self.watched[ticket.id] = WatchedJob(path)
         self.put([ticket.id], first=False)
 
     def drop(self, id: str) -> None:
         """Forget a job whose folder is gone."""
-        self.entries.pop(id, None)
-        self._told.pop(id, None)
+        self.watched.pop(id, None)
+        self._pushed.pop(id, None)
         if self._shown.pop(id, None) is not None:
-            self._gone.append(id)
+            self._removed.append(id)
 
-    def look(self, entry: WatchedJob) -> None:
+    def look(self, watched: WatchedJob) -> None:
         """Read what is new in a job's folder, and publish an adapter that is new."""
-        before = entry.history.exports, entry.state.phase
-        entry.look()
-        news = before != (entry.history.exports, entry.state.phase)
+        before = watched.history.exports, watched.state.phase
+        watched.look()
+        news = before != (watched.history.exports, watched.state.phase)
         if not self.steering:
-            entry.read_published()
-        elif not entry.deleting and (news or not entry.published_yet):
-            entry.try_publish()
+            watched.read_published()
+        elif not watched.deleting and (news or not watched.published_yet):
+            watched.try_publish()
 
     # Order
 
     def queue(self) -> list[WatchedJob]:
         """Jobs that wait for a worker, next one first."""
         place = {id: i for i, id in enumerate(self._order)}
-        waiting = [entry for entry in self.entries.values() if entry.wants_worker]
+        waiting = [watched for watched in self.watched.values() if watched.wants_worker]
         last = len(place)
-        return sorted(waiting, key=lambda e: (place.get(e.id, last), e.ticket.created, e.id))
+        return sorted(waiting, key=lambda it: (place.get(it.id, last), it.ticket.created, it.id))
 
     def read_order(self) -> None:
         """Take over an order that another process wrote; without any, the oldest job is next."""
@@ -119,8 +118,8 @@ class Board:
         """Put jobs, in this order, before or behind all others. Raises OSError on a full disk."""
         self.read_order()
         named = list(dict.fromkeys(ids))
-        rest = [id for id in self._order if id in self.entries and id not in named]
-        rest += [e.id for e in self.queue() if e.id not in {*rest, *named}]
+        rest = [id for id in self._order if id in self.watched and id not in named]
+        rest += [it.id for it in self.queue() if it.id not in {*rest, *named}]
         self._order = [*named, *rest] if first else [*rest, *named]
         atomic_write_text(self.root / "queue.json", json.dumps(self._order))
 
@@ -128,37 +127,41 @@ class Board:
 
     def views(self) -> list[JobView]:
         """Every job, newest first."""
-        return sorted(self._shown.values(), key=lambda v: (-v["created"], v["id"]))
+        return sorted(self._shown.values(), key=lambda view: (-view["created"], view["id"]))
 
     def view(self, id: str) -> JobView:
-        self.entry(id)
+        self.find(id)
         return self._shown[id]
 
     def refresh(self, ids: Collection[str] | None = None) -> None:
         """Bring the views of these jobs, or of all, up to date; a changed one gets a new "seq"."""
-        places = {entry.id: i + 1 for i, entry in enumerate(self.queue())}
-        for id, entry in self.entries.items():
+        positions = {watched.id: i for i, watched in enumerate(self.queue(), 1)}
+        for id, watched in self.watched.items():
             if ids is not None and id not in ids:
                 continue
-            view = entry.view(self.steering, places.get(id))
+            before = self._shown.get(id)
+            seq = before["seq"] if before else 0
+            view = watched.view(self.steering, positions.get(id), seq)
             if not self.steering and view["phase"] not in ENDED and not view["message"]:
                 view["message"] = _WATCHING
-            old = self._shown.get(id, {})
-            if {**view, "seq": old.get("seq")} != old:
+            if view != before:
                 self._seq += 1
-                self._shown[id] = {**view, "seq": self._seq}
+                view["seq"] = self._seq
+                self._shown[id] = view
 
     def news(self, now: float) -> tuple[list[JobView], list[str]]:
         """(views to push now, ids of jobs that are gone): each change once, a new phase at once."""
-        news = []
+        views: list[JobView] = []
         for id, view in self._shown.items():
-            told, at = self._told.get(id, ({}, -PUSH_S))
-            same_phase = told.get("phase") == view["phase"]
-            if told.get("seq") != view["seq"] and (not same_phase or now - at >= PUSH_S):
-                self._told[id] = (view, now)
-                news.append(view)
-        gone, self._gone = self._gone, []
-        return news, gone
+            pushed, at = self._pushed.get(id, (None, 0.0))
+            if pushed is not None:
+                soon = pushed["phase"] == view["phase"] and now - at < PUSH_S
+                if soon or pushed["seq"] == view["seq"]:
+                    continue
+            self._pushed[id] = (view, now)
+            views.append(view)
+        removed, self._removed = self._removed, []
+        return views, removed
 
 
 def _abandoned(path: Path) -> bool:

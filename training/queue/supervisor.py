@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Literal, cast, get_args
 
 from ...common import system
 from ...common.errors import UserError
@@ -20,10 +20,12 @@ from ..jobs.job import Job, Sharing, State
 from ..jobs.phase import ENDED
 from ..jobs.published import remove_unshared
 from ..jobs.ticket import Ticket
-from .board import Board, JobView
+from .board import Board
+from .host import Host, JobView
 from .watched_job import WatchedJob
 
-COMMANDS = ("pause", "resume", "stop", "save", "sample", "open")
+Command = Literal["pause", "resume", "stop", "save", "sample", "open"]
+COMMANDS: tuple[Command, ...] = get_args(Command)
 _POLL_S = 0.1
 _SCAN_S = 1.0  # between looks for folders that came or went, and at jobs that have ended
 _STOP_PATIENCE_S = 10.0  # for a worker whose job is being deleted
@@ -32,26 +34,23 @@ _STOP_PATIENCE_S = 10.0  # for a worker whose job is being deleted
 class Supervisor:
     """The jobs of one root folder.
 
-    command: the arguments of a process that runs a job folder; busy: whether others want the
-    device; tell: called with each view that is news; forget: called with {"id"} of a job that is
-    gone; idle_s: how long the device must be free before a job that gave way goes on. busy, tell
-    and forget are called from this object's thread. Where two processes have one root, the first
-    steers; the other shows and passes on commands, and takes over when the first is gone.
+    worker: the command line of a process that runs a job folder; host: who else wants the device,
+    and who is told what is new; idle_s: how long the device must be free before a job that gave
+    way goes on. Where two processes have one root, the first steers; the other shows and passes
+    on commands, and takes over when the first is gone.
     """
 
     def __init__(
         self,
         root: Path,
-        command: Callable[[Path], list[str]],
-        busy: Callable[[], bool],
-        tell: Callable[[JobView], None],
-        forget: Callable[[dict[str, Any]], None] = lambda gone: None,
+        worker: Callable[[Path], list[str]],
+        host: Host,
         *,
         idle_s: float = 5.0,
     ):
         self._board = Board(root)
-        self._command, self._busy, self._tell, self._forget = command, busy, tell, forget
-        self._idle_s, self._busy_now, self._free_at = idle_s, False, -idle_s
+        self._worker, self._host = worker, host
+        self._idle_s, self._busy, self._free_at = idle_s, False, -idle_s
         self._scanned = -_SCAN_S
         self._steering = ExitStack()  # holds the root's lock file
         self._guard, self._end = threading.RLock(), threading.Event()
@@ -85,21 +84,22 @@ class Supervisor:
 
     def folder(self, id: str) -> Path:
         with self._guard:
-            return self._board.entry(id).folder.path
+            return self._board.find(id).folder.path
 
     def log(self, id: str, bytes: int = 65536) -> str:
         """The end of a worker's log."""
         with self._guard:
-            entry = self._board.entry(id)
-        return entry.log_tail(bytes)
+            watched = self._board.find(id)
+        return watched.log_tail(bytes)
 
     def latest(self, uid: str) -> JobView | None:
         """The newest job of a node."""
-        return next((v for v in self.views() if v["uid"] == uid), None)
+        return next((view for view in self.views() if view["uid"] == uid), None)
 
     def latest_finished(self, uid: str) -> JobView | None:
         """The newest job of a node that has ended with an adapter."""
-        return next((v for v in self.views() if v["uid"] == uid and v["adapter"]), None)
+        finished = (view for view in self.views() if view["uid"] == uid and view["adapter"])
+        return next(finished, None)
 
     def add(self, job: Job, ticket: Ticket) -> JobView:
         """Put a job into the queue. Raises UserError when there is no place for its folder."""
@@ -110,58 +110,58 @@ class Supervisor:
                 raise _no_room(self._board.jobs, error) from None
             return self._refreshed(ticket.id)
 
-    def command(self, id: str, what: str) -> JobView:
-        """Carry out what the artist asks of a job: one of ``COMMANDS``."""
-        if what not in COMMANDS:
-            raise UserError("command", repr(what)[:60], " or ".join(COMMANDS), "Choose one.")
+    def command(self, id: str, command: str) -> JobView:
+        """Carry out an artist's command: one of ``COMMANDS``."""
+        if command not in COMMANDS:
+            raise UserError("command", repr(command)[:60], " or ".join(COMMANDS), "Choose one.")
         with self._guard:
-            entry = self._board.entry(id)
-            self._board.look(entry)
+            watched = self._board.find(id)
+            self._board.look(watched)
             try:
-                self._obey(entry, what)
+                self._obey(watched, cast(Command, command))
             except OSError as error:
-                raise _no_room(entry.folder.path, error) from None
+                raise _no_room(watched.folder.path, error) from None
             return self._refreshed(id)
 
-    def _obey(self, entry: WatchedJob, what: str) -> None:
-        folder, ended = entry.folder, entry.state.phase in ENDED
-        if what == "open":
+    def _obey(self, watched: WatchedJob, command: Command) -> None:
+        folder, ended = watched.folder, watched.state.phase in ENDED
+        if command == "open":
             system.open_folder(folder.path)
-        elif entry.damage:
-            raise UserError(entry.id, "a damaged job", "a whole one", "Delete it and start anew.")
-        elif what in ("save", "sample"):
-            if ended or not entry.worked_on:
-                raise UserError(entry.id, "no worker at this job", "a running job", "Resume it.")
-            folder.send(save=what == "save", sample=what == "sample")
-        elif what == "resume":
-            self._resume(entry, ended)
+        elif watched.damage:
+            raise UserError(watched.id, "a damaged job", "a whole one", "Delete it and start anew.")
+        elif command in ("save", "sample"):
+            if ended or not watched.worked_on:
+                raise UserError(watched.id, "no worker at this job", "a running job", "Resume it.")
+            folder.send(save=command == "save", sample=command == "sample")
+        elif command == "resume":
+            self._resume(watched, ended)
         elif not ended:
-            folder.send("pause" if what == "pause" else "stop")
-            if what == "stop" and not entry.worked_on:
-                self._stop_waiting(entry)
+            folder.send(command)
+            if command == "stop" and not watched.worked_on:
+                self._stop_waiting(watched)
 
-    def _resume(self, entry: WatchedJob, ended: bool) -> None:
+    def _resume(self, watched: WatchedJob, ended: bool) -> None:
         """Have a job go on: at once, or when the process that ended it is gone."""
-        if entry.state.phase == "finished":
-            raise UserError(entry.id, "a finished job", "one that is not", "Press Train again.")
-        entry.trouble, entry.deaths, entry.left = "", 0, False
-        entry.folder.send("run")  # first: a stop that stands would end the job again
+        if watched.state.phase == "finished":
+            raise UserError(watched.id, "a finished job", "one that is not", "Press Train again.")
+        watched.trouble, watched.deaths, watched.left = "", 0, False
+        watched.folder.send("run")  # first: a stop that stands would end the job again
         if ended:
-            entry.wait_again()
-            self._board.put([entry.id], first=False)
+            watched.wait_again()
+            self._board.put([watched.id], first=False)
 
-    def _stop_waiting(self, entry: WatchedJob) -> None:
+    def _stop_waiting(self, watched: WatchedJob) -> None:
         """End a job that nobody runs: at once if nothing is learned, else by its next worker."""
-        if entry.has_checkpoint():
-            self._board.put([entry.id], first=True)
+        if watched.has_checkpoint():
+            self._board.put([watched.id], first=True)
         else:
-            entry.folder.write_state(State("stopped"))
+            watched.folder.write_state(State("stopped"))
 
     def reorder(self, ids: list[str]) -> None:
         """Put waiting jobs into this order, before those that are not named."""
         with self._guard:
             for id in ids:
-                self._board.entry(id)
+                self._board.find(id)
             try:
                 self._board.put(ids, first=True)
             except OSError as error:
@@ -174,61 +174,61 @@ class Supervisor:
         Raises UserError when the folder cannot be removed. The published adapter stays.
         """
         with self._guard:
-            entry = self._board.entry(id)
-            entry.deleting = True
+            watched = self._board.find(id)
+            watched.deleting = True
         try:
-            entry.end_worker(_STOP_PATIENCE_S)
+            watched.end_worker(_STOP_PATIENCE_S)
             with self._guard:
-                system.remove_tree(entry.folder.path)
+                system.remove_tree(watched.folder.path)
                 self._board.drop(id)
-                others = [other.ticket for other in self._board.entries.values()]
-                remove_unshared(self._board.root, entry.ticket, others)
+                others = [other.ticket for other in self._board.watched.values()]
+                remove_unshared(self._board.root, watched.ticket, others)
         except OSError as error:
             raise UserError(
-                entry.folder.path, f"a folder that cannot be removed ({error.strerror})",
+                watched.folder.path, f"a folder that cannot be removed ({error.strerror})",
                 "one that nobody has open", "Close what reads it, and delete the job again.",
             ) from None  # fmt: skip
         finally:
-            entry.deleting = False
+            watched.deleting = False
 
     def _refreshed(self, id: str) -> JobView:
-        self._board.look(self._board.entries[id])
+        self._board.look(self._board.watched[id])
         self._board.refresh()
         return self._board.view(id)
 
     # The thread
 
     def _run(self) -> None:
-        said = ""
+        logged = ""
         while not self._end.wait(_POLL_S):
             try:
                 now = time.monotonic()
                 with self._guard:
                     self._step(now)
-                    views, gone = self._board.news(now)
-                for id in gone:
-                    self._forget({"id": id})
+                    views, removed = self._board.news(now)
+                for id in removed:
+                    self._host.on_removed({"id": id})
                 for view in views:
-                    self._tell(view)
-                said = ""
+                    self._host.on_view(view)
+                logged = ""
             except Exception as error:  # watching goes on: a full disk, say, may be mended
-                if str(error) != said:
+                if str(error) != logged:
                     logging.getLogger(__name__).exception("Still-Moving cannot watch its jobs")
-                said = str(error)
+                logged = str(error)
 
     def _step(self, now: float) -> None:
         """Look at what changed, and do what follows."""
         board = self._board
         self._note_busy(now)
-        waiting = {entry.id for entry in board.queue()}
-        lively = waiting | {id for id, entry in board.entries.items() if entry.alive}
+        waiting = {watched.id for watched in board.queue()}
+        lively = waiting | {id for id, watched in board.watched.items() if watched.alive}
         if now - self._scanned >= _SCAN_S:
             self._scanned = now
             self._take_over()
             board.scan()
-            lively = set(board.entries)
+            lively = set(board.watched)
         for id in lively:
-            board.look(board.entries[id])
+            board.look(board.watched[id])
         if board.steering:
             self._steer(now)
             self._start_next(now)
@@ -251,36 +251,34 @@ class Supervisor:
             stack.close()
 
     def _note_busy(self, now: float) -> None:
-        self._busy_now = self._busy()
-        if self._busy_now:
+        self._busy = self._host.busy()
+        if self._busy:
             self._free_at = now + self._idle_s
 
-    def _sharing(self, entry: WatchedJob, now: float) -> Sharing:
-        """What a job's policy asks of it now; the artist's pause is another matter."""
-        if entry.ticket.policy == "share":
-            return "run"
+    def _sharing(self, watched: WatchedJob, now: float) -> Sharing:
+        """What sharing asks of a job now, by its policy; the artist's pause is another matter."""
+        policy = watched.ticket.policy
         # One that runs gives way to work; one that gave way, or is new, waits for some quiet.
-        wait = self._busy_now or (now < self._free_at and entry.asked != "run")
-        way: Sharing = "yield" if entry.ticket.policy == "yield" else "hold"
-        return way if wait else "run"
+        wait = self._busy or (now < self._free_at and watched.sharing != "run")
+        return policy if wait and policy != "share" else "run"
 
     def _steer(self, now: float) -> None:
         """Tell living workers what sharing asks of them; a paused one makes place for the next."""
         others_wait = bool(self._board.queue())
-        for entry in self._board.entries.values():
-            if entry.worked_on and not entry.deleting:
-                paused = entry.control.wanted == "pause"
-                entry.ask("leave" if paused and others_wait else self._sharing(entry, now))
+        for watched in self._board.watched.values():
+            if watched.worked_on and not watched.deleting:
+                paused = watched.control.wanted == "pause"
+                watched.ask("leave" if paused and others_wait else self._sharing(watched, now))
 
     def _start_next(self, now: float) -> None:
         queue = self._board.queue()
-        if not queue or any(entry.alive for entry in self._board.entries.values()):
+        if not queue or any(watched.alive for watched in self._board.watched.values()):
             return
         first = queue[0]
         sharing = self._sharing(first, now)
         # A worker that loads waits for the device itself, so a new job need not wait to load.
         if sharing == "run" or not first.left:
-            first.start(self._command(first.folder.path), sharing)
+            first.start(self._worker(first.folder.path), sharing)
 
 
 def _no_room(path: Path, error: OSError) -> UserError:

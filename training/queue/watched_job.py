@@ -15,6 +15,7 @@ from ..jobs.phase import ENDED, LIVING, ShownPhase, shown_phase
 from ..jobs.published import publish
 from ..jobs.ticket import Published, Ticket, read_published, read_ticket
 from .history import History, number
+from .host import JobView
 
 _MOST_DEATHS = 3  # in a row and without a new checkpoint
 _KILL_PATIENCE_S = 2.0
@@ -30,7 +31,7 @@ class WatchedJob:
         self.state, self.control, self.published = State(), Control(), Published()
         self.child: subprocess.Popen[Any] | None = None
         self.alive = self.held = False  # a worker runs it or is about to; it holds the lock
-        self.asked: Sharing | None = None  # of the worker, when known
+        self.sharing: Sharing | None = None  # what its worker was last asked, when known
         self.left = False  # its worker gave the process back while it waited
         self.ending = False  # its worker lives on, but is done with it: it waits for the next one
         self.deaths, self._checkpoint = 0, ""
@@ -38,7 +39,7 @@ class WatchedJob:
         self.publish_trouble = self.write_trouble = ""  # of its adapter, of its folder
         self.published_yet = False  # whether the newest export is where artists find it
         self.deleting = False
-        self.ticket = Ticket(path.name, path.name, "motion", "", _made(path))
+        self.ticket = Ticket(path.name, path.name, "motion", "", _creation_time(path))
         self.job: Job | None = None
         try:
             self.ticket = read_ticket(path)
@@ -64,7 +65,7 @@ class WatchedJob:
         if held and not running:
             self.child = None  # another one was faster: a worker of an earlier life or by hand
         if held and not was_held and self.child is None:
-            self.asked = None
+            self.sharing = None
         if was_alive:
             self._note_ending(before)
         if was_alive and not self.alive:
@@ -79,10 +80,10 @@ class WatchedJob:
             return False
 
     def _note_ending(self, before: str) -> None:
-        """See whether a worker is done with a job that shall go on, and keep that wish.
+        """See whether a worker is done with a job that the artist wants to go on, and keep it so.
 
         A process may live for seconds after its last word, and what it decided before it saw a
-        wish may be written after the wish. before: the phase at the last look.
+        command may be written after the command. before: the phase at the last look.
         """
         phase, wanted = self.state.phase, self.control.wanted
         if phase == "waiting":
@@ -102,16 +103,16 @@ class WatchedJob:
 
     def _worker_ended(self) -> None:
         code = self.child.returncode if self.child is not None else None
-        self.child, self.asked, self.write_trouble = None, None, ""
+        self.child, self.sharing, self.write_trouble = None, None, ""
         phase = self.state.phase
         if not self.ending:
             self.left = phase == "waiting" and not code
         if phase in ENDED or self.ending or self.left:
             self.deaths = 0
             return
-        now = self._latest_checkpoint()
-        self.deaths = 1 if now != self._checkpoint else self.deaths + 1
-        self._checkpoint = now
+        checkpoint = self._latest_checkpoint()
+        self.deaths = 1 if checkpoint != self._checkpoint else self.deaths + 1
+        self._checkpoint = checkpoint
         if self.deaths >= _MOST_DEATHS:
             tail = self.log_tail(_TAIL_BYTES).strip() or "its log is empty"
             self.fail(f"The worker ended {self.deaths} times without a new checkpoint: {tail}")
@@ -135,14 +136,14 @@ class WatchedJob:
         except OSError as error:
             self.trouble = f"The worker cannot be started: {error}"[:300]
             return
-        self.asked, self.alive = sharing, True
+        self.sharing, self.alive = sharing, True
 
     def ask(self, sharing: Sharing) -> None:
         """Say what sharing the device asks of the worker, where that is news."""
-        if sharing == self.asked:
+        if sharing == self.sharing:
             self.write_trouble = ""
         elif self._write(lambda: self.folder.share(sharing)):
-            self.asked = sharing
+            self.sharing = sharing
 
     def _write(self, action: Callable[[], None]) -> bool:
         """Write into the folder; what prevents that is the job's trouble until it succeeds."""
@@ -222,8 +223,8 @@ class WatchedJob:
             taken_up=steering,
         )
 
-    def view(self, steering: bool, position: int | None) -> dict[str, Any]:
-        """Everything a page shows of the job, as plain JSON; "seq" is the supervisor's."""
+    def view(self, steering: bool, position: int | None, seq: int) -> JobView:
+        """What pages show of the job. steering: as for ``phase``; seq: the board's."""
         phase, last, ticket = self.phase(steering), self.history.last, self.ticket
         same_stage = last.get("stage") == self.state.stage
         stages = self.job.recipe.stages if self.job else ()
@@ -252,6 +253,7 @@ class WatchedJob:
             "adapter": self._adapter(phase),
             "position": position,
             "samples": list(self.history.samples),
+            "seq": seq,
         }
 
     def _adapter(self, phase: str) -> str | None:
@@ -279,7 +281,7 @@ class WatchedJob:
             return ""
 
 
-def _made(path: Path) -> float:
+def _creation_time(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except OSError:

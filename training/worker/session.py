@@ -34,7 +34,7 @@ FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 0
 PATIENCE_S = 600.0  # a job that waits longer gives its memory back too: it leaves the process
 _POLL_S = 0.1
 
-Wish = Literal["run", "hold", "yield", "pause", "stop", "leave"]
+Wish = Literal["run", "keep", "yield", "pause", "stop", "leave"]
 _GOING = ("run", "stop", "leave")  # wishes that are not waits
 
 
@@ -185,7 +185,7 @@ class Session:
             if wish != waiting:
                 self._wait_as(wish, run)
                 waiting = wish
-            if wish != "hold" and self.team.agree(time.monotonic() - since > self.patience_s):
+            if wish != "keep" and self.team.agree(time.monotonic() - since > self.patience_s):
                 return "leave"
             time.sleep(_POLL_S)
             wish = self._look(run)
@@ -203,8 +203,8 @@ class Session:
         return wish
 
     def _wait_as(self, wish: Wish, run: StageTraining | None) -> None:
-        """Begin to wait: in place ("hold"), or in CPU memory, and saved when the artist asks."""
-        if run is not None and wish != "hold":
+        """Begin to wait: in place ("keep"), or in CPU memory, and saved when the artist asks."""
+        if run is not None and wish != "keep":
             run.park()
         if run is not None and wish == "pause":
             self._save(run)

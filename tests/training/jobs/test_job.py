@@ -92,6 +92,19 @@ def test_commands_leave_each_other_alone(folder):
     assert folder.read_control() == Control("run", 2)
 
 
+def test_what_sharing_asks_is_read_as_written_and_as_earlier_versions_wrote_it(folder):
+    assert folder.read_sharing() == "run"
+    for sharing in ("keep", "yield", "leave", "run"):
+        folder.share(sharing)
+        assert json.loads(folder.sharing.read_text()) == {"sharing": sharing}
+        assert folder.read_sharing() == sharing
+    folder.sharing.write_text('{"sharing": "hold"}')
+    assert folder.read_sharing() == "keep"
+    folder.sharing.write_text('{"sharing": "share"}')
+    with pytest.raises(UserError, match=r"sharing\.json"):
+        folder.read_sharing()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"wanted": "fly"}', b"\xff", b"[" * 99999])
 def test_a_damaged_control_or_state_file_is_refused_by_name(folder, content):
     for path, read in (

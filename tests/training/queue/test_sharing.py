@@ -27,6 +27,7 @@ from still_moving import cli
 from still_moving.common import system
 from still_moving.training.jobs.job import JobFolder, State
 from still_moving.training.jobs.ticket import Ticket
+from still_moving.training.queue.host import Host
 from still_moving.training.queue.supervisor import Supervisor
 from still_moving.training.worker import preview, session
 from still_moving.training.worker.session import FINISHED, run_job
@@ -86,7 +87,7 @@ def in_background(act: Callable[[], object]) -> threading.Thread:
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-@pytest.mark.parametrize("sharing", ["yield", "hold"])
+@pytest.mark.parametrize("sharing", ["yield", "keep"])
 def test_giving_way_changes_nothing(tmp_path, files, kind, sharing):
     folder = new_job(tmp_path / "job", RECIPES[kind], files)
     folder.share(sharing)  # at the start, too: nothing is on the device before it is free
@@ -128,7 +129,7 @@ def test_leaving_after_a_long_wait_and_coming_back_changes_nothing(tmp_path, fil
 def test_one_that_holds_never_leaves(tmp_path, files):
     folder = new_job(tmp_path / "job", RECIPES["motion"], files)
     thread = in_background(lambda: (time.sleep(1.5), folder.share("run")))
-    assert run_job(folder, at_steps({3: lambda: folder.share("hold")}), patience_s=0.1) == FINISHED
+    assert run_job(folder, at_steps({3: lambda: folder.share("keep")}), patience_s=0.1) == FINISHED
     thread.join()
 
 
@@ -243,9 +244,7 @@ class Studio:
         self.supervisor = self.start()
 
     def start(self) -> Supervisor:
-        made = Supervisor(
-            self.root, self._command, lambda: self.busy, lambda view: None, idle_s=0.2
-        )
+        made = Supervisor(self.root, self._command, Host(busy=lambda: self.busy), idle_s=0.2)
         made.start()
         return made
 

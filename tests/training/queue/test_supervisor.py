@@ -40,21 +40,21 @@ def test_pages_are_told_every_phase_and_the_last_step(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=60)
     reach(supervisor, "a", "finished")
-    until(lambda: place.told[-1]["phase"] == "finished", "the last push")
+    until(lambda: place.views[-1]["phase"] == "finished", "the last push")
     assert place.phases("a")[-2:] == ["running", "finished"]
-    assert (place.told[-1]["step"], place.told[-1]["steps"]) == (60, 60)
-    assert place.told[-1]["loss"][-1] == [60, 1 / 60]
-    numbers = [view["seq"] for view in place.told]
+    assert (place.views[-1]["step"], place.views[-1]["steps"]) == (60, 60)
+    assert place.views[-1]["loss"][-1] == [60, 1 / 60]
+    numbers = [view["seq"] for view in place.views]
     assert numbers == sorted(set(numbers))
-    running = [view for view in place.told if view["phase"] == "running"]
+    running = [view for view in place.views if view["phase"] == "running"]
     assert 2 <= len(running) <= 8  # 0.6 s and more, at most four a second
-    json.dumps(place.told, allow_nan=False)
+    json.dumps(place.views, allow_nan=False)
 
 
 def test_a_paused_job_makes_place_and_goes_on_later(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)
-    reach(supervisor, "a", "running")
+    until(lambda: supervisor.view("a")["step"] > 0, "a step")
     supervisor.command("a", "pause")
     reach(supervisor, "a", "paused")
     add(supervisor, "b")
@@ -68,15 +68,14 @@ def test_a_paused_job_makes_place_and_goes_on_later(place):
     assert supervisor.view("a")["step"] >= paused["step"] > 0
 
 
-@pytest.mark.parametrize(("policy", "meanwhile"), [("yield", "yielding"), ("keep", "yielding")])
-def test_a_job_gives_way_and_comes_back_after_some_quiet(place, policy, meanwhile):
+@pytest.mark.parametrize("policy", ["yield", "keep"])
+def test_a_job_gives_way_and_comes_back_after_some_quiet(place, policy):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG, policy=policy)
     reach(supervisor, "a", "running")
     place.busy = True
-    reach(supervisor, "a", meanwhile)
-    asked = JobFolder(supervisor.folder("a")).read_sharing()
-    assert asked == {"yield": "yield", "keep": "hold"}[policy]
+    reach(supervisor, "a", "yielding")
+    assert JobFolder(supervisor.folder("a")).read_sharing() == policy
     supervisor.command("a", "pause")
     reach(supervisor, "a", "paused")
     place.busy = False
@@ -227,7 +226,7 @@ def test_deleting_removes_what_only_this_job_used(place, tmp_path):
     assert [p.name for p in sets.iterdir()] == ["shared"]
     assert list(weights.iterdir()) == []
     assert outside.read_text() == "mine"
-    until(lambda: place.gone == [{"id": "a"}], "the page to hear of it")
+    until(lambda: place.removed == [{"id": "a"}], "the page to hear of it")
     supervisor.delete("b")
     assert list(sets.iterdir()) == []
     assert supervisor.views() == []
@@ -288,7 +287,7 @@ def test_a_folder_that_goes_away_is_forgotten(place):
     add(supervisor, "a", steps=LONG)
     reach(supervisor, "a", "running")
     system.remove_tree(place.root / "jobs" / "a")
-    until(lambda: place.gone == [{"id": "a"}], "the loss to be noticed")
+    until(lambda: place.removed == [{"id": "a"}], "the loss to be noticed")
     add(supervisor, "b")
     reach(supervisor, "b", "finished")
 
