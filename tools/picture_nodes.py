@@ -76,26 +76,30 @@ def scenes() -> dict[str, Scene]:
     schedule = ours("ScaleSchedule", widgets={"start": -0.5, "end": 0.0, "end_percent": 0.6})
     still = Node("LoadImage", {"image": "still.png"}, height=340)
     both = {"model": ("checkpoint", 0), "motion_module": ("module", 0)}
-    return {
-        "LoadMotionModule": after("ApplyMotionModule", module, "motion_module"),
-        "ApplyMotionModule": {
-            "checkpoint": checkpoint(CHECKPOINT),
-            "module": module,
-            "node": ours("ApplyMotionModule", inputs=both),
-        },
-        "InjectCheckpoint": after("InjectCheckpoint", checkpoint(PLAIN), checkpoint=CHECKPOINT),
-        "ApplyMotionAdapter": after("ApplyMotionAdapter", moving(), file=ADAPTER, scale=-0.5),
-        "ApplyMotionWeights": after("ApplyMotionWeights", moving(), file=WEIGHTS, amount=0.8),
-        "ScaleSchedule": after("ApplyMotionAdapter", schedule, "scale_schedule", file=ADAPTER),
-        "ApplySpatialAdapter": after("ApplySpatialAdapter", moving(), file=SPATIAL),
-        "ExportSpatialAdapter": after(
-            "ExportSpatialAdapter", checkpoint(CHECKPOINT), file=SPATIAL, name=LORA
-        ),
-        "FreezeClip": after("FreezeClip", still, "image"),
-        "ContextWindows": after("ContextWindows", moving()),
-        "MeasureMotion": measured(),
-        "LoadShapesWorld": shapes_world(),
-    } | training_scenes()
+    return (
+        {
+            "LoadMotionModule": after("ApplyMotionModule", module, "motion_module"),
+            "ApplyMotionModule": {
+                "checkpoint": checkpoint(CHECKPOINT),
+                "module": module,
+                "node": ours("ApplyMotionModule", inputs=both),
+            },
+            "InjectCheckpoint": after("InjectCheckpoint", checkpoint(PLAIN), checkpoint=CHECKPOINT),
+            "ApplyMotionAdapter": after("ApplyMotionAdapter", moving(), file=ADAPTER, scale=-0.5),
+            "ApplyMotionWeights": after("ApplyMotionWeights", moving(), file=WEIGHTS, amount=0.8),
+            "ScaleSchedule": after("ApplyMotionAdapter", schedule, "scale_schedule", file=ADAPTER),
+            "ApplySpatialAdapter": after("ApplySpatialAdapter", moving(), file=SPATIAL),
+            "ExportSpatialAdapter": after(
+                "ExportSpatialAdapter", checkpoint(CHECKPOINT), file=SPATIAL, name=LORA
+            ),
+            "FreezeClip": after("FreezeClip", still, "image"),
+            "ContextWindows": after("ContextWindows", moving()),
+            "MeasureMotion": measured(),
+            "LoadShapesWorld": shapes_world(),
+        }
+        | gathering_scenes()
+        | training_scenes()
+    )
 
 
 def coded(node_type: str, height: int, **widgets: object) -> Scene:
@@ -105,70 +109,72 @@ def coded(node_type: str, height: int, **widgets: object) -> Scene:
     return {"checkpoint": checkpoint(PLAIN), "node": node}
 
 
-def training_scenes() -> dict[str, Scene]:
-    """Of the nodes that gather sets and train. Large neighbours are out of view."""
-    module = ours("LoadMotionModule", widgets={"file": MODULE})
-    clips = {"folder": "dogs_at_play", "captions": "a dog at play", "fps": 8.0}
-    images = {"folder": "my_dog_drawn", "captions": "a photo of sks dog"}
+def on_moving(node_type: str) -> Scene:
+    """A node that encodes, on a model with a motion module."""
+    scene = coded(node_type, 560 if node_type == "GeneratePriorClips" else 330)
+    scene["node"].inputs["model"] = ("moving", 0)
+    with_module = {"model": ("checkpoint", 0), "motion_module": ("_module", 0)}
+    return {
+        "checkpoint": scene["checkpoint"],
+        "_module": ours("LoadMotionModule", widgets={"file": MODULE}),
+        "moving": ours("ApplyMotionModule", inputs=with_module),
+        "node": scene["node"],
+    }
+
+
+def gathering_scenes() -> dict[str, Scene]:
+    """Of the nodes that gather sets, and the one that inverts a clip."""
     drawn = coded("GenerateImages", 560)
     drawn["checkpoint"].widgets = {"ckpt_name": CHECKPOINT}
     drawn["node"].inputs["model"] = ("checkpoint", 0)
-    prior = coded("GeneratePriorClips", 560)
-    prior["node"].inputs["model"] = ("moving", 0)
-    both = {"model": ("checkpoint", 0), "motion_module": ("module", 0)}
-    motion = ours(
-        "TrainMotionAdapter",
-        widgets={"name": ADAPTER.removesuffix(".safetensors")},
-        inputs=both | {"training_set": ("_clips", 0)},
-    )
-    spatial = ours(
-        "TrainSpatialAdapter",
-        widgets={"motion_adapter": ADAPTER, "name": SPATIAL.removesuffix(".safetensors")},
-        inputs=both | {"customized_images": ("_images", 0), "natural_clips": ("_clips", 0)},
-    )
-    inverted = coded("InvertClip", 330)
-    inverted["node"].inputs["model"] = ("moving", 0)
-    with_module = {"model": ("checkpoint", 0), "motion_module": ("_module", 0)}
+    clips = {"folder": "dogs_at_play", "captions": "a dog at play", "fps": 8.0}
+    images = {"folder": "my_dog_drawn", "captions": "a photo of sks dog"}
     return {
         "ImageSet": coded("ImageSet", 330, **images),
         "ClipSet": coded("ClipSet", 370, **clips),
         "GenerateImages": drawn,
-        "GeneratePriorClips": {
-            "checkpoint": prior["checkpoint"],
-            "_module": module,
-            "moving": ours("ApplyMotionModule", inputs=with_module),
-            "node": prior["node"],
-        },
-        "TrainMotionAdapter": {
-            "_clips": ours("ClipSet"),
-            "checkpoint": checkpoint(PLAIN),
-            "module": module,
-            "node": motion,
-        },
-        "InvertClip": {
-            "checkpoint": inverted["checkpoint"],
-            "_module": module,
-            "moving": ours("ApplyMotionModule", inputs=with_module),
-            "node": inverted["node"],
-        },
-        "TrainMotionFromClips": {
-            "_clips": ours("ClipSet"),
-            "checkpoint": checkpoint(PLAIN),
-            "module": module,
-            "node": ours(
-                "TrainMotionFromClips",
-                widgets={"name": "my_cat_jumps", "prompt": "a ginger cat jumping on a sofa"}
-                | {"appearance": "a ginger cat on a sofa"},
-                inputs=both | {"clips": ("_clips", 0), "clip": ("checkpoint", 1)},
-            ),
-        },
-        "TrainSpatialAdapter": {
-            "_clips": ours("ClipSet"),
-            "_images": ours("ImageSet"),
-            "checkpoint": checkpoint(CHECKPOINT),
-            "module": module,
-            "node": spatial,
-        },
+        "GeneratePriorClips": on_moving("GeneratePriorClips"),
+        "InvertClip": on_moving("InvertClip"),
+    }
+
+
+def trainer(
+    node_type: str, sets: dict[str, tuple], checkpoint_file: str = PLAIN, **widgets: str
+) -> Scene:
+    """A node that trains. sets: its inputs of sets and CLIP, from neighbours out of view."""
+    both = {"model": ("checkpoint", 0), "motion_module": ("module", 0)}
+    scene: Scene = {"_clips": ours("ClipSet")}
+    if ("_images", 0) in sets.values():
+        scene["_images"] = ours("ImageSet")
+    return scene | {
+        "checkpoint": checkpoint(checkpoint_file),
+        "module": ours("LoadMotionModule", widgets={"file": MODULE}),
+        "node": ours(node_type, widgets=widgets, inputs=both | sets),
+    }
+
+
+def training_scenes() -> dict[str, Scene]:
+    """Of the nodes that train."""
+    return {
+        "TrainMotionAdapter": trainer(
+            "TrainMotionAdapter",
+            {"training_set": ("_clips", 0)},
+            name=ADAPTER.removesuffix(".safetensors"),
+        ),
+        "TrainMotionFromClips": trainer(
+            "TrainMotionFromClips",
+            {"clips": ("_clips", 0), "clip": ("checkpoint", 1)},
+            name="my_cat_jumps",
+            prompt="a ginger cat jumping on a sofa",
+            appearance="a ginger cat on a sofa",
+        ),
+        "TrainSpatialAdapter": trainer(
+            "TrainSpatialAdapter",
+            {"customized_images": ("_images", 0), "natural_clips": ("_clips", 0)},
+            CHECKPOINT,
+            motion_adapter=ADAPTER,
+            name=SPATIAL.removesuffix(".safetensors"),
+        ),
     }
 
 

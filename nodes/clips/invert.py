@@ -16,6 +16,41 @@ from ...common.errors import UserError
 from ..shared.sockets import CATEGORY, advanced
 
 
+def sampling_inputs() -> list[io.Input]:
+    """How the sampler is run backwards."""
+    return [
+        io.Int.Input(
+            "steps",
+            default=20,
+            min=1,
+            max=1000,
+            tooltip="Sampling steps; generate with the same number. More are more exact.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=list(comfy.samplers.KSampler.SCHEDULERS),
+            default="sgm_uniform",
+            tooltip="Where the steps are; generate with the same one.",
+        ),
+        io.Boolean.Input(
+            "keep_colours",
+            default=True,
+            tooltip="On: the noise gives the clip back. Off, for a new clip: it loses the"
+            " clip's mean colour and brightness, and the prompt decides them.",
+        ),
+        advanced(
+            io.Int.Input(
+                "refine",
+                default=5,
+                min=0,
+                max=20,
+                tooltip="More looks at each step, each a call of the model: 0 is plain DDIM"
+                " inversion and drifts, 5 comes back close.",
+            )
+        ),
+    ]
+
+
 class InvertClip(io.ComfyNode):
     """A clip -> LATENT of its start noise, by the sampler run backwards (VMC, section 3.3)."""
 
@@ -40,35 +75,7 @@ class InvertClip(io.ComfyNode):
                     tooltip="Leave it empty: the noise then holds the most of the clip. With words"
                     " that describe the clip it holds less of them.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=20,
-                    min=1,
-                    max=1000,
-                    tooltip="Sampling steps; generate with the same number. More are more exact.",
-                ),
-                io.Combo.Input(
-                    "scheduler",
-                    options=list(comfy.samplers.KSampler.SCHEDULERS),
-                    default="sgm_uniform",
-                    tooltip="Where the steps are; generate with the same one.",
-                ),
-                io.Boolean.Input(
-                    "keep_colours",
-                    default=True,
-                    tooltip="On: the noise gives the clip back. Off, for a new clip: it loses the"
-                    " clip's mean colour and brightness, and the prompt decides them.",
-                ),
-                advanced(
-                    io.Int.Input(
-                        "refine",
-                        default=5,
-                        min=0,
-                        max=20,
-                        tooltip="More looks at each step, each a call of the model: 0 is plain DDIM"
-                        " inversion and drifts, 5 comes back close.",
-                    )
-                ),
+                *sampling_inputs(),
             ],
             outputs=[
                 io.Latent.Output(display_name="start_noise"),
@@ -80,11 +87,11 @@ class InvertClip(io.ComfyNode):
     def execute(
         cls, model: Any, clip_images: Tensor, vae: Any, clip: Any, prompt: str, steps: int,
         scheduler: str, keep_colours: bool, refine: int,
-    ) -> io.NodeOutput:  # fmt: skip
+    ) -> io.NodeOutput:  # fmt: skip  # the inputs by kind, several a line
         _refuse(model, clip_images)
         latents = vae.encode(clip_images[..., :3])
-        words = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
-        start = invert(model, latents, words, steps, scheduler, refine)
+        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(prompt))
+        start = invert(model, latents, conditioning, steps, scheduler, refine)
         if not keep_colours:  # as training/network/inversion.py does, where it says why
             start = start - start.mean((0, 2, 3), keepdim=True)
         again = f"cfg 1 and the prompt {prompt!r} give the clip back; " if keep_colours else ""
@@ -98,7 +105,7 @@ class InvertClip(io.ComfyNode):
 
 @torch.no_grad()  # ComfyUI 0.3.64's samplers do not say it themselves
 def invert(
-    model: Any, latents: Tensor, words: list, steps: int, scheduler: str, refine: int
+    model: Any, latents: Tensor, conditioning: list, steps: int, scheduler: str, refine: int
 ) -> Tensor:
     """Start noise, in the form of a LATENT, that sampling without added noise takes to ``latents``.
 
@@ -108,22 +115,22 @@ def invert(
     sampling = model.get_model_object("model_sampling")
     sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, steps)
     sampler = comfy.samplers.KSAMPLER(backwards, extra_options={"refine": refine})
-    found = comfy.sample.sample_custom(
-        model, torch.zeros_like(latents), 1.0, sampler, sigmas, words, words, latents,
+    start = comfy.sample.sample_custom(
+        model, torch.zeros_like(latents), 1.0, sampler, sigmas, conditioning, conditioning, latents,
         callback=latent_preview.prepare_callback(model, len(sigmas) - 1), disable_pbar=True, seed=0,
-    )  # fmt: skip
-    if not torch.isfinite(found).all():
+    )  # fmt: skip  # many short values, several a line
+    if not torch.isfinite(start).all():
         raise UserError(
             "Invert Clip", "numbers without end", "finite noise",
             "Set refine to 0, take more steps, or a motion module that fits the checkpoint.",
-        )  # fmt: skip
-    return found
+        )  # fmt: skip  # file, found, expected, next move
+    return start
 
 
 def backwards(
     model: Any, x: Tensor, sigmas: Tensor, extra_args: dict, callback: Any, disable: bool,
     refine: int,
-) -> Tensor:  # fmt: skip
+) -> Tensor:  # fmt: skip  # the inputs by kind, several a line
     """ComfyUI's ddim (Euler steps over sigmas), undone from the last step to the first.
 
     A step's noise is that at its far end, which is found by fixed-point rounds: each takes the last
