@@ -80,19 +80,19 @@ def load_adapter(path: Path | str, kind: AdapterKind | None = None) -> Adapter:
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
-    found = _kind(path, tensors, metadata, kind)
-    if kind not in (None, found):
-        wanted = f"a {kind.title()} Adapter"
-        advice = f"Load it as a {found.title()} Adapter, or choose another file."
-        raise UserError(path, f"a {found.title()} Adapter", wanted, advice)
+    actual = _kind(path, tensors, metadata, kind)
+    if kind not in (None, actual):
+        expected = f"a {kind.title()} Adapter"
+        advice = f"Load it as a {actual.title()} Adapter, or choose another file."
+        raise UserError(path, f"a {actual.title()} Adapter", expected, advice)
     refuse_non_finite(path, tensors)
-    if found == "motion":
+    if actual == "motion":
         parts = _motion_parts(path, tensors)
         _add_alphas(parts, metadata)
     else:
         parts = _spatial_parts(path, tensors)
     pairs = {layer: _pair(path, layer, named) for layer, named in parts.items()}
-    return Adapter(_info(path, found, pairs, metadata), pairs)
+    return Adapter(_info(path, actual, pairs, metadata), pairs)
 
 
 def _pair_keys(layer: str, kind: AdapterKind) -> tuple[str, str]:
@@ -102,19 +102,21 @@ def _pair_keys(layer: str, kind: AdapterKind) -> tuple[str, str]:
 def _kind(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], wanted: str | None
 ) -> AdapterKind:
-    found = kinds.kind_of(tensors)
-    if found is kinds.MOTION_LORA:
+    recognized = kinds.kind_of(tensors)
+    if recognized is kinds.MOTION_LORA:
         return "motion"
-    if found is kinds.SPATIAL_ADAPTER:
+    if recognized is kinds.SPATIAL_ADAPTER:
         return "spatial"
     # A damaged name must not hide what our own metadata says.
     stated = metadata.get(f"{MARK}kind")
     if stated in ("motion", "spatial"):
         return stated
-    name = found.name if found else f"{len(tensors)} other tensors, first {next(iter(tensors))!r}"
-    advice = found.next_move if found else "Choose another file, or train an adapter."
+    found = f"{len(tensors)} other tensors, first {next(iter(tensors))!r}"
+    if recognized:
+        found = recognized.name
+    advice = recognized.next_move if recognized else "Choose another file, or train an adapter."
     expected = f"a {wanted.title()} Adapter" if wanted else "a Motion or Spatial Adapter"
-    raise UserError(path, name, expected, advice)
+    raise UserError(path, found, expected, advice)
 
 
 def _motion_parts(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

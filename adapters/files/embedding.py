@@ -47,7 +47,7 @@ def load_embedding(path: Path | str) -> Embedding:
         raise UserError(
             path, f"no {KEY} (tokens, width) but {first!r}", "a textual-inversion embedding",
             "Choose another file, or train the words again.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     refuse_non_finite(path, tensors)
     words = metadata.get(f"{MARK}words", "")
     return Embedding(rows.float().clone(), tuple(words.split("\n")) if words else ())

@@ -61,7 +61,7 @@ def merge_image_lora(weights: UNetWeights, path: Path | str, scale: float = 1.0)
             path, f"{len(strange)} of {len(parts)} layers that are not here, first {strange[0]!r}",
             f"{EXPECTED}, as the checkpoint is ({weights.base})",
             "Choose a LoRA of the checkpoint's family.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     merged = dict(weights.tensors)
     for layer, part in parts.items():
         key = names[layer]
@@ -112,12 +112,12 @@ def _add(path: Path, weight: Tensor, part: Mapping[str, Tensor], key: str, scale
         raise UserError(
             path, f"only {', '.join(part)} for {key}", "both halves of every layer",
             "The file is damaged or incomplete: download or train it again.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     down, up = part["down"].float().flatten(1), part["up"].float().flatten(1)
     scale = scale * float(part["alpha"]) / len(down) if "alpha" in part else scale
     if up.shape != (weight.shape[0], len(down)) or down.shape[1] != weight[0].numel():
         raise UserError(
             path, f"{tuple(up.shape)} x {tuple(down.shape)} for {key}", f"{tuple(weight.shape)}",
             "Choose a LoRA of the checkpoint's family.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     return merge_lora(weight, LowRank(down, up), scale)

@@ -100,7 +100,7 @@ def apply_motion_weights(
         raise UserError(
             name, found, f"layers of the network ({weights.info.base})",
             "Use the motion module and the checkpoint family that they were trained for.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     moved = dict(tensors)
     for key, learned in fitting.items():
         moved[key] = at_amount(tensors[key], learned, amount, weights.info.form)

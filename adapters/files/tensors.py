@@ -51,7 +51,8 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     if _is_safetensors(path):
         with _reading(path), safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()  # the file itself cannot be iterated over
+            tensors = {name: file.get_tensor(name) for name in names}
     else:
         with _reading(path):
             tensors = _unwrap(torch.load(path, map_location="cpu", weights_only=True))
@@ -73,7 +74,8 @@ def read_header(path: Path | str) -> tuple[Header, dict[str, str]]:
         return header, metadata
     header = {}
     with _reading(path), safe_open(path, framework="pt", device="cpu") as file:
-        for name in file.keys():  # noqa: SIM118
+        names = file.keys()
+        for name in names:
             part = file.get_slice(name)
             dtype = part.get_dtype()
             header[name] = (DTYPES.get(dtype, dtype), tuple(part.get_shape()))
@@ -126,7 +128,7 @@ def refuse_wrong_names(
     expected: str,
 ) -> None:
     """Raise UserError unless the tensors have exactly these names and shapes, as floats."""
-    tell, found = [], []
+    found, details = [], []
     missing = [name for name in shapes if name not in tensors]
     unexpected = [name for name in tensors if name not in shapes]
     wrong = [k for k in shapes if k in tensors and tuple(tensors[k].shape) != tuple(shapes[k])]
@@ -138,15 +140,15 @@ def refuse_wrong_names(
     if wrong:
         shape, right = tuple(tensors[wrong[0]].shape), tuple(shapes[wrong[0]])
         found.append(f"{len(wrong)} wrong shapes, first {wrong[0]!r} {shape}")
-        tell.append(f", there {right}")
+        details.append(f", there {right}")
     if whole:
         found.append(f"{tensors[whole[0]].dtype} in {len(whole)} tensors, first {whole[0]!r}")
-        tell.append(", in floating point")
+        details.append(", in floating point")
     if found:
         raise UserError(
             path,
             "; ".join(found),
-            expected + "".join(tell),
+            expected + "".join(details),
             f"The file is damaged, incomplete or of another kind. {AGAIN}",
         )
 

@@ -124,7 +124,8 @@ def fingerprint_of(model: ModelPatcher) -> str | None:
     """Which checkpoint a MODEL is; None where that cannot be told (a mixture, rounded weights)."""
     if CHECKPOINT in model.attachments:
         return model.attachments[CHECKPOINT]
-    if model.model.get_dtype() not in (torch.float16, torch.float32):  # type: ignore[operator]
+    base: Any = model.model
+    if base.get_dtype() not in (torch.float16, torch.float32):
         return None
     return fingerprint(unpatched_unet(model))
 

@@ -115,13 +115,13 @@ class MotionModel(nn.Module):
         layers = LAYERS[info.channels]
 
         def modules(channels: int, count: int) -> nn.Module:
-            made = []
+            holders = []
             for _ in range(count):
                 holder = nn.Module()
                 holder.temporal_transformer = TemporalTransformer(channels, ops, attend, **factory)
-                made.append(holder)
+                holders.append(holder)
             block = nn.Module()
-            block.motion_modules = nn.ModuleList(made)
+            block.motion_modules = nn.ModuleList(holders)
             return block
 
         self.info = info
@@ -133,14 +133,16 @@ class MotionModel(nn.Module):
     def transformers(self) -> dict[str, TemporalTransformer]:
         """By the name of the image UNet's block in LDM naming that each comes after."""
         step = LAYERS[self.info.channels] + 1
-        found = {}
+        transformers = {}
         for name, blocks, first in (
             ("input_blocks", self.down_blocks, 1),
             ("output_blocks", self.up_blocks, 0),
         ):
+            block: Any
             for level, block in enumerate(blocks):
-                for i, holder in enumerate(block.motion_modules):  # type: ignore[arg-type]
-                    found[f"{name}.{first + level * step + i}"] = holder.temporal_transformer
+                for i, holder in enumerate(block.motion_modules):
+                    transformers[f"{name}.{first + level * step + i}"] = holder.temporal_transformer
         if self.info.has_mid_block:
-            found["middle_block"] = self.mid_block.motion_modules[0].temporal_transformer  # type: ignore
-        return found
+            middle: Any = self.mid_block
+            transformers["middle_block"] = middle.motion_modules[0].temporal_transformer
+        return transformers

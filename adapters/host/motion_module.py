@@ -54,7 +54,7 @@ def build_patcher(path: Path | str, dtype: torch.dtype) -> ModelPatcher:
     """A motion module on the offload device, as ComfyUI's loaders make their models."""
     module = read_motion_module(path)
     offload = comfy.model_management.unet_offload_device()
-    model = MotionModel(
+    model: Any = MotionModel(
         module.info, comfy.ops.manual_cast, attention_pytorch, device=offload, dtype=dtype
     )
     patcher = hooks.patcher_class()(model, comfy.model_management.get_torch_device(), offload)
@@ -63,7 +63,7 @@ def build_patcher(path: Path | str, dtype: torch.dtype) -> ModelPatcher:
     is_dynamic = getattr(patcher, "is_dynamic", lambda: False)()
     model.load_state_dict(tensors, strict=True, assign=is_dynamic)
     model.requires_grad_(False).eval()
-    model.file_hash, model.file_name = module.hash, module.name  # type: ignore[assignment]
+    model.file_hash, model.file_name = module.hash, module.name
     if hasattr(patcher, "cached_patcher_init"):
         patcher.cached_patcher_init = (build_patcher, (path, dtype))
     return patcher
@@ -100,8 +100,8 @@ def precision(model: ModelPatcher) -> torch.dtype:
 
 def motion_patcher(model: ModelPatcher) -> ModelPatcher | None:
     """The patcher of a MODEL's motion module, None where there is none."""
-    found = model.get_additional_models_with_key(KEY)
-    return found[0] if found else None
+    patchers = model.get_additional_models_with_key(KEY)
+    return patchers[0] if patchers else None
 
 
 def required_motion_patcher(model: ModelPatcher, subject: str, node: str) -> ModelPatcher:

@@ -42,9 +42,9 @@ class SpatialPatch(WeightAdapterBase):
 
     def __init__(self, loaded_keys: set[str], weights: tuple[Tensor, Tensor]) -> None:
         self.loaded_keys = loaded_keys
-        self.weights = weights  # type: ignore[assignment]  # (down, up)
+        self.weights: Any = weights  # (down, up)
 
-    def calculate_weight(  # type: ignore[override]
+    def calculate_weight(  # type: ignore[override]  # named by what it is here
         self, weight, key, scale, strength_model, offset, function, *_rest, **_named
     ) -> Tensor:
         pair = LowRank(*(part.to(weight.device) for part in self.weights))

@@ -63,18 +63,18 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     The place is named after the contents, so a job keeps the set that it began with when the
     folder changes.
     """
-    seen = [
+    files = [
         (file.name, file.stat().st_size, file.stat().st_mtime_ns)
         for file in sorted(folder.iterdir())
         if file.suffix.lower() in (*IMAGES, *VIDEOS, ".txt")
     ]
-    key = content_key(str(folder), seen, encoder.id, options.to_json())[:32]
-    made = build_set(folder, places.sets() / key, encoder, options, progress=False)
-    first = made.items[0]
+    key = content_key(str(folder), files, encoder.id, options.to_json())[:32]
+    loaded = build_set(folder, places.sets() / key, encoder, options, progress=False)
+    first = loaded.items[0]
     return CachedSet(
         folder=places.sets() / key,
-        kind=made.kind,
-        count=len(made.items),
+        kind=loaded.kind,
+        count=len(loaded.items),
         frames=len(first.latents),
         source=folder / first.source,
         options=options,
@@ -82,7 +82,7 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     )
 
 
-_given: list[tuple[dict[str, Any], CachedSet]] = []  # plain inputs, and what was made of them
+_given: list[tuple[dict[str, Any], CachedSet]] = []  # plain inputs, and their set
 _gone: list[dict[str, Any]] = []  # plain inputs of sets that were there once
 
 
@@ -109,14 +109,14 @@ class SetNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        made = cls.obtain(**inputs)
-        entry = (_plain(inputs), made)
+        cached = cls.obtain(**inputs)
+        entry = (_plain(inputs), cached)
         if entry not in _given:
             _given.append(entry)
-        with Image.open(made.folder / SHEET_FILE) as sheet:
+        with Image.open(cached.folder / SHEET_FILE) as sheet:
             pixels = torch.from_numpy(np.asarray(sheet.convert("RGB")).copy())
         preview: Any = ui.PreviewImage(pixels[None].float() / 255, cls=cls)
-        return io.NodeOutput(made, ui=preview)
+        return io.NodeOutput(cached, ui=preview)
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> int:

@@ -27,12 +27,12 @@ class DrawnSet(SetNode):
     def obtain(cls, **inputs: Any) -> CachedSet:
         hidden = cls.hidden  # None outside of a prompt
         key = graph_key(hidden.prompt or {}, str(hidden.unique_id)) if hidden else None
-        made = _drawn.get(key) if key else None
-        if made is None or not made.is_there():  # it may have gone with a job
-            made = cls.gather(**inputs)
+        cached = _drawn.get(key) if key else None
+        if cached is None or not cached.is_there():  # it may have gone with a job
+            cached = cls.gather(**inputs)
             if key is not None:
-                _drawn[key] = made
-        return made
+                _drawn[key] = cached
+        return cached
 
 
 def graph_key(prompt: Prompt, node_id: str) -> str | None:
@@ -73,7 +73,7 @@ def _files(name: str) -> list[tuple[int, int]]:
         return []
     kinds = sorted(folder_paths.folder_names_and_paths)
     paths = filter(None, (folder_paths.get_full_path(kind, name) for kind in kinds))
-    return [(found.st_size, found.st_mtime_ns) for found in map(os.stat, paths)]
+    return [(state.st_size, state.st_mtime_ns) for state in map(os.stat, paths)]
 
 
 def _changes_by_itself(class_type: str) -> bool:

@@ -51,9 +51,10 @@ def keep_pictures(groups: Sequence[Tensor], captions: Sequence[str]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for i, (array, caption) in enumerate(zip(arrays, captions, strict=True)):
         path = folder / f"{i:04d}"
-        save_clip(array, path.with_suffix(".mkv")) if len(array) > 1 else (
+        if len(array) > 1:
+            save_clip(array, path.with_suffix(".mkv"))
+        else:
             Image.fromarray(array[0]).save(path.with_suffix(".png"))
-        )
         path.with_suffix(".txt").write_text(caption, encoding="utf-8")
     (folder / "complete").touch()
     return folder
@@ -159,7 +160,7 @@ def set_inputs(connected: io.Input, files: str, *more: io.Input, also: str = "")
 def gathered(
     what: str, batch: Tensor | None, length: int, folder: str, captions: str, clip: Any, vae: Any,
     **options: Any,
-) -> CachedSet:  # fmt: skip
+) -> CachedSet:  # fmt: skip  # the inputs by kind, several a line
     """The set of a folder, or of a batch (n * length, height, width, 3): n pictures or clips.
 
     what: the batch's input. Raises UserError unless exactly one of the two is there, and fits.
@@ -172,7 +173,7 @@ def gathered(
         raise UserError(
             what, f"{len(batch)} frames", f"a multiple of {length}",
             "Set frames to the length of one clip.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     else:
         groups = batch.split(length)
         place = keep_pictures(groups, captions_for(captions, len(groups)))
@@ -260,8 +261,9 @@ class ClipSet(SetNode):
 
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        made = super().execute(**inputs)
-        return io.NodeOutput(made[0], made[0].first(), ui=made.ui)
+        output = super().execute(**inputs)
+        cached: CachedSet = output[0]
+        return io.NodeOutput(cached, cached.first(), ui=output.ui)
 
     @classmethod
     def gather(

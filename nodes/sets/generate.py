@@ -40,7 +40,7 @@ def prompts_for(text: str, token: str, noun: str, count: int) -> list[str]:
 def draw(
     model: Any, clip: Any, vae: Any, prompt: str, negative: str, seed: int, size: dict[str, int],
     frames: int, **sampler: Any,
-) -> Tensor:  # fmt: skip
+) -> Tensor:  # fmt: skip  # the inputs by kind, several a line
     """One picture, or one clip, by ComfyUI's own KSampler: (frames, height, width, 3) in 0..1."""
     positive, unwanted = (
         clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, negative)
@@ -50,7 +50,7 @@ def draw(
         model, comfy.sample.prepare_noise(empty, seed), sampler["steps"], sampler["cfg"],
         sampler["sampler_name"], sampler["scheduler"], positive, unwanted, empty, seed=seed,
         disable_pbar=True,
-    )  # fmt: skip
+    )  # fmt: skip  # many short values, several a line
     return vae.decode(latents)
 
 
@@ -88,19 +88,19 @@ def sampler_inputs(steps: int) -> list[io.Input]:
 
 
 def _generate(
-    model: Any, clip: Any, vae: Any, words: list[str], frames: int, width: int, height: int,
+    model: Any, clip: Any, vae: Any, prompts: list[str], frames: int, width: int, height: int,
     seed: int, negative: str, **sampler: Any,
-) -> CachedSet:  # fmt: skip
+) -> CachedSet:  # fmt: skip  # the inputs by kind, several a line
     size = {"width": width, "height": height}
-    bar = comfy.utils.ProgressBar(len(words))
+    bar = comfy.utils.ProgressBar(len(prompts))
     drawn = []
-    for i, prompt in enumerate(words):
+    for i, prompt in enumerate(prompts):
         comfy.model_management.throw_exception_if_processing_interrupted()
         drawn.append(
             draw(model, clip, vae, prompt, negative, seed + i, size, frames, **sampler).cpu()
         )
         bar.update(1)
-    place = keep_pictures(drawn, words)
+    place = keep_pictures(drawn, prompts)
     kind = "clips" if frames > 1 else "stills"
     options = CacheOptions(kind=kind, frames=frames, width=width, height=height)
     return make_set(place, encoder_of(vae, clip), options)
@@ -157,8 +157,8 @@ class GenerateImages(DrawnSet):
                 "the customized image model alone",
                 "Connect the model from before Apply Motion Module.",
             )
-        words = prompts_for(prompts, token, class_word, count)
-        return _generate(model=model, words=words, frames=1, **how)
+        lines = prompts_for(prompts, token, class_word, count)
+        return _generate(model=model, prompts=lines, frames=1, **how)
 
 
 class GeneratePriorClips(DrawnSet):
@@ -192,5 +192,5 @@ class GeneratePriorClips(DrawnSet):
         cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
     ) -> CachedSet:
         required_motion_patcher(model, "model", "Generate Prior Clips")
-        words = prompts_for(prompts, token, class_word, count)
-        return _generate(model=model, words=words, **how)
+        lines = prompts_for(prompts, token, class_word, count)
+        return _generate(model=model, prompts=lines, **how)

@@ -100,9 +100,9 @@ def load_model(path: Path | str, disable_dynamic: bool = False) -> ModelPatcher:
     model = config.get_model(tensors, "", device=offload)
     model.load_model_weights(tensors, "")
     kind = ModelPatcher if disable_dynamic else patcher_class()
-    patcher = kind(model, load_device=device, offload_device=offload)
+    patcher: Any = kind(model, load_device=device, offload_device=offload)
     # How ComfyUI makes a second copy: for hooks, and for a second GPU.
-    patcher.cached_patcher_init = (load_model, (path,))  # type: ignore[attr-defined]
+    patcher.cached_patcher_init = (load_model, (path,))
     return patcher
 
 

@@ -47,7 +47,7 @@ class Script:
         made = subprocess.run(
             ["bash", "-euc", "\n".join([SHELL, *named, line])],
             cwd=self.folder, capture_output=True, timeout=120,
-        )  # fmt: skip
+        )  # fmt: skip  # many short values, several a line
         assert (made.returncode, made.stderr) == (0, b"200"), (line, made.stdout, made.stderr)
         return made.stdout
 

@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import folder_paths
 import pytest
@@ -45,7 +46,7 @@ def test_what_does_not_feed_it_and_the_ids_do_not_count(key):
             k: [f"9:{v[0]}", v[1]] if isinstance(v, list) else v for k, v in node["inputs"].items()
         }}
         for i, node in GRAPH.items()
-    }  # fmt: skip
+    }  # fmt: skip  # many short values, several a line
     assert graph_key(renamed, "9:3") == key
 
 
@@ -100,7 +101,8 @@ def test_it_is_drawn_again_only_for_another_graph_or_when_it_is_gone(tmp_path):
             return CachedSet(drawn[-1], "stills", 1, 1, drawn[-1] / "0.png", options)
 
     def ask(graph: dict) -> Path:
-        Drawing.hidden = SimpleNamespace(prompt=graph, unique_id="3")  # type: ignore[assignment]
+        drawing: Any = Drawing
+        drawing.hidden = SimpleNamespace(prompt=graph, unique_id="3")
         return Drawing.obtain(seed=0).folder
 
     mine, other = changed("3", prompts="of this test"), changed("3", prompts="another of it")

@@ -72,7 +72,7 @@ def build_from(
         raise UserError(
             out, f"a folder that cannot be written ({error.strerror or error})",
             "a place with room and permission", "Free some space, or choose another folder.",
-        ) from error  # fmt: skip
+        ) from error  # fmt: skip  # file, found, expected, next move
     return load_set(out)
 
 
@@ -81,7 +81,7 @@ def _refuse_own_folder(folder: Path, out: Path) -> None:
         raise UserError(
             out, "the folder of the photos or clips itself", "another folder",
             "The set's own picture would count as a photo: choose another place for the set.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
 
 
 def _build(report: Report, writer: SetWriter, encoder: Encoder, progress: bool) -> None:
@@ -159,7 +159,7 @@ def _encode_pixels(entry: Entry, pixels: Tensor, report: Report, encoder: Encode
         raise UserError(
             entry.file.path, f"latents of shape {tuple(latents.shape)}", str(expected),
             "Choose a checkpoint with an SD1.5 VAE.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     return latents
 
 

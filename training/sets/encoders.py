@@ -58,11 +58,11 @@ class ShapesEncoder:
         try:
             return self._latents.encode_prompt(text)
         except ValueError as error:
-            words, limit = len(text.replace(",", " ").split()), self._latents.TOKENS
+            count, limit = len(text.replace(",", " ").split()), self._latents.TOKENS
             raise UserError(
-                f"caption {text[:60]!r}", f"{words} words", f"at most {limit}",
+                f"caption {text[:60]!r}", f"{count} words", f"at most {limit}",
                 "Write colour, shape, direction, look, as in 'red circle left night'.",
-            ) from error  # fmt: skip
+            ) from error  # fmt: skip  # file, found, expected, next move
 
 
 class HostEncoder:
@@ -154,7 +154,7 @@ def _not_sd15(path: Path, found: str) -> UserError:
     return UserError(
         path, found, "an SD1.5 checkpoint with its VAE and CLIP",
         "Choose a full SD1.5 single-file checkpoint.",
-    )  # fmt: skip
+    )  # fmt: skip  # file, found, expected, next move
 
 
 def find_comfyui(given: Path | None) -> Path:
@@ -173,7 +173,7 @@ def find_comfyui(given: Path | None) -> Path:
     raise UserError(
         "ComfyUI", f"no checkout in {looked}", "a folder with comfy/sd.py in it",
         "Pass --comfyui PATH or set COMFYUI_PATH.",
-    )  # fmt: skip
+    )  # fmt: skip  # file, found, expected, next move
 
 
 def _import_comfy(given: Path | None) -> tuple[ModuleType, ModuleType, ModuleType]:
@@ -197,7 +197,7 @@ def _import_comfy(given: Path | None) -> tuple[ModuleType, ModuleType, ModuleTyp
         raise UserError(
             "ComfyUI", f"that it cannot be imported ({error})", "its requirements installed",
             "Use ComfyUI's own Python, or install its requirements.txt here.",
-        ) from error  # fmt: skip
+        ) from error  # fmt: skip  # file, found, expected, next move
     return sd, management, formats
 
 

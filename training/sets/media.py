@@ -106,7 +106,7 @@ def scan(folder: Path) -> list[MediaFile]:
         raise UserError(
             folder, f"a folder that cannot be read ({error.strerror})", "a readable one",
             "Check its permissions.",
-        ) from error  # fmt: skip
+        ) from error  # fmt: skip  # file, found, expected, next move
     if not paths:
         raise UserError(
             folder,

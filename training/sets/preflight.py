@@ -67,7 +67,7 @@ class Report:
             raise UserError(
                 self.folder, found + self._reasons(),
                 f"{self.kind} that decode", "Mend or remove them, or ask to skip such files.",
-            )  # fmt: skip
+            )  # fmt: skip  # file, found, expected, next move
         if not self.usable:
             found = f"none of {len(self.entries)} files usable: "
             raise UserError(
@@ -79,11 +79,11 @@ class Report:
             raise UserError(
                 self.folder, f"no caption for {len(self.uncaptioned)} files ({names})",
                 "words for each", f"Write them into {first} and so on, or give one prompt for all.",
-            )  # fmt: skip
+            )  # fmt: skip  # file, found, expected, next move
 
     def _reasons(self) -> str:
-        found = [(entry.file.name, entry.problem) for entry in self.problems]
-        return _some([f"{name}: {problem.found}" for name, problem in found if problem], "; ")
+        problems = [(entry.file.name, entry.problem) for entry in self.problems]
+        return _some([f"{name}: {problem.found}" for name, problem in problems if problem], "; ")
 
     def lines(self) -> list[str]:
         """The report for a person, a line each."""

@@ -145,9 +145,9 @@ def _records(path: Path, manifest: dict[str, Any]) -> list[Record]:
 
 
 def _check_record(path: Path, number: int, record: Record, kind: str) -> None:
-    words = (record.id, record.source, record.caption, record.latents, record.text)
+    texts = (record.id, record.source, record.caption, record.latents, record.text)
     counts = (record.frames, *record.size)
-    fine = all(isinstance(word, str) for word in words)
+    fine = all(isinstance(text, str) for text in texts)
     fine = fine and all(type(count) is int and count > 0 for count in counts)
     # Only names that we make: a set from elsewhere must not lead out of its folder.
     fine = fine and all(_OBJECT.fullmatch(name) for name in (record.latents, record.text))

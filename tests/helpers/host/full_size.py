@@ -94,15 +94,16 @@ def _narrow_group_norms() -> None:
     That is in residual blocks and at the output. It rewrites every GroupNorm of the UNet; those
     of the spatial transformers, told by their epsilon, get their own forward back.
     """
+    sampling: Any
     (sampling,) = (m for n, m in sys.modules.items() if n.endswith("animatediff.sampling"))
-    factory: Any = sampling.groupnorm_mm_factory  # type: ignore[attr-defined]
+    factory: Any = sampling.groupnorm_mm_factory
     per_frame = torch.nn.GroupNorm.forward
 
     def narrowed(*arguments: Any, **options: Any) -> Any:
         across = factory(*arguments, **options)
         return lambda norm, x: (per_frame if norm.eps < 1e-5 else across)(norm, x)
 
-    sampling.groupnorm_mm_factory = narrowed  # type: ignore[attr-defined]
+    sampling.groupnorm_mm_factory = narrowed
 
 
 def inputs(size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:

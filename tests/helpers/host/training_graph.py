@@ -11,7 +11,7 @@ SMALL = {"width": 128, "height": 128, "crop": "centre"}
 NUMBERS = {
     "rank": 0, "lr": 0.0, "frames": 0, "seed": 0, "memory": "auto", "precision": "auto",
     "sharing": "yield",
-}  # fmt: skip
+}  # fmt: skip  # many short values, several a line
 PROMPTS = "red circle left night\nblue square up fog\ngreen triangle down sand"
 
 
@@ -25,7 +25,7 @@ def generating(kind: str, model: list[Any], count: int, prompts: str, **more: An
         kind, model=model, clip=["world", 2], vae=["world", 3], prompts=prompts, token="sks",
         class_word="circle", count=count, negative="", seed=1, steps=4, cfg=1.5,
         sampler_name="dpmpp_2m_sde", scheduler="sgm_uniform", width=128, height=128, **more,
-    )  # fmt: skip
+    )  # fmt: skip  # many short values, several a line
 
 
 def motion_graph(steps: int, name: str, count: int = 3) -> Prompt:
@@ -41,7 +41,7 @@ def motion_graph(steps: int, name: str, count: int = 3) -> Prompt:
             "TrainMotionAdapter", model=["world", 0], motion_module=["module", 0],
             training_set=["clips", 0], name=name, preset="shapes world", steps=steps, **NUMBERS,
         ),
-    }  # fmt: skip
+    }  # fmt: skip  # many short values, several a line
 
 
 def spatial_graph(steps: int, name: str, motion_adapter: Any) -> Prompt:
@@ -54,7 +54,7 @@ def spatial_graph(steps: int, name: str, motion_adapter: Any) -> Prompt:
         "TrainSpatialAdapter", model=["world", 1], motion_module=["module", 0],
         customized_images=["images", 0], natural_clips=["clips", 0], motion_adapter=motion_adapter,
         name=name, preset="shapes world", steps=steps, **NUMBERS,
-    )  # fmt: skip
+    )  # fmt: skip  # many short values, several a line
     return prompt
 
 
