@@ -24,7 +24,7 @@ from ...training.network.lora import add_motion_adapter, motion_pairs, set_motio
 from ...training.network.unet import SCHEDULE, build_unet, predict
 from ...training.recipes import recipe as recipes
 from ...training.recipes.recipe import Recipe
-from ...training.sets.store import Item, TrainingSet
+from ...training.sets.store import Item, LoadedSet
 from ...training.stage.draws import Draw, training_draw
 from ...training.stage.loop import StageTraining
 from ...training.stage.views import seen
@@ -99,10 +99,10 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Te
     return 0.01 * made if len(shape) == 1 else made / math.sqrt(math.prod(shape[1:]))
 
 
-def new_sets(size: Size) -> dict[str, TrainingSet]:
+def new_sets(size: Size) -> dict[str, LoadedSet]:
     generator = torch.Generator().manual_seed(1)
 
-    def made(kind: str, frames: int) -> TrainingSet:
+    def made(kind: str, frames: int) -> LoadedSet:
         latent = (frames, 4, size.latent, size.latent)
         items = tuple(
             Item(
@@ -114,7 +114,7 @@ def new_sets(size: Size) -> dict[str, TrainingSet]:
             )
             for i in range(ITEMS)
         )
-        return TrainingSet(kind, "random", items)
+        return LoadedSet(kind, "random", items)
 
     stills, clips = made("stills", 1), made("clips", size.frames)
     return {"frames": clips, "customized": stills, "natural": clips}

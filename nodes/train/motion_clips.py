@@ -125,7 +125,7 @@ def sets_of(
 
 
 def with_texts(
-    job: Job, model: ModelPatcher, clip: Any, sets: Mapping[str, store.TrainingSet]
+    job: Job, model: ModelPatcher, clip: Any, sets: Mapping[str, store.LoadedSet]
 ) -> Job:
     """The job with the files that it reads prompts and words with, where it has some.
 

@@ -12,7 +12,7 @@ from helpers.small import FRAMES, SIZE, new_unet, weights, write_set
 from still_moving.training.jobs.job import Job, JobFolder
 from still_moving.training.recipes import methods
 from still_moving.training.recipes.recipe import Recipe
-from still_moving.training.sets.store import Item, TrainingSet
+from still_moving.training.sets.store import Item, LoadedSet
 from still_moving.training.stage.loop import StageTraining
 from still_moving.training.text.learned_words import ShapesText
 from still_moving.training.text.prompts import text_model
@@ -22,7 +22,7 @@ CAPTION, LOOK, TOKEN = "red circle zigzag night", "red circle night", "pll"
 CPU = torch.device("cpu")
 
 
-def clips(*captions: str, frames: int = FRAMES + 1) -> TrainingSet:
+def clips(*captions: str, frames: int = FRAMES + 1) -> LoadedSet:
     """A clip of noise for each caption, read as the shapes world reads."""
     model = ShapesText()
     generator = torch.Generator().manual_seed(len(captions))
@@ -36,13 +36,13 @@ def clips(*captions: str, frames: int = FRAMES + 1) -> TrainingSet:
         )
         for i, caption in enumerate(captions)
     ]
-    return TrainingSet("clips", "shapes", tuple(items))
+    return LoadedSet("clips", "shapes", tuple(items))
 
 
 ONE = clips(CAPTION)
 SEVERAL = clips("red circle pll night", "blue square pll fog", "green circle pll sand")
 OTHERS = clips("red square left night", "blue circle up fog", "green square down sand")
-SETS: Mapping[str, TrainingSet] = {
+SETS: Mapping[str, LoadedSet] = {
     "clip": ONE,
     "appearance": ONE,
     "motion": SEVERAL,

@@ -27,7 +27,7 @@ from still_moving.training.jobs.job import Job, JobFolder
 from still_moving.training.network.unet import build_unet, predict
 from still_moving.training.recipes import recipe
 from still_moving.training.recipes.recipe import Recipe
-from still_moving.training.sets.store import Item, Record, SetWriter, TrainingSet, object_name
+from still_moving.training.sets.store import Item, LoadedSet, Record, SetWriter, object_name
 from still_moving.training.stage.loop import StageTraining
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +71,7 @@ def randomize(tensors: Iterable[Tensor], size: float = 0.1) -> None:
         tensor.data.copy_(size * torch.randn(tensor.shape, generator=generator))
 
 
-def training_set(kind: str, count: int = 3, frames: int = FRAMES, size: int = SIZE) -> TrainingSet:
+def training_set(kind: str, count: int = 3, frames: int = FRAMES, size: int = SIZE) -> LoadedSet:
     generator = torch.Generator().manual_seed(count + frames)
     items = [
         Item(
@@ -83,11 +83,11 @@ def training_set(kind: str, count: int = 3, frames: int = FRAMES, size: int = SI
         )
         for i in range(count)
     ]
-    return TrainingSet(kind, "random", tuple(items))
+    return LoadedSet(kind, "random", tuple(items))
 
 
 @cache
-def sets() -> Mapping[str, TrainingSet]:
+def sets() -> Mapping[str, LoadedSet]:
     """Under every name that the two default recipes use."""
     stills, clips = training_set("stills"), training_set("clips", frames=FRAMES + 1)
     return {"frames": clips, "customized": stills, "natural": clips}
@@ -123,7 +123,7 @@ def random_motion_adapter() -> Adapter:
     return Adapter(made.info, pairs)
 
 
-def write_set(folder: Path, made: TrainingSet) -> Path:
+def write_set(folder: Path, made: LoadedSet) -> Path:
     """A cached set on disk, as the cache command leaves it."""
     records = []
     with SetWriter(folder) as writer:

@@ -21,7 +21,7 @@ from still_moving.training.jobs.job import Job
 from still_moving.training.recipes.methods import customize_a_video, vmc
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.sets.encoders import HostEncoder
-from still_moving.training.sets.store import Item, TrainingSet
+from still_moving.training.sets.store import Item, LoadedSet
 from still_moving.training.text.prompts import text_model
 
 CPU = torch.device("cpu")
@@ -61,10 +61,10 @@ def encoder(clip) -> HostEncoder:
     return HostEncoder(None, clip, lambda latents: latents, id="this CLIP")
 
 
-def read(clip, caption: str = CAPTION) -> Mapping[str, TrainingSet]:
+def read(clip, caption: str = CAPTION) -> Mapping[str, LoadedSet]:
     """A clip with its caption, as it is cached."""
     item = Item("0", caption, torch.zeros(16, 4, 8, 8), encoder(clip).encode_prompt(caption), "0")
-    return dict.fromkeys(("clip", "appearance"), TrainingSet("clips", "this CLIP", (item,)))
+    return dict.fromkeys(("clip", "appearance"), LoadedSet("clips", "this CLIP", (item,)))
 
 
 def job(recipe: Recipe) -> Job:

@@ -25,7 +25,7 @@ from still_moving.adapters.files.adapter import load_adapter
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.motion_module import apply_motion_module, load_motion_module
 from still_moving.training.recipes.methods import customize_a_video
-from still_moving.training.sets.store import Item, TrainingSet
+from still_moving.training.sets.store import Item, LoadedSet
 from still_moving.training.worker.session import FINISHED, run_job
 
 pytestmark = pytest.mark.big
@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 def train(folder: Path, unet: Path, module: Path) -> Path:
     """The motion LoRA that a job of Customize-A-Video exports, after one step as large as many."""
     noise, text, _ = inputs()
-    clip = TrainingSet("clips", "noise", (Item("0", "it runs", noise, text[0], "0.mp4"),))
+    clip = LoadedSet("clips", "noise", (Item("0", "it runs", noise, text[0], "0.mp4"),))
     files = {"checkpoint": unet, "motion_module": module, "clip": write_set(folder / "set", clip)}
     short: dict[str, Any] = {"steps": 1, "lr": 0.5, "held_out": 0, "dtype": "float32"}
     made = customize_a_video(absorber="none", frames=FRAMES, tier="none", **short)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from ...common.errors import UserError
 from ..recipes.recipe import Recipe, Source, Stage
-from ..sets.store import Item, TrainingSet
+from ..sets.store import Item, LoadedSet
 from .clips import check_lengths, refuse_stills
 
 
@@ -48,7 +48,7 @@ _COMMON = _words(
 )
 
 
-def check_recipe(recipe: Recipe, sets: Mapping[str, TrainingSet]) -> None:
+def check_recipe(recipe: Recipe, sets: Mapping[str, LoadedSet]) -> None:
     """Raise UserError for the first thing that would spoil a training on these cached sets."""
     for stage in recipe.stages:
         for source in stage.sources:
@@ -70,7 +70,7 @@ def check_recipe(recipe: Recipe, sets: Mapping[str, TrainingSet]) -> None:
                     _check_caption(recipe, source, item, looks if index else None)
 
 
-def _captions(stages: tuple[Stage, ...], sets: Mapping[str, TrainingSet]) -> list[str]:
+def _captions(stages: tuple[Stage, ...], sets: Mapping[str, LoadedSet]) -> list[str]:
     return [
         source.prompt or item.caption
         for stage in stages

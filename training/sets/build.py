@@ -18,7 +18,7 @@ from .encoders import Encoder
 from .media import ClipOptions, MediaFile, Probe, fit, iter_frames
 from .options import CacheOptions
 from .preflight import Entry, Report, preflight
-from .store import FORMAT, Record, SetWriter, TrainingSet, content_key, load_set, object_name
+from .store import FORMAT, LoadedSet, Record, SetWriter, content_key, load_set, object_name
 
 __all__ = ["CacheOptions", "build_from", "build_set", "fitted"]
 
@@ -44,7 +44,7 @@ def build_set(
     encoder: Encoder,
     options: CacheOptions,
     progress: bool = True,
-) -> TrainingSet:
+) -> LoadedSet:
     """Look through a folder, encode it into the cached set at `out`, and load that.
 
     Raises UserError as `build_from` does, and for a folder that cannot be read at all.
@@ -55,7 +55,7 @@ def build_set(
 
 def build_from(
     report: Report, out: Path | str, encoder: Encoder, progress: bool = True
-) -> TrainingSet:
+) -> LoadedSet:
     """Encode what a preflight saw into the cached set at `out`, and load it.
 
     What `out` already holds of the same bytes, caption, options and encoder is kept as it is. A

@@ -49,7 +49,9 @@ class Item:
 
 
 @dataclass(frozen=True)
-class TrainingSet:
+class LoadedSet:
+    """A cached set in memory, ready for training."""
+
     kind: str  # "stills" (one frame each) or "clips"
     encoder: str
     items: tuple[Item, ...]
@@ -78,7 +80,7 @@ def object_name(key: str) -> str:
     return f"{key}.safetensors"
 
 
-def load_set(folder: Path | str) -> TrainingSet:
+def load_set(folder: Path | str) -> LoadedSet:
     """Read a cached set whole. Raises UserError for one that is missing, damaged or incomplete."""
     folder = Path(folder)
     before = _stamp(folder)
@@ -157,7 +159,7 @@ def _check_record(path: Path, number: int, record: Record, kind: str) -> None:
         raise UserError(path, f"item {number} with {record.frames} frames", "1 in stills", _AGAIN)
 
 
-def _load(folder: Path, manifest: dict[str, Any]) -> TrainingSet:
+def _load(folder: Path, manifest: dict[str, Any]) -> LoadedSet:
     path = folder / SET_FILE
     texts: dict[str, Tensor] = {}
     items = []
@@ -174,7 +176,7 @@ def _load(folder: Path, manifest: dict[str, Any]) -> TrainingSet:
     dims = {text.shape[-1] for text in texts.values()}
     if any(text.ndim != 2 for text in texts.values()) or len(dims) > 1:
         raise UserError(path, "embeddings of several shapes", "(tokens, dim), one dim", _AGAIN)
-    return TrainingSet(manifest["kind"], manifest["encoder"], tuple(items))
+    return LoadedSet(manifest["kind"], manifest["encoder"], tuple(items))
 
 
 def read_object(folder: Path, name: str, what: str) -> Tensor:

@@ -25,7 +25,7 @@ from ..network.switch import TemporalSwitch
 from ..network.tiers import MemoryTiers, choose_tier
 from ..network.unet import SCHEDULE, predict
 from ..recipes.recipe import Recipe
-from ..sets.store import Item, TrainingSet
+from ..sets.store import Item, LoadedSet
 from ..text.learned_words import LearnedWords
 from .checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
 from .draws import Draw, held_out_draws, training_draw
@@ -48,7 +48,7 @@ class StageTraining:
         stage_index: int,
         unet: UNetMotionModel,
         layout: UNetLayout,
-        sets: dict[str, TrainingSet],
+        sets: dict[str, LoadedSet],
         words: LearnedWords | None = None,
         team: Team | None = None,
     ):

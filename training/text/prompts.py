@@ -16,7 +16,7 @@ from ...common.errors import UserError
 from ..jobs.job import Job
 from ..recipes.recipe import Recipe
 from ..recipes.sites import APPEARANCE
-from ..sets.store import Item, TrainingSet
+from ..sets.store import Item, LoadedSet
 from .learned_words import LearnedWords, TextModel, open_text_model
 
 _SAME = 0.05  # relative difference of two CLIPs that are one, in other number formats
@@ -30,7 +30,7 @@ def reads_texts(recipe: Recipe) -> bool:
     )
 
 
-def text_model(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextModel | None:
+def text_model(job: Job, base: str, sets: Mapping[str, LoadedSet]) -> TextModel | None:
     """The job's text encoder, or None where the cached captions are all that is read.
 
     Reads every prompt and looks for the words in every caption once, so that nothing is found
@@ -51,7 +51,7 @@ def text_model(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextMode
     return model
 
 
-def _open(job: Job, base: str, sets: Mapping[str, TrainingSet]) -> TextModel:
+def _open(job: Job, base: str, sets: Mapping[str, LoadedSet]) -> TextModel:
     file = Path(job.text_encoder or job.checkpoint)
     model = open_text_model(base, file, Path(job.tokenizer) if job.tokenizer else None)
     if base != "shapes" and not job.tokenizer:
@@ -95,8 +95,8 @@ def _refuse_marks(caption: str) -> None:
 
 
 def prompted(
-    cached: TrainingSet, prompt: str, model: TextModel | None, words: LearnedWords | None
-) -> TrainingSet:
+    cached: LoadedSet, prompt: str, model: TextModel | None, words: LearnedWords | None
+) -> LoadedSet:
     """A set whose items have a prompt in place of their captions, read with trained words.
 
     Raises UserError for what means something to ComfyUI alone, and would be read as letters here.

@@ -17,7 +17,7 @@ from ..jobs.exports import absorber_files, earlier
 from ..jobs.job import Job, JobFolder
 from ..network.unet import text_width
 from ..recipes.sites import APPEARANCE, MOTION
-from ..sets.store import TrainingSet, load_set
+from ..sets.store import LoadedSet, load_set
 from ..text.learned_words import TextModel
 from ..text.prompts import text_model
 
@@ -29,7 +29,7 @@ class Inputs:
     job: Job
     weights: UNetWeights
     motion: MotionModule
-    sets: dict[str, TrainingSet]
+    sets: dict[str, LoadedSet]
     adapters: dict[str, Adapter]  # held fixed in the network, by the recipe's names
     text: TextModel | None  # reads prompts and words, where a recipe has some
 
@@ -75,7 +75,7 @@ class Inputs:
             )
 
 
-def _check_sets(job: Job, weights: UNetWeights, sets: dict[str, TrainingSet]) -> None:
+def _check_sets(job: Job, weights: UNetWeights, sets: dict[str, LoadedSet]) -> None:
     width = text_width(weights)
     for name in (source.set for stage in job.recipe.stages for source in stage.sources):
         if name not in sets:

@@ -17,7 +17,7 @@ from ...adapters.files.embedding import load_embedding
 from ...adapters.files.image_lora import merge_image_lora
 from ..jobs.exports import absorber_files
 from ..jobs.job import Job
-from ..sets.store import TrainingSet
+from ..sets.store import LoadedSet
 from ..text.learned_words import LearnedWords, TextModel
 from ..text.prompts import prompted
 
@@ -27,7 +27,7 @@ class StageInputs:
     """weights: of the image model, absorbers in them; words: those that the stage trains."""
 
     weights: UNetWeights
-    sets: dict[str, TrainingSet]
+    sets: dict[str, LoadedSet]
     words: LearnedWords | None
 
 
@@ -35,7 +35,7 @@ def stage_inputs(
     job: Job,
     index: int,
     weights: UNetWeights,
-    sets: Mapping[str, TrainingSet],
+    sets: Mapping[str, LoadedSet],
     exports: Path,
     model: TextModel | None,
 ) -> StageInputs:
