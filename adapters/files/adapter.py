@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,14 +21,11 @@ from ...common.errors import UserError
 from ..low_rank import LowRank
 from . import kinds
 from .keys import motion_lora_keys, parse_motion_lora_key
+from .metadata import AGAIN, FORMAT, MARK, UNKNOWN, stated_fields, to_metadata
 from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 AdapterKind = Literal["motion", "spatial"]
 
-FORMAT = 1
-UNKNOWN = "unknown"
-MARK = "still_moving."  # before each of our names in the metadata
-AGAIN = "The file is damaged or incomplete: download, copy or train it again."
 SPATIAL_PLACES = ("input_blocks.", "middle_block.", "output_blocks.")
 
 
@@ -70,7 +67,7 @@ def save_adapter(path: Path | str, adapter: Adapter, dtype: torch.dtype = torch.
         down, up = _pair_keys(layer, adapter.info.kind)
         tensors |= {down: pair.down.to(dtype), up: pair.up.to(dtype)}
     refuse_non_finite(path, tensors)
-    write_tensors(path, tensors, _metadata(adapter.info))
+    write_tensors(path, tensors, to_metadata(adapter.info))
 
 
 def load_adapter(path: Path | str, kind: AdapterKind | None = None) -> Adapter:
@@ -189,27 +186,9 @@ def _strange(path: Path, name: str, expected: str) -> UserError:
     return UserError(path, f"the key {name!r}", expected, AGAIN)
 
 
-def _metadata(info: AdapterInfo) -> dict[str, str]:
-    values = {f.name: getattr(info, f.name) for f in fields(info)}
-    return {f"{MARK}{name}": str(v) for name, v in values.items() if v is not None}
-
-
 def _info(
     path: Path, kind: AdapterKind, pairs: Mapping[str, LowRank], metadata: Mapping[str, str]
 ) -> AdapterInfo:
+    stated = stated_fields(path, metadata, AdapterInfo)
     rank = max(pair.rank for pair in pairs.values())
-    info = AdapterInfo(kind, rank, UNKNOWN)
-    ours = {k.removeprefix(MARK): v for k, v in metadata.items() if k.startswith(MARK)}
-    if not ours:
-        return info
-    readers = {"steps": int, "format": int}
-    names = {f.name for f in fields(AdapterInfo)} - {"kind", "rank"}
-    try:
-        stated = {k: readers.get(k, str)(v) for k, v in ours.items() if k in names}
-    except ValueError as error:
-        raise UserError(path, f"damaged metadata ({error})", "numbers as text", AGAIN) from error
-    info = replace(info, **stated)
-    if info.format > FORMAT:
-        found, advice = f"format {info.format}", "Update ComfyUI-StillMoving."
-        raise UserError(path, found, f"format {FORMAT} or older", advice)
-    return info
+    return AdapterInfo(**{"sites": UNKNOWN, **stated, "kind": kind, "rank": rank})

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError
-from .adapter import MARK
+from .metadata import MARK
 from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 KEY = "emb_params"

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ...common.errors import UserError
 from . import kinds
-from .adapter import AGAIN, FORMAT, MARK, UNKNOWN
 from .keys import MODULE
+from .metadata import AGAIN, FORMAT, MARK, UNKNOWN, stated_fields, to_metadata
 from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 Form = Literal["difference", "whole"]
@@ -125,9 +125,7 @@ def save_motion_weights(
     named = {(TEMPORAL if is_temporal(n) else IMAGE) + n: t for n, t in weights.tensors.items()}
     stored = {name: tensor.to(dtype) for name, tensor in named.items()}
     refuse_non_finite(path, stored)
-    values = {f.name: getattr(weights.info, f.name) for f in fields(weights.info)}
-    metadata = {f"{MARK}{name}": str(value) for name, value in values.items()}
-    write_tensors(path, stored, {f"{MARK}kind": KIND, **metadata})
+    write_tensors(path, stored, {f"{MARK}kind": KIND, **to_metadata(weights.info)})
 
 
 def load_motion_weights(path: Path | str) -> MotionWeights:
@@ -151,18 +149,7 @@ def load_motion_weights(path: Path | str) -> MotionWeights:
 
 
 def _info(path: Path, metadata: Mapping[str, str]) -> MotionWeightsInfo:
-    ours = {k.removeprefix(MARK): v for k, v in metadata.items() if k.startswith(MARK)}
-    names = {f.name for f in fields(MotionWeightsInfo)}
-    stated = {k: v for k, v in ours.items() if k in names}
+    stated = stated_fields(path, metadata, MotionWeightsInfo)
     if stated.get("form") not in ("difference", "whole"):
         raise UserError(path, f"form {stated.get('form')!r}", "difference or whole", AGAIN)
-    try:
-        numbers = {k: int(stated.pop(k)) for k in ("steps", "format") if k in stated}
-    except ValueError as error:
-        raise UserError(path, f"damaged metadata ({error})", "numbers as text", AGAIN) from error
-    form = cast(Form, stated.pop("form"))
-    info = replace(MotionWeightsInfo(stated.pop("sites", UNKNOWN), form), **stated, **numbers)
-    if info.format > FORMAT:
-        found, advice = f"format {info.format}", "Update ComfyUI-StillMoving."
-        raise UserError(path, found, f"format {FORMAT} or older", advice)
-    return info
+    return MotionWeightsInfo(**{"sites": UNKNOWN, **stated})

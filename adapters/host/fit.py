@@ -14,7 +14,8 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 
 from ...common.errors import UserError
-from ..files.adapter import UNKNOWN, AdapterInfo
+from ..files.adapter import AdapterInfo
+from ..files.metadata import UNKNOWN
 from ..files.motion_weights import MotionWeightsInfo
 from . import hooks
 

@@ -17,8 +17,9 @@ from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor, nn
 
 from ...common.errors import UserError
-from ..files.adapter import UNKNOWN, Adapter
+from ..files.adapter import Adapter
 from ..files.checkpoint import UNetWeights
+from ..files.metadata import UNKNOWN
 from ..files.spatial_lora import export_lora
 from ..low_rank import LowRank, apply_spatial, merge_spatial
 from ..scale_schedule import ScaleSchedule

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...adapters.files.adapter import MARK, Adapter, AdapterInfo, save_adapter
+from ...adapters.files.adapter import Adapter, AdapterInfo, save_adapter
 from ...adapters.files.checkpoint import UNetWeights, fingerprint
 from ...adapters.files.embedding import Embedding, save_embedding
 from ...adapters.files.image_lora import save_image_lora
+from ...adapters.files.metadata import MARK
 from ...adapters.files.motion_module import MotionModule
 from ...adapters.files.motion_weights import MotionWeights, MotionWeightsInfo, save_motion_weights
 from ...adapters.files.tensors import write_tensors

@@ -16,8 +16,8 @@ from helpers.small_files import (
     spatial_adapter,
     spellings,
 )
-from still_moving.adapters.files import adapter as files
 from still_moving.adapters.files.adapter import Adapter, AdapterInfo, load_adapter, save_adapter
+from still_moving.adapters.files.metadata import FORMAT
 from still_moving.adapters.files.tensors import write_tensors
 from still_moving.adapters.low_rank import LowRank
 from still_moving.common.errors import UserError
@@ -216,4 +216,4 @@ def test_a_save_that_fails_keeps_the_old_file(tmp_path):
 
 
 def test_the_format_of_today_is_readable_by_its_number():
-    assert AdapterInfo("motion", 4, "temporal.qkv").format == files.FORMAT == 1
+    assert AdapterInfo("motion", 4, "temporal.qkv").format == FORMAT == 1
