@@ -85,7 +85,7 @@ class Tour:
         from helpers.host.measured import clips_of, motion
 
         slider = clips_of(self.server, "motion_slider", None, self.adapters)
-        found = {
+        numbers = {
             f"motion at {scale}": motion(slider[f"motion_slider_{i}"])
             for i, scale in enumerate(("1", "0.5", "0", "-0.5", "-1"), 1)
         }
@@ -93,10 +93,10 @@ class Tour:
         ways: dict[str, tuple] = {"customized_clip": ("sks", "injected", "still_moving")}
         ways["motion_slider"] = (None, "motion_slider_3")
         for name, (look, *only) in ways.items():
-            made = clips_of(self.server, name, look, self.adapters, prompts=MANY, only=only)
-            for label, clips in made.items():
-                found |= {f"{label}: {k}": v for k, v in clips.summary().items() if k in SHOWN}
-        return found
+            by_label = clips_of(self.server, name, look, self.adapters, prompts=MANY, only=only)
+            for label, clips in by_label.items():
+                numbers |= {f"{label}: {k}": v for k, v in clips.summary().items() if k in SHOWN}
+        return numbers
 
     def generate(self, what: str) -> None:
         """Time an example's prompt, as another tab would queue it."""
@@ -133,5 +133,5 @@ def main() -> None:
         Browser(server) as browser,
     ):
         tour = Tour(server, browser)
-        found = tour.walk() | tour.numbers()
-    print(json.dumps({name: round(value, 3) for name, value in found.items()}, indent=1))
+        numbers = tour.walk() | tour.numbers()
+    print(json.dumps({name: round(value, 3) for name, value in numbers.items()}, indent=1))

@@ -130,7 +130,7 @@ def build_or_refuse(place, options=OPTIONS):
     """The law: a whole set, or a UserError and everything as it was. Returns the set or None."""
     before = snapshot(place)
     try:
-        made = build_set(place / "in", place / "out", ShapesEncoder(), options, False)
+        loaded = build_set(place / "in", place / "out", ShapesEncoder(), options, False)
     except UserError as error:
         line = str(error)
     else:
@@ -152,8 +152,8 @@ def build_or_refuse(place, options=OPTIONS):
         "set.json",
         "contact_sheet.png",
     }
-    frames = FRAMES if made.kind == "clips" else 1
-    for item in made.items:
+    frames = FRAMES if loaded.kind == "clips" else 1
+    for item in loaded.items:
         assert item.latents.shape == (frames, 4, SIDE // 8, SIDE // 8)
         assert torch.isfinite(item.latents).all()
-    return made
+    return loaded

@@ -44,12 +44,12 @@ class Script:
             assert old in line
             line = line.replace(old, new)
         named = [f"{name}='{value}'" for name, value in self.variables.items()]
-        made = subprocess.run(
+        finished = subprocess.run(
             ["bash", "-euc", "\n".join([SHELL, *named, line])],
             cwd=self.folder, capture_output=True, timeout=120,
         )  # fmt: skip  # many short values, several a line
-        assert (made.returncode, made.stderr) == (0, b"200"), (line, made.stdout, made.stderr)
-        return made.stdout
+        assert (finished.returncode, finished.stderr) == (0, b"200"), (line, finished)
+        return finished.stdout
 
     def json(self, pattern: str) -> dict:
         return json.loads(self.run(pattern))

@@ -70,14 +70,14 @@ def hints(count: int) -> Tensor:
 
 
 def control(count: int, network: nn.Module | None = None, previous=None) -> ControlNet:
-    made = ControlNet(network or HintNetwork(), load_device=torch.device("cpu"))
-    made.set_previous_controlnet(previous)
-    return made.set_cond_hint(hints(count), 0.1)
+    control = ControlNet(network or HintNetwork(), load_device=torch.device("cpu"))
+    control.set_previous_controlnet(previous)
+    return control.set_cond_hint(hints(count), 0.1)
 
 
 def adapter(count: int) -> T2IAdapter:
-    made = T2IAdapter(HintNetwork(), 3, 8, "nearest-exact", torch.device("cpu"))
-    return made.set_cond_hint(hints(count), 0.1)
+    control = T2IAdapter(HintNetwork(), 3, 8, "nearest-exact", torch.device("cpu"))
+    return control.set_cond_hint(hints(count), 0.1)
 
 
 def prompt(seed: int, entries: int = 1, **extra) -> list:
@@ -92,9 +92,9 @@ def sample(model, frames: int, positive: list, negative: list, cfg: float = 3.0)
     )
 
 
-def close(found: Tensor, expected: Tensor) -> None:
+def close(actual: Tensor, expected: Tensor) -> None:
     # Kernels round differently for other batch sizes; a wrong frame or hint is off by 0.05 and up.
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
 
 
 def both(model, frames: int, length: int, positive: list, negative: list, overlap: int = 1):

@@ -34,9 +34,9 @@ def changed(node: str, **inputs) -> dict:
 
 @pytest.fixture
 def key() -> str:
-    found = graph_key(GRAPH, "3")
-    assert found is not None
-    return found
+    key = graph_key(GRAPH, "3")
+    assert key is not None
+    return key
 
 
 def test_what_does_not_feed_it_and_the_ids_do_not_count(key):

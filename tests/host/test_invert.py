@@ -37,11 +37,11 @@ def generated(
     """By KSampler (Advanced), with the settings that Invert Clip states."""
     words, nothing = ([[world.text(text), {}]] for text in (prompt, ""))
     latent = {"samples": torch.zeros_like(start) if noise else start}
-    (made,) = nodes.common_ksampler(
+    (latent,) = nodes.common_ksampler(
         model, 0, STEPS, cfg, "ddim", SCHEDULER, words, nothing, latent,
         disable_noise=not noise, start_step=0, last_step=10_000, force_full_denoise=True,
     )  # fmt: skip  # many short values, several a line
-    return made["samples"]
+    return latent["samples"]
 
 
 def test_an_inverted_clip_comes_back():
@@ -64,14 +64,14 @@ def test_without_its_colours_a_clip_follows_the_prompt_for_them():
     dark = shapes_world.Scene("red", "circle", "left", "night")
     frames = shapes_world.make_clip(dark, torch.Generator().manual_seed(0)).frames
     images = latents.enlarge(frames).movedim(1, -1)
-    asked = dark._replace(look="sand")
+    scene = dark._replace(look="sand")
     fidelity = {}
     for keep in (True, False):
         start = InvertClip.execute(
             world.moving(), images, ShapesVAE(), load_clip(), "", STEPS, SCHEDULER, keep, 0
         ).result[0]["samples"]
-        made = generated(world.moving(), start, prompt=asked.prompt, cfg=2.0)
-        fidelity[keep] = measure(latents.decode_world(made), asked).fidelity
+        clip = generated(world.moving(), start, prompt=scene.prompt, cfg=2.0)
+        fidelity[keep] = measure(latents.decode_world(clip), scene).fidelity
     assert fidelity[False] > fidelity[True]
 
 

@@ -37,14 +37,14 @@ def clip() -> comfy.sd.CLIP:
         comfy.sd1_clip.SD1Tokenizer, comfy.sd1_clip.SD1ClipModel
     )
     options = {"load_device": CPU, "offload_device": CPU, "dtype": torch.float32}
-    made = comfy.sd.CLIP(target, model_options=options)
+    clip = comfy.sd.CLIP(target, model_options=options)
     dice = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, weight in made.cond_stage_model.named_parameters():
+        for name, weight in clip.cond_stage_model.named_parameters():
             weight.normal_(std=0.03, generator=dice).add_("norm" in name)
     key = "clip_l.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight"
-    made.patcher.add_patches({key: ("diff", (torch.randn(768, 768, generator=dice),))}, 0.05)
-    return made
+    clip.patcher.add_patches({key: ("diff", (torch.randn(768, 768, generator=dice),))}, 0.05)
+    return clip
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,8 @@ def test_a_job_reads_as_its_graph(clip, model, last):
     chosen = clip.clone()
     chosen.clip_layer(last)
     sets = read(chosen)
-    made = with_texts(job(vmc(prompt="a dog is running")), model, chosen, sets)
-    worker = text_model(made, "sd15", sets)
+    with_files = with_texts(job(vmc(prompt="a dog is running")), model, chosen, sets)
+    worker = text_model(with_files, "sd15", sets)
     assert worker is not None
     for text in TEXTS:
         ours = worker.encode(worker.pieces(text), {})

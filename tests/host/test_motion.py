@@ -107,17 +107,17 @@ def test_schedules(model):
 @pytest.mark.parametrize("cfg", [1.0, 3.0])
 def test_samplers_and_cfg(model, sampler, cfg):
     moving = world.moving(model)
-    made = world.sample(moving, sampler_name=sampler, cfg=cfg)
-    assert made.isfinite().all()
-    assert world.difference(made, world.sample(model, sampler_name=sampler, cfg=cfg)) > 0.01
+    clip = world.sample(moving, sampler_name=sampler, cfg=cfg)
+    assert clip.isfinite().all()
+    assert world.difference(clip, world.sample(model, sampler_name=sampler, cfg=cfg)) > 0.01
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
 def test_weights_of_other_precisions(dtype):
     stored, whole = world.stored_as(dtype), world.moving()
-    made = world.sample(world.moving(stored))
+    clip = world.sample(world.moving(stored))
     coarse = 0.5 if dtype == torch.float8_e4m3fn else 0.05
-    assert world.difference(made, world.sample(whole)) < coarse
+    assert world.difference(clip, world.sample(whole)) < coarse
     adapted, _ = apply_motion_adapter(world.moving(stored), world.motion_adapter(), -1.0, "a")
     assert world.sample(adapted).isfinite().all()
 

@@ -71,8 +71,8 @@ def test_at_zero_nothing_changes_at_one_it_is_the_trained_network(tmp_path):
     assert none == []
     assert torch.equal(world.sample(off), before)
     trained = world.sample(whole_files(apply_motion_weights(network(), weights, 1.0), tmp_path))
-    made = world.sample(on)
-    assert world.difference(made, trained) < 1e-5
+    sampled = world.sample(on)
+    assert world.difference(sampled, trained) < 1e-5
     assert world.difference(trained, before) > 0.05
     assert torch.equal(world.sample(moving), before)  # no trace
 
@@ -81,24 +81,24 @@ def test_both_forms_are_the_same_line_and_leave_loras_whole():
     moving = world.moving()
     adapted, _ = apply_motion_adapter(moving, world.motion_adapter(), 1.0, "a LoRA")
     for amount in (0.5, 1.0):
-        made = [
+        clips = [
             world.sample(apply_to_model(adapted, learned(form), amount, "it")[0])
             for form in ("difference", "whole")
         ]
-        assert world.difference(*made) < 1e-4
+        assert world.difference(*clips) < 1e-4
         alone = world.sample(apply_to_model(moving, learned(), amount, "it")[0])
-        assert world.difference(made[0], alone) > 0.01
+        assert world.difference(clips[0], alone) > 0.01
 
 
 def test_stacked_motions_commute():
     moving, one, two = world.moving(), world.motion_adapter(1), world.motion_adapter(2)
-    made = []
+    clips = []
     for order in ((one, two), (two, one)):
         stacked = moving
         for adapter in order:
             stacked, _ = apply_motion_adapter(stacked, adapter, 1.0, "a motion")
-        made.append(world.sample(stacked))
-    assert world.difference(*made) < 1e-5
+        clips.append(world.sample(stacked))
+    assert world.difference(*clips) < 1e-5
 
 
 def test_weights_of_another_network_are_refused_and_another_module_is_named():

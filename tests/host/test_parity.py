@@ -59,8 +59,8 @@ def train(folder: Path, unet: Path, module: Path) -> Path:
     clip = LoadedSet("clips", "noise", (Item("0", "it runs", noise, text[0], "0.mp4"),))
     files = {"checkpoint": unet, "motion_module": module, "clip": write_set(folder / "set", clip)}
     short: dict[str, Any] = {"steps": 1, "lr": 0.5, "held_out": 0, "dtype": "float32"}
-    made = customize_a_video(absorber="none", frames=FRAMES, tier="none", **short)
-    job = new_job(folder / "job", made, files)
+    recipe = customize_a_video(absorber="none", frames=FRAMES, tier="none", **short)
+    job = new_job(folder / "job", recipe, files)
     assert run_job(job) == FINISHED, job.read_state().message
     return job.exports / "made.safetensors"
 

@@ -46,15 +46,15 @@ def batch(count: int = 3) -> torch.Tensor:
 
 
 def image_set(**inputs):
-    made = ImageSet.execute(clip=load_clip(), vae=ShapesVAE(), **{"folder": "", **SIZE, **inputs})
-    return made.result[0]
+    output = ImageSet.execute(clip=load_clip(), vae=ShapesVAE(), **{"folder": "", **SIZE, **inputs})
+    return output.result[0]
 
 
 def test_an_image_set_holds_what_the_encoder_makes_of_the_pictures():
     captions = "\n".join(scene.prompt for scene in SCENES)
-    made = image_set(images=batch(), captions=captions)
-    loaded = load_set(made.folder)
-    assert (made.kind, made.count, made.frames) == ("stills", 3, 1)
+    cached = image_set(images=batch(), captions=captions)
+    loaded = load_set(cached.folder)
+    assert (cached.kind, cached.count, cached.frames) == ("stills", 3, 1)
     eight_bits = (batch() * 255).round() / 255
     for item, picture, scene in zip(loaded.items, eight_bits, SCENES, strict=True):
         expected = latents.encode_image(picture.permute(2, 0, 1)[None])
@@ -84,10 +84,10 @@ def test_a_folder_that_changes_leaves_the_set_of_before(tmp_path):
 
 def test_a_clip_set_cuts_a_batch_into_clips():
     clips = batch(2).repeat_interleave(4, dim=0)
-    made, shown = clip_set(clips=clips, captions="red circle left night", frames=4)
-    assert (made.kind, made.count, made.frames) == ("clips", 2, 4)
+    cached, shown = clip_set(clips=clips, captions="red circle left night", frames=4)
+    assert (cached.kind, cached.count, cached.frames) == ("clips", 2, 4)
     assert torch.equal(shown, (clips[:4] * 255).round() / 255)
-    first, second = (item.latents for item in load_set(made.folder).items)
+    first, second = (item.latents for item in load_set(cached.folder).items)
     assert torch.equal(first[0], first[3])
     assert not torch.equal(first[0], second[0])
 
@@ -98,8 +98,8 @@ def test_each_folder_of_the_pack_is_a_set_by_its_name():
 
 
 def test_the_first_clip_comes_out_as_it_is_trained_on():
-    made, shown = clip_set(folder=' "demo: circle" ')
-    (item,) = load_set(made.folder).items
+    cached, shown = clip_set(folder=' "demo: circle" ')
+    (item,) = load_set(cached.folder).items
     assert torch.allclose(latents.encode_image(shown.permute(0, 3, 1, 2)), item.latents, atol=1e-6)
     drawn = latents.enlarge(reference_clip("circle").frames).permute(0, 2, 3, 1)
     assert torch.equal(shown, drawn.mul(255).round() / 255)
@@ -133,8 +133,8 @@ def test_wrong_inputs_are_said():
 
 
 def test_prompts_are_used_in_turn_with_their_places_filled():
-    made = prompts_for("a [V*] [class]\n\n[class] alone ", "sks", "dog", 3)
-    assert made == ["a sks dog", "dog alone", "a sks dog"]
+    prompts = prompts_for("a [V*] [class]\n\n[class] alone ", "sks", "dog", 3)
+    assert prompts == ["a sks dog", "dog alone", "a sks dog"]
     with pytest.raises(UserError, match="token"):
         prompts_for("a [V*] dog", " ", "dog", 1)
     assert prompts_for("a dog", "", "", 1) == ["a dog"]
@@ -156,11 +156,11 @@ def test_baking_counts_loras_in_as_comfyui_samples_them():
     plain, baked = baking.bake(world.plain()), baking.bake(model)
     assert plain != baked
     assert baking.bake(model) == baked  # one file a content
-    made = read_unet(baked).tensors
+    tensors = read_unet(baked).tensors
     model.patch_model()
     loaded = model.model.diffusion_model.state_dict()
     try:
-        assert all(torch.allclose(made[n], loaded[n].cpu(), atol=1e-6) for n in made)
+        assert all(torch.allclose(t, loaded[n].cpu(), atol=1e-6) for n, t in tensors.items())
         # Patches that are loaded now must not count twice.
         assert baking.bake(model) == baked
     finally:

@@ -85,16 +85,16 @@ def test_the_model_predicts_what_the_training_network_predicts(name):
 def test_the_schedule_is_the_one_it_was_trained_on(loaded):
     kept = DDPMScheduler(**SCHEDULE).alphas_cumprod
     expected = ((1 - kept) / kept).sqrt()
-    found = loaded[0].get_model_object("model_sampling").sigmas
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    sigmas = loaded[0].get_model_object("model_sampling").sigmas
+    torch.testing.assert_close(sigmas, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_comfyui_maps_every_layer_to_its_name_in_diffusers(loaded):
     model = loaded[0].model
-    found = comfy.utils.unet_to_diffusers(model.model_config.unet_config)
+    names = comfy.utils.unet_to_diffusers(model.model_config.unet_config)
     for name in load_image_model(WEIGHTS / BASE).state_dict():
-        assert found[name] == LAYOUT.to_ldm(name)
-        assert f"diffusion_model.{found[name]}" in model.state_dict()
+        assert names[name] == LAYOUT.to_ldm(name)
+        assert f"diffusion_model.{names[name]}" in model.state_dict()
 
 
 def test_it_draws_what_is_asked(loaded):
@@ -104,9 +104,9 @@ def test_it_draws_what_is_asked(loaded):
     for seed, scene in enumerate(scenes):
         image = nodes.VAEDecode().decode(vae, sample(base, clip, scene.prompt, 1, seed))[0]
         pixels = image[:, ::8, ::8].movedim(-1, 1)
-        found = measure(pixels.expand(2, -1, -1, -1), scene)
-        right += found.colour and found.shape and found.look
-        fidelity += found.fidelity / len(scenes)
+        measured = measure(pixels.expand(2, -1, -1, -1), scene)
+        right += measured.colour and measured.shape and measured.look
+        fidelity += measured.fidelity / len(scenes)
     assert right >= 7
     assert fidelity > 0.55  # the training network: 0.65
 
@@ -185,9 +185,9 @@ def test_inpainting_and_odd_sizes_encode(loaded):
     mask = torch.zeros(1, 130, 135)
     mask[:, 40:80, 40:80] = 1
     image = torch.rand(1, 130, 135, 3)
-    made = nodes.VAEEncodeForInpaint().encode(loaded[3], image, mask)[0]
-    assert made["samples"].shape == (1, 4, 16, 16)
-    assert torch.isfinite(made["samples"]).all()
+    latent = nodes.VAEEncodeForInpaint().encode(loaded[3], image, mask)[0]
+    assert latent["samples"].shape == (1, 4, 16, 16)
+    assert torch.isfinite(latent["samples"]).all()
 
 
 # ---------------------------------------------------------------------------- CONTROL_NET
@@ -213,12 +213,12 @@ def test_every_frame_follows_its_own_outline(loaded):
     positive, negative = nodes.ControlNetApplyAdvanced().apply_controlnet(
         encode(clip, scene.prompt), encode(clip, ""), control, hint, 1.0, 0.0, 1.0
     )
-    made = nodes.KSampler().sample(
+    latent = nodes.KSampler().sample(
         base, 0, 12, 2.0, "dpmpp_2m_sde", "sgm_uniform", positive, negative, empty(4)
     )[0]
     number = world.all_scenes((scene.look,)).index(scene)
-    found = match(drawn(made), scene.look, [number])[1][:, 0]
-    assert int(((found - places).norm(dim=1) <= 1).sum()) >= 3
+    nearest = match(drawn(latent), scene.look, [number])[1][:, 0]
+    assert int(((nearest - places).norm(dim=1) <= 1).sum()) >= 3
 
 
 # ---------------------------------------------------------------------------- LoRA
@@ -255,8 +255,8 @@ def test_a_lora_as_a_hook_equals_the_lora(loaded):
     empty_text = comfy.hooks.set_hooks_for_conditioning(encode(clip, ""), hooks)
     options = (0, 3, 2.0, "euler", "normal")
     expected = nodes.KSampler().sample(patched, *options, positive, encode(clip, ""), empty(2))[0]
-    found = nodes.KSampler().sample(base, *options, hooked, empty_text, empty(2))[0]
-    torch.testing.assert_close(found["samples"], expected["samples"], atol=1e-4, rtol=1e-4)
+    hooked_latent = nodes.KSampler().sample(base, *options, hooked, empty_text, empty(2))[0]
+    torch.testing.assert_close(hooked_latent["samples"], expected["samples"], atol=1e-4, rtol=1e-4)
 
 
 # ---------------------------------------------------------------------------- node

@@ -18,8 +18,8 @@ def test_comfyui_loads_trained_words_from_their_folder(tmp_path):
     save_embedding(tmp_path / "my look.safetensors".replace(" ", "_"), Embedding(ROWS, ("red",)))
     tokenizer = comfy.sd1_clip.SD1Tokenizer(embedding_directory=str(tmp_path))
     (section,) = tokenizer.tokenize_with_weights("a embedding:my_look runs")["l"]
-    found = [token for token, _ in section if isinstance(token, torch.Tensor)]
-    assert torch.equal(torch.stack(found), ROWS)
+    rows = [token for token, _ in section if isinstance(token, torch.Tensor)]
+    assert torch.equal(torch.stack(rows), ROWS)
     places = [i for i, (token, _) in enumerate(section) if isinstance(token, torch.Tensor)]
     assert places == [2, 3, 4]  # after the start and "a"
 

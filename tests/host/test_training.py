@@ -77,9 +77,9 @@ def test_the_same_token_starts_one_job(server, motion_job):
 def test_a_spatial_adapter_uses_the_motion_adapter(server, motion_job):
     prompt = pressed(spatial_graph(STEPS, "my look", motion_job["adapter"]), "second", "other")
     (id,) = server.run(prompt)["train"]["still_moving_job"]
-    made = ended(server, id)
-    assert made["phase"] == "finished", made["message"]
-    assert made["adapter"] in choices(server, "StillMovingApplySpatialAdapter")
+    job = ended(server, id)
+    assert job["phase"] == "finished", job["message"]
+    assert job["adapter"] in choices(server, "StillMovingApplySpatialAdapter")
 
 
 def test_stop_keeps_what_was_learned_and_delete_removes_it_all(server):
@@ -143,9 +143,9 @@ def test_a_name_is_no_path(server):
     ],
 )
 def test_bad_requests_are_answered_in_a_line(server, method, path, body, status):
-    found, answer = ask(server, method, path, body)
-    assert found in (status, 404, 405)  # the server itself refuses some paths
-    if found == status:
+    answered, answer = ask(server, method, path, body)
+    assert answered in (status, 404, 405)  # the server itself refuses some paths
+    if answered == status:
         assert "expected" in answer["error"]
 
 

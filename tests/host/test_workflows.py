@@ -110,8 +110,8 @@ def test_a_run_of_the_training_workflow_says_what_to_press(server):
 def frames_of(prompt: dict) -> int:
     """The clip's length that a prompt asks for: its longest empty latent or clip to follow."""
     lengths = {"EmptyLatentImage": "batch_size", "StillMovingClipSet": "frames"}
-    asked = [(n["inputs"], lengths.get(n["class_type"])) for n in prompt.values()]
-    return max(inputs[name] for inputs, name in asked if name)
+    inputs_and_lengths = [(n["inputs"], lengths.get(n["class_type"])) for n in prompt.values()]
+    return max(inputs[name] for inputs, name in inputs_and_lengths if name)
 
 
 def is_wire(value: object) -> bool:

@@ -105,8 +105,8 @@ def test_what_is_written_is_read(tmp_path, scale):
     }
     assert (metadata["ss_network_dim"], metadata["a"]) == ("2", "b")
     merged = merge_image_lora(UNET, tmp_path / "l.safetensors", scale)
-    found = merged.tensors[f"{QUERY}.weight"]
-    assert torch.allclose(found, expected(QUERY, scale), atol=1e-5)
+    weight = merged.tensors[f"{QUERY}.weight"]
+    assert torch.allclose(weight, expected(QUERY, scale), atol=1e-5)
 
 
 def test_alpha_counts(tmp_path):

@@ -25,8 +25,8 @@ def equal(a, b):
 
 def test_safetensors_come_back_with_metadata_and_dtypes(tmp_path):
     files.write_tensors(tmp_path / "a.safetensors", TENSORS, {"kind": "x"})
-    found, metadata = files.read_tensors(tmp_path / "a.safetensors")
-    assert equal(found, TENSORS)
+    tensors, metadata = files.read_tensors(tmp_path / "a.safetensors")
+    assert equal(tensors, TENSORS)
     assert metadata == {"kind": "x"}
 
 
@@ -41,9 +41,9 @@ def test_any_names_shapes_and_metadata_come_back(tmp_path_factory, shapes, metad
     path = tmp_path_factory.mktemp("tensors") / "a.safetensors"
     tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
     files.write_tensors(path, tensors, metadata)
-    found, found_metadata = files.read_tensors(path)
-    assert equal(found, tensors)
-    assert found_metadata == metadata
+    read, read_metadata = files.read_tensors(path)
+    assert equal(read, tensors)
+    assert read_metadata == metadata
 
 
 @pytest.mark.parametrize("old_format", [False, True])
@@ -52,8 +52,8 @@ def test_any_names_shapes_and_metadata_come_back(tmp_path_factory, shapes, metad
 def test_torch_files_are_unwrapped(tmp_path, wrap, prefix, old_format):
     content = wrap({prefix + name: tensor for name, tensor in TENSORS.items()} | {"step": 5})
     torch.save(content, tmp_path / "a.ckpt", _use_new_zipfile_serialization=not old_format)
-    found, metadata = files.read_tensors(tmp_path / "a.ckpt")
-    assert equal(found, TENSORS)
+    tensors, metadata = files.read_tensors(tmp_path / "a.ckpt")
+    assert equal(tensors, TENSORS)
     assert metadata == {}
 
 
@@ -78,8 +78,8 @@ def test_the_header_says_what_the_tensors_are(tmp_path, name):
 def test_tensors_that_share_memory_are_written_apart(tmp_path):
     shared = torch.randn(4, 4)
     files.write_tensors(tmp_path / "a", {"a": shared, "b": shared, "c": shared.T}, {})
-    found, _ = files.read_tensors(tmp_path / "a")
-    assert equal(found, {"a": shared, "b": shared, "c": shared.T})
+    tensors, _ = files.read_tensors(tmp_path / "a")
+    assert equal(tensors, {"a": shared, "b": shared, "c": shared.T})
 
 
 class Bomb:

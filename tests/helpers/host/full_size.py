@@ -117,7 +117,7 @@ def inputs(size: int = SIZE) -> tuple[Tensor, Tensor, Tensor]:
 def sample(model: Any, steps: int = STEPS, size: int = SIZE, **options: Any) -> Tensor:
     """Latents (frames, 4, size, size) as the UNet knows them, by ComfyUI's Euler sampler."""
     noise, positive, negative = inputs(size)
-    made = comfy.sample.sample(
+    latents = comfy.sample.sample(
         model,
         noise,
         steps,
@@ -131,7 +131,7 @@ def sample(model: Any, steps: int = STEPS, size: int = SIZE, **options: Any) -> 
         disable_pbar=True,
         **options,
     )
-    return model.model.latent_format.process_in(made)
+    return model.model.latent_format.process_in(latents)
 
 
 class Reference:
@@ -157,8 +157,8 @@ class Reference:
         for sigma, following in zip(sigmas, [*sigmas[1:], 0.0], strict=True):
             t = (table - sigma).abs().argmin()
             clip = (x / (1 + sigma**2) ** 0.5).transpose(0, 1)[None]
-            unasked, asked = predict(self.unet, clip.repeat(2, 1, 1, 1, 1), t.repeat(2), text)
-            epsilon = unasked + CFG * (asked - unasked)
+            unprompted, prompted = predict(self.unet, clip.repeat(2, 1, 1, 1, 1), t.repeat(2), text)
+            epsilon = unprompted + CFG * (prompted - unprompted)
             x = x + (following - sigma) * epsilon.transpose(0, 1)
         return x
 

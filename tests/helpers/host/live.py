@@ -143,9 +143,9 @@ class Server:
 def frontend_asked(comfyui: Path) -> str:
     """The version of the frontend package that this checkout asks for."""
     requirements = (comfyui / "requirements.txt").read_text()
-    asked = re.search(r"comfyui-frontend-package==([\d.]+)", requirements)
-    assert asked, f"{comfyui}/requirements.txt names no frontend"
-    return asked[1]
+    required = re.search(r"comfyui-frontend-package==([\d.]+)", requirements)
+    assert required, f"{comfyui}/requirements.txt names no frontend"
+    return required[1]
 
 
 def frontend_of(comfyui: Path) -> Path | None:

@@ -37,20 +37,20 @@ def test_clips_keep_all_their_frames_in_order(tmp_path):
     folder = tmp_path / "clips"
     folder.mkdir()
     clip = write_clip(folder, "a", SCENES[3])
-    made = build_set(folder, tmp_path / "out", ShapesEncoder(), options(), False)
-    assert made.kind == "clips"
-    decoded = shapes.decode_world(made.items[0].latents)
+    loaded = build_set(folder, tmp_path / "out", ShapesEncoder(), options(), False)
+    assert loaded.kind == "clips"
+    decoded = shapes.decode_world(loaded.items[0].latents)
     assert torch.allclose(decoded, (clip * 255).round() / 255, atol=1e-6)
 
 
 def test_an_unchanged_folder_encodes_nothing_and_writes_nothing(stills, tmp_path):
     out = tmp_path / "out"
-    made = build_set(stills, out, ShapesEncoder(), options(), False)
+    first = build_set(stills, out, ShapesEncoder(), options(), False)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     counting = CountingEncoder()
     again = build_set(stills, out, counting, options(), False)
     assert (counting.frames, counting.prompts) == (0, [])
-    assert_same_set(made, again)
+    assert_same_set(first, again)
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
 
 
@@ -112,8 +112,8 @@ def test_the_result_does_not_depend_on_the_order_files_were_written(stills, tmp_
 def test_equal_files_share_one_object_but_are_two_items(stills, tmp_path):
     shutil.copy(stills / "still 0.png", stills / "twin.png")
     shutil.copy(stills / "still 0.txt", stills / "twin.txt")
-    made = build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
-    assert len({item.id for item in made.items}) == 5
+    loaded = build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    assert len({item.id for item in loaded.items}) == 5
     assert len(list((tmp_path / "out" / "objects").iterdir())) == 4 + 4
 
 
@@ -136,8 +136,9 @@ def test_the_contact_sheet_shows_each_item_and_its_caption(stills, tmp_path):
 def test_captions_and_names_of_any_script_are_kept(stills, tmp_path):
     write_still(stills, "写真 été ☂", SCENES[9])
     (stills / "写真 été ☂.txt").write_text("красный, 円 \u202e x", encoding="utf-8")
-    made = build_set(stills, tmp_path / "out é", ShapesEncoder(), options(), False)
-    assert ("写真 été ☂.png", "красный, 円 \u202e x") in [(i.source, i.caption) for i in made.items]
+    loaded = build_set(stills, tmp_path / "out é", ShapesEncoder(), options(), False)
+    kept = [(item.source, item.caption) for item in loaded.items]
+    assert ("写真 été ☂.png", "красный, 円 \u202e x") in kept
 
 
 def test_real_photos_and_clips_become_sets(shared_data, tmp_path):

@@ -41,9 +41,9 @@ def test_a_damaged_file_is_refused_or_read(kind, accident, skip):
         other = sample("still.png" if kind in STILLS else "moving.gif")
         (place / "in" / ("good.png" if kind in STILLS else "good.gif")).write_bytes(other)
         options = CacheOptions(**{**OPTIONS.to_json(), "skip_unreadable": skip})
-        made = build_or_refuse(place, options)
-        if made is not None:
-            assert any(item.source.startswith("good") for item in made.items)
+        loaded = build_or_refuse(place, options)
+        if loaded is not None:
+            assert any(item.source.startswith("good") for item in loaded.items)
 
 
 @given(
@@ -74,10 +74,10 @@ def test_any_caption_is_kept_or_refused(caption, prompt):
         except UserError:
             assert not prompt.strip()
             return
-        made = build_or_refuse(place, options)
-        if made is not None:
+        loaded = build_or_refuse(place, options)
+        if loaded is not None:
             written = caption.decode("utf-8-sig").strip()
-            assert made.items[0].caption == (written or prompt.strip())
+            assert loaded.items[0].caption == (written or prompt.strip())
 
 
 letters = st.text(
@@ -94,9 +94,9 @@ def test_any_file_name_works(names):
         wanted = {f"{name}.png" for name in names if not name.startswith(".")}
         for name in names:
             (place / "in" / f"{name}.png").write_bytes(sample("still.png"))
-        made = build_or_refuse(place)
-        found = set() if made is None else {item.source for item in made.items}
-        assert found == wanted
+        loaded = build_or_refuse(place)
+        sources = set() if loaded is None else {item.source for item in loaded.items}
+        assert sources == wanted
 
 
 def test_a_file_name_that_is_no_unicode_works_or_is_refused(tmp_path):

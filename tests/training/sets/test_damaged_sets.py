@@ -51,8 +51,8 @@ def test_a_damaged_set_is_refused_or_intact_and_can_be_mended(index, accident):
         # A picture is not checked by a checksum; only an absent one is drawn again.
         for name, content in good_set().items():
             if content is not None and name.suffix != ".png":
-                found = (place / "out" / name).read_bytes()
-                assert found == content or json.loads(found) == json.loads(content)
+                now = (place / "out" / name).read_bytes()
+                assert now == content or json.loads(now) == json.loads(content)
 
 
 anything = st.recursive(

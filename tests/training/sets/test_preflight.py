@@ -14,9 +14,9 @@ def test_missing_captions_are_listed_unless_there_is_a_prompt(stills, tmp_path):
     (stills / "still 3.txt").write_text("  \n")
     with pytest.raises(UserError, match=r"no caption for 2 files \(still 1\.png, still 3\.png\)"):
         build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
-    made = build_set(stills, tmp_path / "out", ShapesEncoder(), options(prompt=" red circle "))
-    assert [item.caption for item in made.items][1::2] == ["red circle"] * 2
-    assert made.items[0].caption == SCENES[0].prompt
+    loaded = build_set(stills, tmp_path / "out", ShapesEncoder(), options(prompt=" red circle "))
+    assert [item.caption for item in loaded.items][1::2] == ["red circle"] * 2
+    assert loaded.items[0].caption == SCENES[0].prompt
 
 
 def test_a_caption_the_encoder_refuses_is_named(stills, tmp_path):
@@ -31,10 +31,10 @@ def test_unreadable_files_stop_the_build_or_are_left_out_when_asked(stills, tmp_
     (stills / "text.jpg").write_text("not a picture")
     with pytest.raises(UserError, match=r"2 of 5 files.*still 1\.png.*text\.jpg"):
         build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
-    made = build_set(
+    loaded = build_set(
         stills, tmp_path / "out", ShapesEncoder(), options(skip_unreadable=True), False
     )
-    assert [item.source for item in made.items] == ["still 0.png", "still 2.png", "still 3.png"]
+    assert [item.source for item in loaded.items] == ["still 0.png", "still 2.png", "still 3.png"]
     for path in stills.glob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match="none of 5 files usable"):
@@ -49,8 +49,8 @@ def test_stills_and_clips_are_not_mixed_in_silence(stills, tmp_path):
         with pytest.raises(UserError, match=other):
             build_set(stills, tmp_path / "out", ShapesEncoder(), options(kind=kind), False)
         chosen = options(kind=kind, skip_unreadable=True)
-        made = build_set(stills, tmp_path / f"{kind} set", ShapesEncoder(), chosen, False)
-        assert (made.kind, len(made.items)) == (kind, count)
+        loaded = build_set(stills, tmp_path / f"{kind} set", ShapesEncoder(), chosen, False)
+        assert (loaded.kind, len(loaded.items)) == (kind, count)
 
 
 def test_short_clips_are_listed(tmp_path):
