@@ -59,7 +59,7 @@ class Size:
         return self.pixels // 8
 
 
-def new_run(
+def new_training(
     kind: str, size: Size, device: torch.device, dtype: torch.dtype, run_type: type = StageTraining
 ) -> StageTraining:
     """A stage over a network that exists only here: kind "motion" or "spatial"."""
@@ -176,44 +176,44 @@ class PlainLoop:
     encoded once and repeated, which a tutorial may not think of: it makes this loop faster.
     """
 
-    def __init__(self, run: StageTraining, encoders: Encoders | None, autocast: bool):
-        self.run, self.encoders, self.autocast = run, encoders, autocast
+    def __init__(self, training: StageTraining, encoders: Encoders | None, autocast: bool):
+        self.training, self.encoders, self.autocast = training, encoders, autocast
         self.optimizer = torch.optim.AdamW(
-            run.trainable.parameters.values(),
-            lr=run.stage.lr,
-            weight_decay=run.recipe.weight_decay,
+            training.trainable.parameters.values(),
+            lr=training.stage.lr,
+            weight_decay=training.recipe.weight_decay,
         )
         self.scheduler = DDPMScheduler(**SCHEDULE)
         self.step = 0
 
     def loss(self, n: int, noise: Tensor | None = None) -> Tensor:
         """Of the plan's n-th sample; noise: drawn on the device where none is given."""
-        run = self.run
-        sizes = [len(training) for training, _ in run.split]
-        sample = training_draw(run.recipe.seed, 0, run.stage, sizes, n)
-        source = run.stage.sources[sample.source]
-        set_motion_scale(run.unet, source.scales.get("motion", 0.0))
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=self.autocast):
-            clean, text = self._inputs(sample)
+        training = self.training
+        sizes = list(map(len, training.learned_items))
+        draw = training_draw(training.recipe.seed, 0, training.stage, sizes, n)
+        source = training.stage.sources[draw.source]
+        set_motion_scale(training.unet, source.scales.get("motion", 0.0))
+        with torch.autocast(training.device.type, torch.bfloat16, enabled=self.autocast):
+            clean, text = self._inputs(draw)
             if noise is None:
                 noise = torch.randn_like(clean)
-                noise += 0.1 * torch.randn((*clean.shape[:2], 1, 1, 1), device=run.device)
-            t = torch.tensor([sample.timestep], device=run.device)
+                noise += 0.1 * torch.randn((*clean.shape[:2], 1, 1, 1), device=training.device)
+            t = torch.tensor([draw.timestep], device=training.device)
             noisy: Any = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]
-            predicted = predict(run.unet, noisy, t, text)
+            predicted = predict(training.unet, noisy, t, text)
         return F.mse_loss(predicted.float(), noise.float())
 
-    def _inputs(self, sample: Draw) -> tuple[Tensor, Tensor]:
+    def _inputs(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """(clean latents (1, 4, frames, h, w), text (1, tokens, dim)) on the device."""
-        run, source = self.run, self.run.stage.sources[sample.source]
+        training, source = self.training, self.training.stage.sources[draw.source]
         if self.encoders is None:
-            item = run.split[sample.source][0][sample.item]
-            clean = seen(item.latents, source, sample, run.recipe.frames)
-            return clean.to(run.device), item.text[None].to(run.device)
-        pixels = self.encoders.pixels[sample.item]
+            item = training.learned_items[draw.source][draw.item]
+            clean = seen(item.latents, source, draw, training.recipe.frames)
+            return clean.to(training.device), item.text[None].to(training.device)
+        pixels = self.encoders.pixels[draw.item]
         if source.view == "frozen":
-            frame = pixels[int(sample.frame * len(pixels))][None]
-            encoded = self.encoders.latents(frame).expand(run.recipe.frames, -1, -1, -1)
+            frame = pixels[int(draw.frame * len(pixels))][None]
+            encoded = self.encoders.latents(frame).expand(training.recipe.frames, -1, -1, -1)
         else:
             encoded = self.encoders.latents(pixels)
         return encoded.transpose(0, 1)[None].float(), self.encoders.text().float()
@@ -222,8 +222,8 @@ class PlainLoop:
         """One step, and its loss."""
         loss = self.loss(self.step)
         loss.backward()
-        values = list(self.run.trainable.parameters.values())
-        nn.utils.clip_grad_norm_(values, self.run.recipe.clip_norm)
+        values = list(self.training.trainable.parameters.values())
+        nn.utils.clip_grad_norm_(values, self.training.recipe.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.step += 1

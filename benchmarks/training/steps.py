@@ -62,29 +62,29 @@ def measure(way: Way) -> dict[str, Any]:
     device, size = pick_device(), SIZES[way.size]
     began = resident()
     run_type = train_loops.StageTraining if way.fused else train_loops.SyncedRun
-    run = train_loops.new_run(
+    training = train_loops.new_training(
         way.kind, train_loops.Size(*size), device, getattr(torch, way.dtype), run_type
     )
     if way.tier == "diffusers":
-        run.unet.enable_gradient_checkpointing()
+        training.unet.enable_gradient_checkpointing()
     else:
-        run.tiers.set(way.tier)
+        training.tiers.set(way.tier)
     if way.channels_last:
-        run.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        training.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if way.compiled:
-        compile_segments(run.tiers)
+        compile_segments(training.tiers)
     encoders = None if way.cached else train_loops.Encoders(train_loops.Size(*size), device)
-    loop = train_loops.PlainLoop(run, encoders, way.autocast) if way.loop == "plain" else None
+    loop = train_loops.PlainLoop(training, encoders, way.autocast) if way.loop == "plain" else None
     built = resident()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     backend = {"flash": SDPBackend.FLASH_ATTENTION, "math": SDPBackend.MATH}.get(way.attention)
     with sdpa_kernel(backend) if backend is not None else nullcontext():
-        operations = count(loop or run) if way.count else None
+        operations = count(loop or training) if way.count else None
         started = time.perf_counter()
-        take(loop or run, way.warm, way.ahead)
+        take(loop or training, way.warm, way.ahead)
         warmed = time.perf_counter() - started
-        seconds = pace(take(loop or run, way.steps, way.ahead))
+        seconds = pace(take(loop or training, way.steps, way.ahead))
     return {
         "seconds": seconds,
         "warm_up_s": warmed,

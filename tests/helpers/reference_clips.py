@@ -81,7 +81,7 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-def new_run(made: Recipe, index: int = 0, dtype: torch.dtype = torch.float32) -> StageTraining:
+def new_training(made: Recipe, index: int = 0, dtype: torch.dtype = torch.float32) -> StageTraining:
     """A stage over a new network; its absorbers, made by an earlier stage, are left out."""
     made = dataclasses.replace(
         made, stages=tuple(dataclasses.replace(stage, use=()) for stage in made.stages)

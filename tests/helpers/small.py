@@ -104,7 +104,7 @@ def spatial_recipe(**overrides) -> Recipe:
     return recipe.spatial_adapter(**{**SHORT, **overrides})
 
 
-def new_run(made: Recipe, dtype: torch.dtype = torch.float32) -> StageTraining:
+def new_training(made: Recipe, dtype: torch.dtype = torch.float32) -> StageTraining:
     """The first stage of a recipe, over a network with the adapters that it uses attached."""
     from still_moving.training.network.lora import load_motion_adapter
 

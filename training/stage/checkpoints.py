@@ -105,7 +105,10 @@ def _drop_old(folder: Path, keep: str) -> None:
     drop = [p for p in whole[:-KEEP] if p.name != keep]
     drop += [p for p in folder.iterdir() if p.suffix == ".tmp"]
     for path in drop:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:

@@ -31,10 +31,10 @@ class Draw:
 
 
 def training_draw(seed: int, stage_index: int, stage: Stage, sizes: list[int], n: int) -> Draw:
-    """The n-th sample of a stage. sizes: number of items of each source's set."""
+    """The n-th draw of a stage. sizes: number of items of each source's set."""
     cycle = [i for i, source in enumerate(stage.sources) for _ in range(source.weight)]
     source = cycle[n % len(cycle)]
-    # How many samples of this source came before: its items are shuffled anew each round.
+    # How many draws of this source came before: its items are shuffled anew each round.
     drawn = n // len(cycle) * stage.sources[source].weight + cycle[: n % len(cycle)].count(source)
     round_number, position = divmod(drawn, sizes[source])
     order = list(range(sizes[source]))
@@ -66,12 +66,12 @@ def _cumulated(coarse: float) -> list[float]:
 
 def held_out_draws(seed: int, stage_index: int, sizes: list[int], count: int) -> list[Draw]:
     """Fixed draws for a loss that is comparable over a run: timesteps spread evenly."""
-    samples = []
+    draws = []
     for k in range(count):
         dice = Random(f"held-out/{seed}/{stage_index}/{k}")
         source = k % len(sizes)
         timestep = int((k + 0.5) / count * TIMESTEPS)
-        samples.append(
+        draws.append(
             Draw(
                 source,
                 dice.randrange(sizes[source]),
@@ -80,4 +80,4 @@ def held_out_draws(seed: int, stage_index: int, sizes: list[int], count: int) ->
                 dice.getrandbits(63),
             )
         )
-    return samples
+    return draws

@@ -62,7 +62,10 @@ class StageTraining:
         self.items = [sets[source.set].items for source in self.stage.sources]
         for source, items in zip(self.stage.sources, self.items, strict=True):
             check_lengths(source, items, recipe.frames)
-        self.split = [hold_out(items, recipe.seed) for items in self.items]
+        pairs = [hold_out(items, recipe.seed) for items in self.items]
+        # By source, as ``items``: those that are learned from, and those that are measured on.
+        self.learned_items = [learned for learned, _ in pairs]
+        self.held_out_items = [held_out for _, held_out in pairs]
         values = self.trainable.parameters
         # Fused, it can be told by the device itself that a step shall change nothing.
         self.optimizer = torch.optim.AdamW(
@@ -140,7 +143,8 @@ class StageTraining:
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm)
         self._update(finite(losses, norm))
-        self.scaler.update() if self.scaler.is_enabled() else None
+        if self.scaler.is_enabled():
+            self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._launched.append(Launched(self.step, started, self.tiers.tier, losses, norm))
@@ -155,7 +159,10 @@ class StageTraining:
             loss, norm = launched.wait()
             seconds, self._last_read = launched.seconds(self._last_read), time.perf_counter()
             skipped = not is_finite(loss, norm)
-            self._skip(launched.step) if skipped else self._smooth(loss)
+            if skipped:
+                self._skip(launched.step)
+            else:
+                self._smooth(loss)
             self.trial.look(seconds, self.stage.steps - self.step)
             yield Step(
                 launched.step, loss, self.loss_average, norm, seconds, launched.tier, skipped
@@ -179,10 +186,10 @@ class StageTraining:
         """Gradients of the step's samples, one after the other."""
         self.optimizer.zero_grad(set_to_none=True)
         count, losses = self.recipe.batch * self.team.size, []
-        sizes = [len(training) for training, _ in self.split]
+        sizes = list(map(len, self.learned_items))
         for n in self.team.share(self.step, self.recipe.batch):
-            sample = training_draw(self.recipe.seed, self.stage_index, self.stage, sizes, n)
-            loss = self.draw_loss(sample, self.split[sample.source][0]) / count
+            draw = training_draw(self.recipe.seed, self.stage_index, self.stage, sizes, n)
+            loss = self.draw_loss(draw, self.learned_items[draw.source]) / count
             self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         return torch.stack(losses)
@@ -226,15 +233,15 @@ class StageTraining:
             ) from error
         self.tiers.set(tier)
 
-    def draw_loss(self, sample: Draw, items: list[Item]) -> Tensor:
+    def draw_loss(self, draw: Draw, items: list[Item]) -> Tensor:
         """The stage's loss on one planned sample, a 0-dim fp32 tensor."""
-        source, item = self.stage.sources[sample.source], items[sample.item]
+        source, item = self.stage.sources[draw.source], items[draw.item]
         set_scales(self.unet, self.stage, source.scales)
         if self.time:
             self.time.on = source.view != "frame"
-        clean = seen(item.latents, source, sample, self.recipe.frames)
-        noise = draw_noise(tuple(clean.shape), sample.noise_seed, self.stage.noise.offset)
-        t = torch.tensor([sample.timestep])
+        clean = seen(item.latents, source, draw, self.recipe.frames)
+        noise = draw_noise(tuple(clean.shape), draw.noise_seed, self.stage.noise.offset)
+        t = torch.tensor([draw.timestep])
         noisy = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]
         half_in_part = self.trainable.full and self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=half_in_part):
@@ -249,10 +256,10 @@ class StageTraining:
     @torch.no_grad()
     def held_out_loss(self) -> float:
         """Mean loss on fixed (item, timestep, noise) triples: comparable from start to end."""
-        sizes = [len(held_out) for _, held_out in self.split]
+        sizes = list(map(len, self.held_out_items))
         recipe = self.recipe
-        samples = held_out_draws(recipe.seed, self.stage_index, sizes, recipe.held_out)
-        losses = [float(self.draw_loss(s, self.split[s.source][1])) for s in samples]
+        draws = held_out_draws(recipe.seed, self.stage_index, sizes, recipe.held_out)
+        losses = [float(self.draw_loss(d, self.held_out_items[d.source])) for d in draws]
         return sum(losses) / len(losses)
 
     def values(self) -> dict[str, Tensor]:

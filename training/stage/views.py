@@ -43,7 +43,7 @@ def patch(clean: Tensor, crop: float, dice: tuple[float, float, float]) -> Tenso
     return clean
 
 
-def seen(latents: Tensor, source: Source, sample: Draw, frames: int) -> Tensor:
+def seen(latents: Tensor, source: Source, draw: Draw, frames: int) -> Tensor:
     """A planned sample of a source: (1, channels, frames, height, width)."""
-    clean = view(latents, source.view, sample.frame, frames)
-    return patch(clean, source.crop, sample.crop)
+    clean = view(latents, source.view, draw.frame, frames)
+    return patch(clean, source.crop, draw.crop)

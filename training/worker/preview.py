@@ -31,8 +31,8 @@ class Postponed(Exception):
     """The device is wanted elsewhere; the clip can be made later."""
 
 
-def sample_pair(run: StageTraining, may_go_on: Callable[[], bool]) -> Tensor:
-    """Latent clips (2, channels, frames, height, width) of the first held-out item's words.
+def sample_pair(training: StageTraining, may_go_on: Callable[[], bool]) -> Tensor:
+    """Latent clips (2, channels, frames, height, width) of the first held-out item's caption.
 
     At scale 1 and at scale 0 of the adapter in training; a Spatial Adapter is shown with the
     Motion Adapter off, as it is used. One seed, no CFG. Training goes on as if nothing had been:
@@ -40,34 +40,35 @@ def sample_pair(run: StageTraining, may_go_on: Callable[[], bool]) -> Tensor:
     spatial weight is trained there is no scale 0, and the two are the same network. Raises
     Postponed at the first step at which ``may_go_on`` is false.
     """
-    item = run.split[0][1][0]
-    text = item.text[None].to(run.device)
-    size = (item.latents.shape[1], run.recipe.frames, *item.latents.shape[2:])
-    half_in_part = run.trainable.full and run.dtype != torch.float32
+    item = training.held_out_items[0][0]
+    text = item.text[None].to(training.device)
+    size = (item.latents.shape[1], training.recipe.frames, *item.latents.shape[2:])
+    half_in_part = training.trainable.full and training.dtype != torch.float32
 
-    def network(noisy: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
+    def network(noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
         if not may_go_on():
             raise Postponed
-        with torch.autocast(run.device.type, run.dtype, enabled=half_in_part):
-            whole = predict(run.unet, noisy.to(run.dtype), timesteps, words.to(run.dtype))
+        with torch.autocast(training.device.type, training.dtype, enabled=half_in_part):
+            inputs = noisy.to(training.dtype), timesteps, text.to(training.dtype)
+            whole = predict(training.unet, *inputs)
         return whole.float()
 
-    if run.time:  # as a clip needs it, not as the last sample did
-        run.time.on = any(source.view != "frame" for source in run.stage.sources)
+    if training.time:  # as a clip needs it, not as the last sample did
+        training.time.on = any(source.view != "frame" for source in training.stage.sources)
     clips = []
     try:
         for scale in (1.0, 0.0):
-            _set_scale(run, scale)
-            made = denoise(network, text, text[0], seeds=[_SEED], size=size, steps=STEPS, cfg=1)
-            clips.append(made[0].cpu())
+            _set_scale(training, scale)
+            (clip,) = denoise(network, text, text[0], seeds=[_SEED], size=size, steps=STEPS, cfg=1)
+            clips.append(clip.cpu())
     finally:
-        run.trainable.set_scale(1.0)
+        training.trainable.set_scale(1.0)
     return torch.stack(clips)
 
 
-def _set_scale(run: StageTraining, scale: float) -> None:
-    set_motion_scale(run.unet, 0.0)
-    run.trainable.set_scale(scale)
+def _set_scale(training: StageTraining, scale: float) -> None:
+    set_motion_scale(training.unet, 0.0)
+    training.trainable.set_scale(scale)
 
 
 def to_pixels(latents: Tensor, encoder: str) -> Tensor:

@@ -36,47 +36,47 @@ class Reporter:
             state = replace(self.folder.read_state(), phase="loading", message="")
             self.folder.write_state(state)
 
-    def enter(self, phase: Phase, run: StageTraining | None) -> None:
+    def enter(self, phase: Phase, training: StageTraining | None) -> None:
         """A phase begins. run: None before there is a network: stage and step stay as they are."""
-        if run is not None:
-            self.steps(run)
+        if training is not None:
+            self.steps(training)
         if self.muted:
             return
-        if run is None:
+        if training is None:
             state = replace(self.folder.read_state(), phase=phase, message="")
         else:
-            state = State(phase, run.stage_index, run.step, run.stage.steps)
+            state = State(phase, training.stage_index, training.step, training.stage.steps)
         self.folder.write_state(state)
         place = {"stage": state.stage, "step": state.step}
         self.on_event(self.folder.report("phase", **place, phase=phase))
 
-    def tell(self, event: str, run: StageTraining, **values: Any) -> None:
+    def tell(self, event: str, training: StageTraining, **values: Any) -> None:
         """Something happened at the step that the run has reached."""
-        self.steps(run)
+        self.steps(training)
         if not self.muted:
-            place = {"stage": run.stage_index, "step": run.step}
+            place = {"stage": training.stage_index, "step": training.step}
             self.on_event(self.folder.report(event, **place, **values))
 
-    def steps(self, run: StageTraining, behind: int = 0) -> None:
+    def steps(self, training: StageTraining, behind: int = 0) -> None:
         """What the steps did, up to that of ``behind`` steps ago."""
-        for step in run.read(behind):
+        for step in training.read(behind):
             self.recent.append(step.seconds)
             if not self.muted:
-                self._step(run, step)
+                self._step(training, step)
 
-    def _step(self, run: StageTraining, step: Step) -> None:
+    def _step(self, training: StageTraining, step: Step) -> None:
         pace = sum(self.recent) / len(self.recent)
         event = self.folder.report(
             "skipped" if step.skipped else "step",
-            stage=run.stage_index,
+            stage=training.stage_index,
             step=step.step,
-            steps=run.stage.steps,
+            steps=training.stage.steps,
             loss=step.loss,
             loss_average=step.loss_average,
             grad_norm=step.grad_norm,
-            lr=run.stage.lr,
+            lr=training.stage.lr,
             seconds_per_step=round(pace, 4),
-            eta_s=round(pace * (run.stage.steps - step.step), 1),
+            eta_s=round(pace * (training.stage.steps - step.step), 1),
             memory_bytes=used_memory(self.device),
             tier=step.tier,
         )

@@ -21,7 +21,7 @@ from ..stage.trainable import WORDS
 
 
 def export(
-    exports: Path, run: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
+    exports: Path, training: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
 ) -> tuple[str, ...]:
     """Write what a stage has learned into the folder ``exports``; returns the files' names.
 
@@ -29,21 +29,22 @@ def export(
     checkpoint has the UNet's weights alone. Words that were trained beside a LoRA are an embedding
     in a file of their own.
     """
-    stage, values = run.stage, {n: t.cpu() for n, t in run.values().items()}
-    origin = {"recipe": job.recipe.to_json(), "steps": str(run.step)}
-    names, rows = exports_of(job)[run.stage_index], values.pop(WORDS, None)
+    stage, trainable = training.stage, training.trainable
+    values = {n: t.cpu() for n, t in training.values().items()}
+    origin = {"recipe": job.recipe.to_json(), "steps": str(training.step)}
+    names, rows = exports_of(job)[training.stage_index], values.pop(WORDS, None)
     path, result = exports / names.weights, stage.site.result
     if result == "checkpoint":
-        named = {f"model.diffusion_model.{n}": t for n, t in run.trainable.weights(values).items()}
+        named = {f"model.diffusion_model.{n}": t for n, t in trainable.weights(values).items()}
         write_tensors(path, named, origin)
     elif result == "motion weights":
-        save_motion_weights(path, _motion_weights(run, values, job, weights, motion))
+        save_motion_weights(path, _motion_weights(training, values, job, weights, motion))
     elif result == "image LoRA":
         marked = {f"{MARK}{name}": text for name, text in origin.items()}
-        save_image_lora(path, run.trainable.low_rank(values), run.trainable.layout, marked)
+        save_image_lora(path, trainable.low_rank(values), trainable.layout, marked)
     elif result != "embedding":
-        info = _adapter_info(run, job, weights, motion)
-        save_adapter(path, Adapter(info, run.trainable.low_rank(values)))
+        info = _adapter_info(training, job, weights, motion)
+        save_adapter(path, Adapter(info, trainable.low_rank(values)))
     if rows is not None:
         marked = {f"{MARK}{name}": text for name, text in origin.items()}
         save_embedding(exports / names.words, Embedding(rows, stage.words), marked)
@@ -51,9 +52,9 @@ def export(
 
 
 def _adapter_info(
-    run: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
+    training: StageTraining, job: Job, weights: UNetWeights, motion: MotionModule
 ) -> AdapterInfo:
-    stage = run.stage
+    stage = training.stage
     motion_adapter = stage.site.result == "Motion Adapter"
     return AdapterInfo(
         kind="motion" if motion_adapter else "spatial",
@@ -65,31 +66,31 @@ def _adapter_info(
         checkpoint=weights.hash,
         checkpoint_name=Path(job.checkpoint).name,
         fingerprint=fingerprint(weights.tensors),
-        steps=run.step,
+        steps=training.step,
         recipe=job.recipe.to_json(),
     )
 
 
 def _motion_weights(
-    run: StageTraining,
+    training: StageTraining,
     values: dict[str, Tensor],
     job: Job,
     weights: UNetWeights,
     motion: MotionModule,
 ) -> MotionWeights:
     info = MotionWeightsInfo(
-        sites=run.stage.train,
+        sites=training.stage.train,
         base=weights.base,
         motion_module=motion.hash,
         motion_module_name=Path(job.motion_module).name,
         checkpoint=weights.hash,
         checkpoint_name=Path(job.checkpoint).name,
-        steps=run.step,
+        steps=training.step,
         token=job.recipe.token,
         recipe=job.recipe.to_json(),
     )
-    after = run.trainable.weights(values)
+    after = training.trainable.weights(values)
     files = {**weights.tensors, **motion.tensors}
     # As the network had them: rounding to its number format was not learned.
-    before = {name: files[name].to(run.dtype) for name in after}
+    before = {name: files[name].to(training.dtype) for name in after}
     return MotionWeights.between(info, before, after)

@@ -20,7 +20,7 @@ from ..network.compiling import AHEAD
 from ..network.lora import load_motion_adapter
 from ..network.unet import build_unet
 from ..recipes.sites import MOTION
-from ..stage.checkpoints import load_checkpoint, save_checkpoint
+from ..stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from ..stage.loop import StageTraining
 from ..stage.team import Team
 from . import preview
@@ -96,41 +96,53 @@ class Session:
 
     def run(self) -> int:
         """To the job's end, or to the wish that ends this life; returns an exit code."""
-        code = self._run()
+        self._join()
+        checkpoint = self._read()
+        if self._obey(None) == "leave":
+            self.report.enter("waiting", None)
+            code = STOPPED
+        else:
+            code = self._train_stages(checkpoint)
         self.team.leave()
         return code
 
-    def _run(self) -> int:
-        job = self.job
-        device = pick_device(job.device)
+    def _join(self) -> None:
+        """Take a device, beside the other processes of the team if there are any."""
+        device = pick_device(self.job.device)
         self.team = Team.join(device)
         self.device = self.team.own_card(device)
         self.report.device, self.report.muted = self.device, not self.team.first
         self.report.loading()
-        self.inputs = Inputs.read(job)
+
+    def _read(self) -> Checkpoint | None:
+        """The job's files and its last checkpoint. Raises UserError where they do not fit."""
+        self.inputs = Inputs.read(self.job)
         checkpoint = load_checkpoint(self.folder.checkpoints)
         # Before the first step nothing is worth keeping: a new life reports it again.
-        first, step = 0, -1
+        step = -1
         if checkpoint is not None:
-            first, step = checkpoint.meta["stage"], checkpoint.meta["step"]
-            self.stage_index = first
-            self.inputs.check_unchanged(checkpoint.meta["files"], first, self.folder)
+            self.stage_index, step = checkpoint.meta["stage"], checkpoint.meta["step"]
+            files = checkpoint.meta["files"]
+            self.inputs.check_unchanged(files, self.stage_index, self.folder)
         if self.team.first:
-            self.folder.cut_events(first, step)
-        if self._obey(None) == "leave":
-            self.report.enter("waiting", None)
-            return STOPPED
-        for index in range(first, len(job.recipe.stages)):
-            stage = self._stage(index)
-            start = checkpoint if index == first else None
-            if start is not None:
-                stage.restore(start)
-            if not self._train(stage, resumed=start is not None):
+            self.folder.cut_events(self.stage_index, step)
+        return checkpoint
+
+    def _train_stages(self, checkpoint: Checkpoint | None) -> int:
+        """Train what is left, from a checkpoint of ``stage_index`` on; returns an exit code."""
+        first, count = self.stage_index, len(self.job.recipe.stages)
+        for index in range(first, count):
+            training = self._new_training(index)
+            resumed = checkpoint is not None and index == first
+            if checkpoint is not None and resumed:
+                training.restore(checkpoint)
+            if not self._train(training, resumed):
                 return STOPPED
-        self.report.enter("finished", stage)
+            if index == count - 1:
+                self.report.enter("finished", training)
         return FINISHED
 
-    def _stage(self, index: int) -> StageTraining:
+    def _new_training(self, index: int) -> StageTraining:
         job, recipe, inputs = self.job, self.job.recipe, self.inputs
         self.stage_index = index
         torch.manual_seed(recipe.seed)  # nothing should draw from it; a slip should repeat
@@ -143,134 +155,138 @@ class Session:
         layout = inputs.weights.layout
         return StageTraining(recipe, index, unet, layout, own.sets, own.words, self.team)
 
-    def _train(self, run: StageTraining, resumed: bool) -> bool:
+    def _train(self, training: StageTraining, resumed: bool) -> bool:
         """Train one stage; False when the worker shall end before it is done."""
-        self.report.enter("running", run)
+        self.report.enter("running", training)
         if not resumed:
-            self._held_out(run)
-        while not run.done:
-            wish = self._obey(run)
+            self._held_out(training)
+        while not training.done:
+            wish = self._obey(training)
             if wish != "run":
-                self._end(run, wish)
+                self._end(training, wish)
                 return False
-            run.launch()
-            self.report.steps(run, AHEAD.get(self.device.type, 0))
+            training.launch()
+            self.report.steps(training, AHEAD.get(self.device.type, 0))
             every = self.job.sample_every
-            self.sample_due |= every > 0 and run.step % every == 0
-            if run.step % self.job.recipe.held_out_every == 0 or run.done:
-                self._held_out(run)
-            if run.step % self.job.recipe.save_every == 0 or run.done:
-                self._save(run)
-        self._sample_if_due(run)
-        self._export(run)
+            self.sample_due |= every > 0 and training.step % every == 0
+            if training.step % self.job.recipe.held_out_every == 0 or training.done:
+                self._held_out(training)
+            if training.step % self.job.recipe.save_every == 0 or training.done:
+                self._save(training)
+        self._sample_if_due(training)
+        self._export(training)
         self.team.agree(None)  # the others wait: a next stage may begin with these files
         return True
 
-    def _end(self, run: StageTraining, wish: Wish) -> None:
+    def _end(self, training: StageTraining, wish: Wish) -> None:
         """Save, and stop for good or leave the job to be taken up again."""
-        self._save(run)
+        self._save(training)
         if wish == "stop":
-            self._export(run)
+            self._export(training)
         # Writing files takes a while, in which a stop may be taken back: then the job waits.
         stopped = wish == "stop" and self.folder.read_control().wanted == "stop"
-        self.report.enter("stopped" if stopped else "waiting", run)
+        self.report.enter("stopped" if stopped else "waiting", training)
 
-    def _obey(self, run: StageTraining | None) -> Wish:
+    def _obey(self, training: StageTraining | None) -> Wish:
         """Wait while the folder wants that; then whether to "run", "stop" or "leave".
 
-        run: None before the network is built, so that a start does not fall on a busy device.
+        training: None before the network is built, so that a start does not fall on a busy device.
         """
-        wish, waiting, since = self._look(run), None, time.monotonic()
+        wish, waiting, since = self._look(training), None, time.monotonic()
         while wish not in _GOING:
             if wish != waiting:
-                self._wait_as(wish, run)
+                self._wait_as(wish, training)
                 waiting = wish
             if wish != "keep" and self.team.agree(time.monotonic() - since > self.patience_s):
                 return "leave"
             time.sleep(_POLL_S)
-            wish = self._look(run)
+            wish = self._look(training)
         if waiting is not None and wish == "run":
-            self.report.enter("loading" if run is None else "running", run)
+            self.report.enter("loading" if training is None else "running", training)
             self.report.recent.clear()  # its pace is not that of before
         return wish
 
-    def _look(self, run: StageTraining | None) -> Wish:
+    def _look(self, training: StageTraining | None) -> Wish:
         """The wish of this moment, the same in every process of a team."""
-        wish = self.team.agree(self._wish(run) if self.team.first else "run")
-        if wish == "run" and run is not None and run.parked and not self.team.all(run.unpark()):
-            run.park()
-            return "yield"  # others still hold the memory: look again
-        return wish
+        wish = self.team.agree(self._wish(training) if self.team.first else "run")
+        if wish != "run" or training is None or not training.parked:
+            return wish
+        if self.team.all(training.unpark()):
+            return "run"
+        training.park()
+        return "yield"  # others still hold the memory: look again
 
-    def _wait_as(self, wish: Wish, run: StageTraining | None) -> None:
+    def _wait_as(self, wish: Wish, training: StageTraining | None) -> None:
         """Begin to wait: in place ("keep"), or in CPU memory, and saved when the artist asks."""
-        if run is not None and wish != "keep":
-            run.park()
-        if run is not None and wish == "pause":
-            self._save(run)
-        self.report.enter("paused" if wish == "pause" else "yielding", run)
+        if training is not None and wish != "keep":
+            training.park()
+        if training is not None and wish == "pause":
+            self._save(training)
+        self.report.enter("paused" if wish == "pause" else "yielding", training)
 
-    def _wish(self, run: StageTraining | None) -> Wish:
+    def _wish(self, training: StageTraining | None) -> Wish:
         """What is wanted now; saves and samples that were asked for are made first."""
         control = self.folder.read_control()
-        if run is not None and control.save > self.saves_done:
+        if training is not None and control.save > self.saves_done:
             self.saves_done = control.save
-            self._save(run)
-            self._export(run)
+            self._save(training)
+            self._export(training)
         if control.sample > self.samples_done:
             self.samples_done, self.sample_due = control.sample, True
-        if run is not None and self.sample_due and control.wanted != "stop":
-            self._sample_if_due(run)
+        if training is not None and self.sample_due and control.wanted != "stop":
+            self._sample_if_due(training)
             control = self.folder.read_control()  # it took a while
         sharing = self.folder.read_sharing()
         if control.wanted == "stop" or sharing == "leave":
             return "stop" if control.wanted == "stop" else "leave"
         return "pause" if control.wanted == "pause" else sharing
 
-    def _sample_if_due(self, run: StageTraining) -> None:
+    def _sample_if_due(self, training: StageTraining) -> None:
         """Make the clip that is due. One that fails is told and forgotten; training goes on."""
         if not (self.sample_due and self.team.first) or self.folder.read_sharing() != "run":
             return
-        parked, self.sample_due = run.parked, False
+        parked, self.sample_due = training.parked, False
         try:
-            if run.unpark():
-                self._sample(run)
+            if training.unpark():
+                self._sample(training)
             else:
-                self.report.tell("sample_failed", run, reason="the device has no room")
+                self.report.tell("sample_failed", training, reason="the device has no room")
         except preview.Postponed:
             self.sample_due = True
         except Exception as error:
-            self.report.tell("sample_failed", run, reason=f"{type(error).__name__}: {error}"[:300])
+            reason = f"{type(error).__name__}: {error}"[:300]
+            self.report.tell("sample_failed", training, reason=reason)
         if parked:
-            run.park()
+            training.park()
 
-    def _sample(self, run: StageTraining) -> None:
-        pair = preview.sample_pair(run, lambda: self.folder.read_sharing() == "run")
-        before = sum(stage.steps for stage in self.job.recipe.stages[: run.stage_index])
-        path = self.folder.samples / f"{before + run.step}.webp"
-        encoder = self.inputs.sets[run.stage.sources[0].set].encoder
+    def _sample(self, training: StageTraining) -> None:
+        pair = preview.sample_pair(training, lambda: self.folder.read_sharing() == "run")
+        before = sum(stage.steps for stage in self.job.recipe.stages[: training.stage_index])
+        path = self.folder.samples / f"{before + training.step}.webp"
+        encoder = self.inputs.sets[training.stage.sources[0].set].encoder
         preview.write_clip(path, pair, encoder)
-        self.report.tell("sample", run, file=path.name)
+        self.report.tell("sample", training, file=path.name)
 
-    def _held_out(self, run: StageTraining) -> None:
+    def _held_out(self, training: StageTraining) -> None:
         if self.job.recipe.held_out and self.team.first:
-            loss = run.held_out_loss()
-            self.report.tell("held_out", run, loss=loss)
+            loss = training.held_out_loss()
+            self.report.tell("held_out", training, loss=loss)
 
-    def _save(self, run: StageTraining) -> None:
-        self.report.steps(run)
+    def _save(self, training: StageTraining) -> None:
+        self.report.steps(training)
         if not self.team.first:
             return
         files = self.inputs.fingerprints(self.stage_index, self.folder.exports)
-        save_checkpoint(self.folder.checkpoints, run.checkpoint(files=files))
-        phase = self.folder.read_state().phase
-        self.folder.write_state(State(phase, run.stage_index, run.step, run.stage.steps))
-        self.report.tell("saved", run)
+        save_checkpoint(self.folder.checkpoints, training.checkpoint(files=files))
+        state = self.folder.read_state()
+        place = training.stage_index, training.step, training.stage.steps
+        self.folder.write_state(State(state.phase, *place))
+        self.report.tell("saved", training)
 
-    def _export(self, run: StageTraining) -> None:
+    def _export(self, training: StageTraining) -> None:
         if not self.team.first:
             return
         self.folder.exports.mkdir(exist_ok=True)
         exports, inputs = self.folder.exports, self.inputs
-        for name in export(exports, run, self.job, inputs.weights, inputs.motion):
-            self.report.tell("exported", run, file=name)
+        for name in export(exports, training, self.job, inputs.weights, inputs.motion):
+            self.report.tell("exported", training, file=name)

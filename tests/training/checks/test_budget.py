@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.real_size import motion_shapes, sd15_shapes
-from helpers.reference_clips import RECIPES, customize, new_run, newmove
+from helpers.reference_clips import RECIPES, customize, new_training, newmove
 from helpers.small import motion_module, weights
 from still_moving.adapters.files.checkpoint import UNetWeights
 from still_moving.adapters.files.keys import SD15
@@ -17,18 +17,18 @@ from still_moving.training.stage.draws import training_draw
 @pytest.mark.parametrize("name", ["customize", "vmc", "vmc, lora", "newmove"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_budget_is_what_a_step_leaves(name, dtype):
-    run = new_run(RECIPES[name], dtype=dtype)
-    run.advance()
-    run.optimizer.zero_grad()
-    sample = training_draw(0, 0, run.stage, [len(items) for items, _ in run.split], 0)
-    run.draw_loss(sample, run.split[0][0]).backward()
+    training = new_training(RECIPES[name], dtype=dtype)
+    training.advance()
+    training.optimizer.zero_grad()
+    draw = training_draw(0, 0, training.stage, list(map(len, training.learned_items)), 0)
+    training.draw_loss(draw, training.learned_items[0]).backward()
     said = budget(weights(), motion_module(), RECIPES[name], 0, dtype)
-    values = list(run.trainable.parameters.values())
+    values = list(training.trainable.parameters.values())
     assert said.trained == sum(p.numel() for p in values)
     assert said.gradients == sum(p.grad.nbytes for p in values if p.grad is not None)
-    moments = [t for entry in run.optimizer.state.values() for t in entry.values() if t.dim()]
+    moments = [t for entry in training.optimizer.state.values() for t in entry.values() if t.dim()]
     assert said.optimizer == sum(t.nbytes for t in moments)
-    held = {t.data_ptr(): t.nbytes for t in run.unet.state_dict().values()}
+    held = {t.data_ptr(): t.nbytes for t in training.unet.state_dict().values()}
     assert said.weights == sum(held.values())
 
 

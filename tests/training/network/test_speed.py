@@ -20,13 +20,13 @@ from helpers.small import (
     learned,
     motion_recipe,
     new_job,
-    new_run,
+    new_training,
     randomize,
     spatial_recipe,
     write_files,
 )
 from still_moving.benchmarks.training.loops import Encoders, PlainLoop, Size
-from still_moving.benchmarks.training.loops import new_run as random_run
+from still_moving.benchmarks.training.loops import new_training as random_training
 from still_moving.training.network import compiling
 from still_moving.training.network.compiling import CompileTrial, can_compile, pays
 from still_moving.training.network.tiers import TIERS, MemoryTiers
@@ -43,35 +43,35 @@ CURVES_AGREE = 1e-3  # of any loss in 200 steps
 KINDS = ("motion", "spatial")
 
 
-def sample_of(run: StageTraining, n: int) -> Draw:
-    sizes = [len(training) for training, _ in run.split]
-    return training_draw(run.recipe.seed, 0, run.stage, sizes, n)
+def draw_of(training: StageTraining, n: int) -> Draw:
+    sizes = list(map(len, training.learned_items))
+    return training_draw(training.recipe.seed, 0, training.stage, sizes, n)
 
 
-def noise_of(run: StageTraining, n: int) -> Tensor:
-    height = run.items[0][0].latents.shape[-1]
-    shape = (1, 4, run.recipe.frames, height, height)
-    return draw_noise(shape, sample_of(run, n).noise_seed, run.stage.noise.offset)
+def noise_of(training: StageTraining, n: int) -> Tensor:
+    height = training.items[0][0].latents.shape[-1]
+    shape = (1, 4, training.recipe.frames, height, height)
+    return draw_noise(shape, draw_of(training, n).noise_seed, training.stage.noise.offset)
 
 
-def gradient(run: StageTraining) -> Tensor:
+def gradient(training: StageTraining) -> Tensor:
     """Of the first two samples: of every source one."""
-    run.optimizer.zero_grad()
+    training.optimizer.zero_grad()
     for n in range(2):
-        sample = sample_of(run, n)
-        run.draw_loss(sample, run.split[sample.source][0]).backward()
-    return flat(run)
+        draw = draw_of(training, n)
+        training.draw_loss(draw, training.learned_items[draw.source]).backward()
+    return flat(training)
 
 
 def plain_gradient(loop: PlainLoop) -> Tensor:
     loop.optimizer.zero_grad()
     for n in range(2):
-        loop.loss(n, noise_of(loop.run, n)).backward()
-    return flat(loop.run)
+        loop.loss(n, noise_of(loop.training, n)).backward()
+    return flat(loop.training)
 
 
-def flat(run: StageTraining) -> Tensor:
-    grads = [p.grad for p in run.trainable.parameters.values()]
+def flat(training: StageTraining) -> Tensor:
+    grads = [p.grad for p in training.trainable.parameters.values()]
     assert all(grad is not None for grad in grads)
     return torch.cat([grad.flatten() for grad in grads if grad is not None])
 
@@ -80,77 +80,74 @@ def distance(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
-def learned_run(kind: str, dtype: torch.dtype = torch.float32) -> StageTraining:
-    run = random_run(kind, SIZE, CPU, dtype)
-    randomize(run.trainable.parameters.values(), 0.02)
-    return run
+def learned_training(kind: str, dtype: torch.dtype = torch.float32) -> StageTraining:
+    training = random_training(kind, SIZE, CPU, dtype)
+    randomize(training.trainable.parameters.values(), 0.02)
+    return training
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_every_lever_are_those_of_the_plain_loop(kind):
-    run = learned_run(kind)
-    loop = PlainLoop(run, None, autocast=False)
-    run.unet.enable_gradient_checkpointing()
+    training = learned_training(kind)
+    loop = PlainLoop(training, None, autocast=False)
+    training.unet.enable_gradient_checkpointing()
     expected = plain_gradient(loop)
-    run.unet.disable_gradient_checkpointing()
+    training.unet.disable_gradient_checkpointing()
     assert float(expected.norm()) > 1e-3
     for tier in TIERS:
-        run.tiers.set(tier)
-        assert distance(gradient(run), expected) <= AGREE, tier
-    run.tiers.set("none")
+        training.tiers.set(tier)
+        assert distance(gradient(training), expected) <= AGREE, tier
+    training.tiers.set("none")
     for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH):
         with sdpa_kernel(backend):
-            assert distance(gradient(run), expected) <= AGREE, backend
-    run.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    assert distance(gradient(run), expected) <= AGREE
-    half = learned_run(kind, torch.bfloat16)
+            assert distance(gradient(training), expected) <= AGREE, backend
+    training.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert distance(gradient(training), expected) <= AGREE
+    half = learned_training(kind, torch.bfloat16)
     assert AGREE < distance(gradient(half), expected) <= HALF_AGREES
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cache_holds_what_the_encoders_say(kind):
     """The uncached plain loop, and the trainer on what those encoders would have cached."""
-    run, encoders = learned_run(kind), Encoders(SIZE, CPU)
-    expected = plain_gradient(PlainLoop(run, encoders, autocast=False))
+    training, encoders = learned_training(kind), Encoders(SIZE, CPU)
+    expected = plain_gradient(PlainLoop(training, encoders, autocast=False))
     text = encoders.text()[0]
     cached = [encoders.latents(pixels) for pixels in encoders.pixels]
-    run.split = [
-        (
-            [
-                dataclasses.replace(item, latents=latents, text=text)
-                for item, latents in zip(items, cached, strict=True)
-            ],
-            [],
-        )
-        for items in run.items
+    training.learned_items = [
+        [
+            dataclasses.replace(item, latents=latents, text=text)
+            for item, latents in zip(items, cached, strict=True)
+        ]
+        for items in training.items
     ]
-    assert distance(gradient(run), expected) <= AGREE
+    assert distance(gradient(training), expected) <= AGREE
 
 
 @pytest.mark.parametrize("made", [motion_recipe(), spatial_recipe()], ids=KINDS)
 def test_compiled_segments_have_the_gradients_of_written_ones(made):
     """Traced, differentiated and partitioned as always; only the code generator is left out."""
-    run = new_run(made)
-    randomize(run.trainable.parameters.values(), 0.05)
-    expected = gradient(run)
-    compiling.compile_segments(run.tiers, backend="aot_eager_decomp_partition")
+    training = new_training(made)
+    randomize(training.trainable.parameters.values(), 0.05)
+    expected = gradient(training)
+    compiling.compile_segments(training.tiers, backend="aot_eager_decomp_partition")
     for tier in ("none", "all"):
-        run.tiers.set(tier)
-        assert distance(gradient(run), expected) <= AGREE, tier
-    run.tiers.compile(False)
-    assert torch.equal(gradient(run), expected)
+        training.tiers.set(tier)
+        assert distance(gradient(training), expected) <= AGREE, tier
+    training.tiers.compile(False)
+    assert torch.equal(gradient(training), expected)
 
 
 @pytest.mark.parametrize("made", [motion_recipe(), spatial_recipe()], ids=KINDS)
 def test_loss_curves_of_200_steps_overlap(made):
     made = dataclasses.replace(made, tier="all")
-    ours, plain = new_run(made), PlainLoop(new_run(made), None, autocast=False)
-    plain.run.tiers.set("none")
+    ours, plain = new_training(made), PlainLoop(new_training(made), None, autocast=False)
+    plain.training.tiers.set("none")
     losses = []
     for n in range(200):
-        loss = plain.loss(n, noise_of(plain.run, n))
+        loss = plain.loss(n, noise_of(plain.training, n))
         loss.backward()
-        values = list(plain.run.trainable.parameters.values())
+        values = list(plain.training.trainable.parameters.values())
         torch.nn.utils.clip_grad_norm_(values, made.clip_norm)
         plain.optimizer.step()
         plain.optimizer.zero_grad()
@@ -179,7 +176,7 @@ def test_steps_read_late_are_the_steps_read_at_once(behind, spoiled, monkeypatch
     monkeypatch.setattr(small, "sets", lambda: copies)
     for item in copies["frames"].items[:spoiled]:
         item.latents[...] = math.nan
-    at_once, late = new_run(motion_recipe(ema=0.9)), new_run(motion_recipe(ema=0.9))
+    at_once, late = new_training(motion_recipe(ema=0.9)), new_training(motion_recipe(ema=0.9))
     expected = [at_once.advance() for _ in range(6)]
     read = []
     for n in range(6):
@@ -233,21 +230,21 @@ class AsksForNumbers(TorchDispatchMode):
 
 @pytest.mark.parametrize("made", [motion_recipe(ema=0.9), spatial_recipe()], ids=KINDS)
 def test_a_step_asks_the_device_for_no_number(made):
-    run = new_run(made)
-    run.advance()
+    training = new_training(made)
+    training.advance()
     with AsksForNumbers() as mode:
-        run.launch()
-        run.launch()
+        training.launch()
+        training.launch()
     assert mode.asked == []
     with AsksForNumbers() as mode:
-        assert len(list(run.read())) == 2
-        assert bool(run.unet.conv_in.weight.isfinite().all())
+        assert len(list(training.read())) == 2
+        assert bool(training.unet.conv_in.weight.isfinite().all())
     assert mode.asked  # a question is seen
 
 
 def trial(steps_left: int, before: float, after: float) -> MemoryTiers:
     """The tiers of a run whose steps took so long before and after compiling."""
-    tiers = MemoryTiers(new_run(motion_recipe()).unet)
+    tiers = MemoryTiers(new_training(motion_recipe()).unet)
     watched = CompileTrial(tiers, CPU)
     assert not watched.open
     watched.open = True  # as on a card
@@ -267,29 +264,29 @@ def test_a_run_is_compiled_where_it_pays_and_stays_so_where_it_is_faster():
 
 
 def test_what_fails_compiled_is_run_as_written():
-    written, run = new_run(motion_recipe()), new_run(motion_recipe())
+    written, training = new_training(motion_recipe()), new_training(motion_recipe())
 
     def broken(_graph, _inputs):
         raise RuntimeError("no compiler here")
 
-    compiling.compile_segments(run.tiers, backend=broken)
+    compiling.compile_segments(training.tiers, backend=broken)
     for _ in range(2):
-        ours, expected = run.advance(), written.advance()
+        ours, expected = training.advance(), written.advance()
         assert (ours.loss, ours.grad_norm) == (expected.loss, expected.grad_norm)
-    assert not run.tiers.compiled
-    assert not run.trial.open
+    assert not training.tiers.compiled
+    assert not training.trial.open
 
 
 def test_an_error_of_the_network_as_written_is_told():
-    run = new_run(motion_recipe())
+    training = new_training(motion_recipe())
 
     def hook(_module, _inputs):
         raise RuntimeError("the card fell off the bus")
 
-    run.unet.conv_in.register_forward_pre_hook(hook)
+    training.unet.conv_in.register_forward_pre_hook(hook)
     with pytest.raises(RuntimeError, match="fell off the bus"):
-        run.advance()
-    assert run.step == 0
+        training.advance()
+    assert training.step == 0
 
 
 def test_the_benchmark_measures_every_kind_and_claims_nothing_it_did_not():

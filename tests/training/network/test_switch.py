@@ -59,17 +59,17 @@ def test_pictures_pass_time_by_and_clips_do_not_in_one_stage():
     made = small.spatial_recipe(sites="all", motion_adapter=False)
     sources = (Source("customized", "frame"), Source("natural", "clip"))
     made = replace(made, stages=(replace(made.stages[0], sources=sources),))
-    run = small.new_run(made)
-    sample = Draw(source=0, item=0, timestep=500, noise_seed=3, frame=0.4)
-    held = [items for items, _ in run.split]
+    training = small.new_training(made)
+    draw = Draw(source=0, item=0, timestep=500, noise_seed=3, frame=0.4)
+    held = training.learned_items
     losses = {}
     for source in (0, 1, 0):
-        here = replace(sample, source=source)
-        losses.setdefault(source, []).append(run.draw_loss(here, held[source]).item())
+        here = replace(draw, source=source)
+        losses.setdefault(source, []).append(training.draw_loss(here, held[source]).item())
     assert losses[0][0] == losses[0][1]
     # Other temporal layers change what clips see, and nothing of what pictures see.
-    for name, parameter in run.unet.named_parameters():
+    for name, parameter in training.unet.named_parameters():
         if "motion_modules" in name:
             parameter.data = 1.5 * parameter.data  # not in place: other tests share the tensors
-    assert run.draw_loss(sample, held[0]).item() == losses[0][0]
-    assert run.draw_loss(replace(sample, source=1), held[1]).item() != losses[1][0]
+    assert training.draw_loss(draw, held[0]).item() == losses[0][0]
+    assert training.draw_loss(replace(draw, source=1), held[1]).item() != losses[1][0]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.small import motion_recipe, new_run, randomize, spatial_recipe
+from helpers.small import motion_recipe, new_training, randomize, spatial_recipe
 from still_moving.training.network.tiers import (
     TIERS,
     MemoryTiers,
@@ -13,14 +13,14 @@ from still_moving.training.network.tiers import (
 from still_moving.training.stage.draws import training_draw
 
 
-def gradients(run, tier: str) -> dict[str, Tensor]:
-    run.tiers.set(tier)
-    run.optimizer.zero_grad()
+def gradients(training, tier: str) -> dict[str, Tensor]:
+    training.tiers.set(tier)
+    training.optimizer.zero_grad()
     for n in range(2):
-        sample = training_draw(0, 0, run.stage, [3] * len(run.items), n)
-        run.draw_loss(sample, run.split[sample.source][0]).backward()
+        draw = training_draw(0, 0, training.stage, [3] * len(training.items), n)
+        training.draw_loss(draw, training.learned_items[draw.source]).backward()
     grads = {}
-    for name, parameter in run.trainable.parameters.items():
+    for name, parameter in training.trainable.parameters.items():
         assert parameter.grad is not None, name
         grads[name] = parameter.grad.clone()
     return grads
@@ -37,30 +37,30 @@ def gradients(run, tier: str) -> dict[str, Tensor]:
     ids=["motion", "layers", "blocks", "all"],
 )
 def test_every_tier_gives_equal_gradients_bit_for_bit(made):
-    run = new_run(made)
-    randomize(run.trainable.parameters.values(), 0.05)
-    expected = gradients(run, "none")
+    training = new_training(made)
+    randomize(training.trainable.parameters.values(), 0.05)
+    expected = gradients(training, "none")
     assert all(grad.abs().max() > 0 for grad in expected.values())
     for tier in ("all", "two", "top", "none"):  # and back: switching leaves nothing behind
-        grads = gradients(run, tier)
+        grads = gradients(training, tier)
         assert all(torch.equal(grads[name], expected[name]) for name in expected), tier
 
 
 def test_each_tier_remembers_less():
     """Counted by autograd itself: the bytes of tensors that it keeps for the backward pass."""
-    run = new_run(motion_recipe())
+    training = new_training(motion_recipe())
     sizes = []
     for tier in TIERS:
-        run.tiers.set(tier)
+        training.tiers.set(tier)
         kept = {}
 
         def keep(tensor: Tensor, kept: dict = kept) -> Tensor:
             kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
-        sample = training_draw(0, 0, run.stage, [3], 0)
+        draw = training_draw(0, 0, training.stage, [3], 0)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            run.draw_loss(sample, run.split[0][0])
+            training.draw_loss(draw, training.learned_items[0])
         sizes.append(sum(kept.values()))
     none, top, two, all_of_it = sizes
     assert none > top > two >= all_of_it
@@ -68,7 +68,7 @@ def test_each_tier_remembers_less():
 
 
 def test_tiers_go_up_to_the_last():
-    tiers = MemoryTiers(new_run(motion_recipe()).unet)
+    tiers = MemoryTiers(new_training(motion_recipe()).unet)
     seen = [tiers.tier]
     while (tier := tiers.next()) is not None:
         tiers.set(tier)
@@ -77,7 +77,7 @@ def test_tiers_go_up_to_the_last():
 
 
 def test_less_free_memory_chooses_a_higher_tier():
-    unet = new_run(motion_recipe()).unet
+    unet = new_training(motion_recipe()).unet
     chosen = [choose_tier(unet, (16, 64, 64), int(gib * 2**30)) for gib in (0.1, 2, 3, 6, 20, 99)]
     order = [TIERS.index(tier) for tier in chosen]
     assert order == sorted(order, reverse=True)

@@ -12,7 +12,7 @@ from helpers.reference_clips import (
     TOKEN,
     WORDS,
     new_job,
-    new_run,
+    new_training,
     newmove,
     vmc,
     write_sets,
@@ -92,13 +92,13 @@ TRAINED = {
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_only_the_named_parameters_train(name):
-    run = new_run(RECIPES[name])
-    before = {k: v.detach().clone() for k, v in run.unet.state_dict().items()}
-    values = {k: v.detach().clone() for k, v in run.trainable.parameters.items()}
+    training = new_training(RECIPES[name])
+    before = {k: v.detach().clone() for k, v in training.unet.state_dict().items()}
+    values = {k: v.detach().clone() for k, v in training.trainable.parameters.items()}
     for _ in range(3):
-        assert not run.advance().skipped
-    assert differences(values, run.trainable.parameters) == list(values)
-    changed = differences(before, run.unet.state_dict())
+        assert not training.advance().skipped
+    assert differences(values, training.trainable.parameters) == list(values)
+    changed = differences(before, training.unet.state_dict())
     expected = [n for n in before if re.fullmatch(TRAINED[name], n)]
     assert changed == expected
     if name != "customize, words":
@@ -159,12 +159,12 @@ def test_full_weights_load_back_as_the_network_that_was_trained(tmp_path, files,
 
 
 def test_stacked_motion_loras_commute():
-    one, other = (new_run(RECIPES["vmc, lora"]) for _ in range(2))
-    for seed, run in ((1, one), (2, other)):
+    trainables = [new_training(RECIPES["vmc, lora"]).trainable for _ in range(2)]
+    for seed, trainable in enumerate(trainables, 1):
         generator = torch.Generator().manual_seed(seed)
-        for parameter in run.trainable.parameters.values():
+        for parameter in trainable.parameters.values():
             parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
-    pairs = [run.trainable.low_rank(dict(run.trainable.parameters)) for run in (one, other)]
+    pairs = [trainable.low_rank(dict(trainable.parameters)) for trainable in trainables]
     stacked = []
     for order in (pairs, pairs[::-1]):
         tensors = dict(motion_module().tensors)
@@ -181,30 +181,30 @@ def test_stacked_motion_loras_commute():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["customize, both", "vmc", "newmove"])
 def test_half_precision_trains_fp32_values(name, dtype):
-    run = new_run(RECIPES[name], dtype=dtype)
-    steps = [run.advance() for _ in range(2)]
+    training = new_training(RECIPES[name], dtype=dtype)
+    steps = [training.advance() for _ in range(2)]
     assert not any(step.skipped for step in steps)
-    assert {p.dtype for p in run.trainable.parameters.values()} == {torch.float32}
+    assert {p.dtype for p in training.trainable.parameters.values()} == {torch.float32}
 
 
 def test_backward_motion_is_the_reversed_clip():
-    forward, reverse = new_run(vmc()), new_run(vmc(backward=True))
+    forward, reverse = new_training(vmc()), new_training(vmc(backward=True))
     clip = forward.items[0][0].latents
     flipped = dataclasses.replace(forward.items[0][0], latents=clip.flip(0))
-    sample = Draw(0, 0, 0.0, 500, 7)
-    ours = reverse.draw_loss(sample, [reverse.items[0][0]])
+    draw = Draw(0, 0, 0.0, 500, 7)
+    ours = reverse.draw_loss(draw, [reverse.items[0][0]])
     # A start of 0 counts from the clip's own beginning: take the flipped clip's other end.
-    end = dataclasses.replace(sample, frame=0.99)
+    end = dataclasses.replace(draw, frame=0.99)
     assert ours.item() == forward.draw_loss(end, [flipped]).item()
-    assert ours.item() != forward.draw_loss(sample, [forward.items[0][0]]).item()
+    assert ours.item() != forward.draw_loss(draw, [forward.items[0][0]]).item()
 
 
 def test_newmove_shows_a_motion_and_another_clip_in_every_step():
-    run = new_run(newmove())
+    training = new_training(newmove())
     seen = []
-    inner = run.draw_loss
-    run.draw_loss = lambda sample, items: seen.append(sample.source) or inner(sample, items)
+    inner = training.draw_loss
+    training.draw_loss = lambda draw, items: seen.append(draw.source) or inner(draw, items)
     for _ in range(3):
-        run.advance()
+        training.advance()
     assert seen == [0, 1] * 3
-    assert {item.caption for item in run.items[1]} == {item.caption for item in OTHERS.items}
+    assert {item.caption for item in training.items[1]} == {item.caption for item in OTHERS.items}

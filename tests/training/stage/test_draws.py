@@ -41,21 +41,21 @@ def test_the_plan_is_the_same_on_every_machine():
 
 
 def test_customized_and_natural_samples_alternate():
-    assert [sample.source for sample in plan(40)] == [0, 1] * 20
+    assert [draw.source for draw in plan(40)] == [0, 1] * 20
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.data(), st.integers(0, 2**63))
 def test_every_round_shows_every_item_once_and_sources_by_weight(weights, data, seed):
     sizes = [data.draw(st.integers(1, 6)) for _ in weights]
     stage, rounds = stage_of(*weights), 3
-    samples = plan(rounds * sum(weights) * 12, seed=seed, stage=stage, sizes=sizes)
+    draws = plan(rounds * sum(weights) * 12, seed=seed, stage=stage, sizes=sizes)
     for source, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
-        items = [s.item for s in samples if s.source == source]
+        items = [s.item for s in draws if s.source == source]
         assert len(items) == rounds * 12 * weight
         for start in range(0, len(items) - size + 1, size):
             assert sorted(items[start : start + size]) == list(range(size))
-    for start in range(0, len(samples), sum(weights)):
-        counts = Counter(s.source for s in samples[start : start + sum(weights)])
+    for start in range(0, len(draws), sum(weights)):
+        counts = Counter(s.source for s in draws[start : start + sum(weights)])
         assert [counts[i] for i in range(len(weights))] == weights
 
 
@@ -65,16 +65,16 @@ def test_items_come_in_another_order_each_round():
 
 
 def test_timesteps_frames_and_noise_are_spread_evenly():
-    samples = plan(20_000, sizes=(3, 3))
-    tenths = Counter(s.timestep * 10 // TIMESTEPS for s in samples)
+    draws = plan(20_000, sizes=(3, 3))
+    tenths = Counter(s.timestep * 10 // TIMESTEPS for s in draws)
     # Chi-square with 9 degrees of freedom: above 30 once in 2,000 seeds; this seed is fixed.
     assert sum((tenths[i] - 2000) ** 2 / 2000 for i in range(10)) < 30
-    assert {min(s.timestep for s in samples), max(s.timestep for s in samples)} == {0, 999}
-    eighths = Counter(int(s.frame * 8) for s in samples)
+    assert {min(s.timestep for s in draws), max(s.timestep for s in draws)} == {0, 999}
+    eighths = Counter(int(s.frame * 8) for s in draws)
     assert sum((eighths[i] - 2500) ** 2 / 2500 for i in range(8)) < 30
-    assert len({s.noise_seed for s in samples}) == len(samples)
+    assert len({s.noise_seed for s in draws}) == len(draws)
     # Noise must not be tied to the timestep: each source sees all of them, too.
-    assert len({s.timestep for s in samples if s.source == 0}) == TIMESTEPS
+    assert len({s.timestep for s in draws if s.source == 0}) == TIMESTEPS
 
 
 def test_seeds_and_stages_make_other_plans():
@@ -86,12 +86,12 @@ def test_seeds_and_stages_make_other_plans():
 
 
 def test_held_out_samples_are_fixed_and_spread():
-    samples = held_out_draws(3, 0, [4, 2], 8)
-    assert samples == held_out_draws(3, 0, [4, 2], 8)
-    assert [s.timestep for s in samples] == [62, 187, 312, 437, 562, 687, 812, 937]
-    assert [s.source for s in samples] == [0, 1] * 4
-    assert all(s.item < [4, 2][s.source] for s in samples)
-    assert samples != held_out_draws(4, 0, [4, 2], 8)
+    draws = held_out_draws(3, 0, [4, 2], 8)
+    assert draws == held_out_draws(3, 0, [4, 2], 8)
+    assert [s.timestep for s in draws] == [62, 187, 312, 437, 562, 687, 812, 937]
+    assert [s.source for s in draws] == [0, 1] * 4
+    assert all(s.item < [4, 2][s.source] for s in draws)
+    assert draws != held_out_draws(4, 0, [4, 2], 8)
     assert held_out_draws(3, 0, [4, 2], 0) == []
 
 
@@ -101,7 +101,7 @@ COARSE = replace(SPATIAL, coarse=0.5)
 def test_coarse_timesteps_have_the_histogram_they_should():
     """NewMove: p(t) = (1 - a cos(pi t / T)) / T, over T = 1000 timesteps, a = 0.5."""
     count, bins = 20_000, 20
-    drawn = [sample.timestep for sample in plan(count, stage=COARSE, sizes=(3, 3))]
+    drawn = [draw.timestep for draw in plan(count, stage=COARSE, sizes=(3, 3))]
     seen = Counter(t * bins // TIMESTEPS for t in drawn)
     weights = [1 - 0.5 * math.cos(math.pi * t / TIMESTEPS) for t in range(TIMESTEPS)]
     width, chi_square = TIMESTEPS // bins, 0.0
@@ -127,6 +127,6 @@ def test_the_inverse_of_the_cumulated_sum(dice, coarse):
 def test_other_timesteps_change_nothing_else_of_a_plan():
     for one, other in zip(plan(40), plan(40, stage=COARSE), strict=True):
         assert replace(one, timestep=0) == replace(other, timestep=0)
-    crops = [number for sample in plan(2000) for number in sample.crop]
+    crops = [number for draw in plan(2000) for number in draw.crop]
     assert {round(number * 10 - 0.5) for number in crops} == set(range(10))
     assert len(set(crops)) == len(crops)

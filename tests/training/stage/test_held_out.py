@@ -4,7 +4,7 @@ import pytest
 
 from helpers.small import (
     motion_recipe,
-    new_run,
+    new_training,
     new_unet,
     sets,
     training_set,
@@ -18,20 +18,21 @@ def test_a_tenth_of_a_large_set_is_held_out():
     some = dict(sets())
     some["frames"] = training_set("clips", count=25)
     large = StageTraining(motion_recipe(), 0, new_unet(), weights().layout, some)
-    ((training, held_out),) = large.split
-    assert (len(training), len(held_out)) == (22, 3)
-    ids = {item.id for item in training} | {item.id for item in held_out}
+    (learned,), (held_out,) = large.learned_items, large.held_out_items
+    assert (len(learned), len(held_out)) == (22, 3)
+    ids = {item.id for item in learned} | {item.id for item in held_out}
     assert len(ids) == 25
-    ((training, held_out),) = new_run(motion_recipe()).split
-    assert [i.id for i in training] == [i.id for i in held_out]
+    small = new_training(motion_recipe())
+    (learned,), (held_out,) = small.learned_items, small.held_out_items
+    assert [i.id for i in learned] == [i.id for i in held_out]
 
 
 def test_the_held_out_loss_moves_only_with_the_weights():
-    run = new_run(motion_recipe(held_out=3, lr=0.1))
-    before, again = run.held_out_loss(), run.held_out_loss()
+    training = new_training(motion_recipe(held_out=3, lr=0.1))
+    before, again = training.held_out_loss(), training.held_out_loss()
     assert before == again
-    samples = held_out_draws(0, 0, [3], 3)
-    by_hand = [run.draw_loss(s, run.split[0][1]).item() for s in samples]
+    draws = held_out_draws(0, 0, [3], 3)
+    by_hand = [training.draw_loss(s, training.held_out_items[0]).item() for s in draws]
     assert before == pytest.approx(sum(by_hand) / 3)
-    run.advance()
-    assert run.held_out_loss() != before
+    training.advance()
+    assert training.held_out_loss() != before

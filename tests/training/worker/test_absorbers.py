@@ -13,7 +13,7 @@ from helpers.reference_clips import (
     WORDS,
     customize,
     new_job,
-    new_run,
+    new_training,
     write_sets,
 )
 from helpers.small import (
@@ -73,16 +73,16 @@ def test_stage_two_leaves_the_absorbers_alone_and_exports_without_them(tmp_path,
 def test_stage_two_trains_over_what_stage_one_was(tmp_path, files):
     """The absorber in the weights is the network that stage 1 ended with; nothing moves it."""
     made = customize()
-    run = new_run(made)
-    randomize(p for n, p in run.trainable.parameters.items() if n.endswith("up"))
+    training = new_training(made)
+    randomize(p for n, p in training.trainable.parameters.items() if n.endswith("up"))
     job = new_job(tmp_path / "job", made, files).load()
     read, module = read_unet(files["checkpoint"]), read_motion_module(files["motion_module"])
-    export(tmp_path, run, job, read, module)
+    export(tmp_path, training, job, read, module)
     ours = stage_inputs(job, 1, weights(), SETS, tmp_path, None)
     merged = build_unet(ours.weights, motion_module(), torch.float32, CPU)
     assert not torch.allclose(prediction(merged), prediction(new_unet()), atol=1e-3)
     TemporalSwitch(merged, on=False)
-    assert torch.allclose(prediction(merged), prediction(run.unet), atol=1e-5)
+    assert torch.allclose(prediction(merged), prediction(training.unet), atol=1e-5)
     second = build_unet(ours.weights, motion_module(), torch.float32, CPU)
     stage_two = StageTraining(made, 1, second, weights().layout, ours.sets)
     before = {k: v.clone() for k, v in second.state_dict().items()}
@@ -104,9 +104,9 @@ def test_the_words_of_stage_one_are_read_in_stage_two(tmp_path, files):
 
 
 def test_an_untrained_word_changes_nothing():
-    run, plain = new_run(RECIPES["customize, both"]), new_run(RECIPES["customize"])
-    first, other = run.advance(), plain.advance()
-    assert (first.loss, run.items[0][0].caption) == (other.loss, LOOK)
+    training, plain = new_training(RECIPES["customize, both"]), new_training(RECIPES["customize"])
+    first, other = training.advance(), plain.advance()
+    assert (first.loss, training.items[0][0].caption) == (other.loss, LOOK)
 
 
 def test_a_third_partys_lora_stands_in_for_stage_one(tmp_path, files):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.reference_clips import WORDS, new_run
+from helpers.reference_clips import WORDS, new_training
 from helpers.small import FRAMES, motion_module, weights
 from still_moving.adapters.files import kinds
 from still_moving.adapters.files.tensors import read_tensors
@@ -33,7 +33,7 @@ def test_the_worker_writes_what_a_site_results_in(tmp_path, name):
     words = WORDS if site.words else ()
     stage = Stage("one", name, (Source("clip", "clip"),), steps=1, rank=2, words=words)
     recipe = validate(Recipe("one", (stage,), frames=FRAMES, held_out=0, tier="none"), "recipe")
-    training = new_run(recipe)
+    training = new_training(recipe)
     training.advance()
     path = tmp_path / "result.safetensors"
     job = Job("result", recipe, "", "", {})
