@@ -11,12 +11,11 @@ from helpers.small import (
     main,
     motion_recipe,
     new_job,
-    random_motion_adapter,
     run,
     spatial_recipe,
     write_files,
 )
-from still_moving.adapters.files.adapter import Adapter, load_adapter, save_adapter
+from still_moving.adapters.files.adapter import load_adapter
 from still_moving.adapters.files.tensors import read_tensors, write_tensors
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import JobFolder
@@ -235,60 +234,6 @@ def test_status_and_commands_are_json(files, tmp_path):
         assert json.loads(out) == {"phase": phase, "step": 0, "steps": 0, "message": ""}
         assert job.read_control().wanted == wanted
     assert job.read_control().save == 1
-
-
-def test_inspect_names_each_kind(files, tmp_path):
-    job = new_job(tmp_path / "job", spatial_recipe(steps=1), files)
-    assert main("train", "resume", job.path)[0] == 0
-    found = {}
-    paths = {**files, "spatial": job.exports / "made.safetensors"}
-    code, out = main("inspect", "--json", *paths.values())
-    assert code == 0
-    for name, line in zip(paths, out.splitlines(), strict=True):
-        facts = json.loads(line)
-        assert facts["path"] == str(paths[name])
-        found[name] = facts["is"]
-    assert found == {
-        "checkpoint": "checkpoint",
-        "motion_module": "motion module",
-        "adapter": "motion adapter",
-        "frames": "cached clips",
-        "customized": "cached stills",
-        "natural": "cached clips",
-        "spatial": "spatial adapter",
-    }
-    code, out = main("inspect", files["checkpoint"])
-    assert code == 0
-    assert "shapes" in out
-
-
-@pytest.mark.parametrize("text", ["{}", "no JSON", "[]", "3", '{"name": "mine"}'])
-def test_inspect_reads_adapters_of_any_recipe(tmp_path, text):
-    import dataclasses
-
-    adapter = random_motion_adapter()
-    path = tmp_path / "a.safetensors"
-    save_adapter(path, Adapter(dataclasses.replace(adapter.info, recipe=text), adapter.pairs))
-    code, out = main("inspect", "--json", path)
-    assert code == 0
-    assert json.loads(out)["recipe"] == ("mine" if "mine" in text else "unknown")
-
-
-def test_cache_then_inspect_the_shapes_way(tmp_path):
-    (tmp_path / "photos").mkdir()
-    for i in range(2):
-        Image.new("RGB", (48, 32), (90 * i, 50, 20)).save(tmp_path / "photos" / f"{i}.png")
-    words = ["cache", tmp_path / "photos", tmp_path / "set", "--shapes", "--prompt", "red circle"]
-    words += ["--width", 32, "--height", 32]
-    code, out = main(*words, "--preflight", "--json")
-    assert code == 0
-    assert json.loads(out)
-    assert not (tmp_path / "set").exists()
-    code, out = main(*words)
-    assert code == 0
-    assert "2 stills cached" in out
-    code, out = main("inspect", "--json", tmp_path / "set")
-    assert json.loads(out)["items"] == 2
 
 
 def test_ctrl_c_ends_quietly(files, tmp_path, monkeypatch, capsys):

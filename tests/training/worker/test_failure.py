@@ -1,0 +1,76 @@
+"""What goes wrong inside a job: told in words, and mended by a resume."""
+
+import dataclasses
+import errno
+
+import pytest
+import torch
+
+from helpers.small import (
+    curve,
+    differences,
+    learned,
+    motion_recipe,
+    new_job,
+    training_set,
+    write_set,
+)
+from still_moving.training.stage.checkpoints import load_checkpoint
+from still_moving.training.worker.session import CRASHED, FINISHED, USER_ERROR, run_job
+
+EVERY = {"save_every": 2, "held_out_every": 3}
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_a_crash_leaves_its_traceback_and_a_job_that_resumes(tmp_path, files):
+    whole, job = (new_job(tmp_path / n, motion_recipe(**EVERY), files) for n in ("whole", "job"))
+
+    def fail(event: dict) -> None:
+        if event["event"] == "step" and event["step"] == 3:
+            raise RuntimeError("the card fell off the bus")
+
+    assert run_job(job, fail) == CRASHED
+    assert job.phase() == "failed"
+    assert "the card fell off the bus" in job.read_state().message
+    assert "Traceback" in job.log.read_text()
+    assert run_job(job) == run_job(whole) == FINISHED
+    assert differences(learned(whole), learned(job)) == []
+    assert curve(whole) == curve(job)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "a full disk"),
+        (torch.OutOfMemoryError("tried to allocate"), "memory: found too little"),
+    ],
+)
+def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, said):
+    folder = new_job(tmp_path / "job", motion_recipe(**EVERY), files)
+
+    def fail(event):
+        if event["event"] == "saved":
+            raise error
+
+    assert run_job(folder, fail) == USER_ERROR
+    assert said in folder.read_state().message
+    assert not folder.log.exists()
+    assert run_job(folder) == FINISHED
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, files):
+    """A learning rate that blows up: skipped steps, then the end, with finite weights on disk."""
+    made = motion_recipe(steps=60, lr=1.0, save_every=1)
+    made = dataclasses.replace(made, max_skips=3, weight_decay=0.0, clip_norm=1e9)
+    bad = training_set("clips", count=3)
+    for item in bad.items:
+        item.latents.mul_(1e30)  # finite, but its square is not
+    own = {**files, "frames": write_set(tmp_path / "bad", bad)}
+    job = new_job(tmp_path / "job", made, own)
+    assert run_job(job) == USER_ERROR
+    assert "3 non-finite losses in a row" in job.read_state().message
+    kinds = [event["event"] for event in job.read_events()]
+    assert kinds.count("skipped") == 2
+    kept = load_checkpoint(job.checkpoints)
+    assert kept is not None
+    assert all(torch.isfinite(tensor).all() for tensor in kept.tensors.values())
