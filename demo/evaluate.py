@@ -25,8 +25,8 @@ from ..training.network.unet import build_unet
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import MOTION_MODULE, WEIGHTS
 from . import world
+from .image_model import load_image_model
 from .measure import Measures, measure
-from .train_world import load_image_model
 from .world import Scene
 
 STEPS = 12

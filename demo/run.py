@@ -20,7 +20,8 @@ from tqdm import tqdm
 from ..common.errors import UserError
 from ..training.checks.device import pick_device
 from ..training.jobs.job import Job, JobFolder
-from ..training.recipes import recipe
+from ..training.recipes.presets import make_recipe
+from ..training.recipes.recipe import Recipe
 from ..training.sets.build import build_set
 from ..training.sets.encoders import ShapesEncoder
 from ..training.sets.options import CacheOptions
@@ -36,24 +37,11 @@ SCALES = ("1", "0.5", "0", "-0.5", "-1")
 NATURAL_CLIPS = 48
 CUSTOMIZED_STILLS = 48
 SHOWN = 4  # rows of the pictures
-# The paper's numbers are for a network of 1.3 billion parameters and thousands of steps; these
-# are for one of two million that must be done in minutes. One sample says little there: with a
-# batch of one the Motion Adapter freezes too, but costs 0.05 of fidelity at scale 1 instead of
-# 0.02. No noise offset: it is meant for larger latents, whose noise has hardly any mean.
-SMALL = {
-    "frames": world.FRAMES,
-    "steps": 160,
-    "batch": 4,
-    "ema": 0.95,
-    "noise": recipe.Noise(0.0),
-    "save_every": 40,
-    "held_out_every": 20,
-}
-MOTION_RECIPE = recipe.motion_adapter(lr=2e-3, **SMALL)
-SPATIAL_RECIPE = recipe.spatial_adapter(rank=16, lr=5e-4, **SMALL)
+PRESET = "shapes world"
+MOTION_RECIPE = make_recipe("motion", PRESET)
+SPATIAL_RECIPE = make_recipe("spatial", PRESET)
 
-
-Recipes = tuple[recipe.Recipe, recipe.Recipe]  # of the Motion and of the Spatial Adapter
+Recipes = tuple[Recipe, Recipe]  # of the Motion and of the Spatial Adapter
 
 
 @dataclass

@@ -8,135 +8,33 @@ taken per frame.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ..adapters.files import keys
 from ..adapters.files.checkpoint import read_unet
-from ..adapters.files.keys import UNetLayout
 from ..adapters.files.motion_module import MotionModule, recognize
 from ..adapters.files.templates import module_shapes
 from ..adapters.files.tensors import write_tensors
 from ..adapters.positions import sinusoid
 from ..training.checks.device import pick_device
-from ..training.network.unet import SCHEDULE, build_unet, predict
+from ..training.network.unet import build_unet, predict
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, MOTION_MODULE, WEIGHTS
 from . import world
+from .image_model import CHANNELS, image_model, load_image_model, save_image_model
+from .optimize import batches, image_loss, optimize, stills, weighted_loss
+from .train_controlnet import train_controlnet
+from .train_lora import train_lora
+from .train_motions import MOTIONS
 
-CHANNELS = (64, 64)  # multiples of 32: ComfyUI's UNet has 32 GroupNorm groups
-LAYOUT = UNetLayout(levels=2, layers_per_block=1, attention=(True, True))
 MAX_FRAMES = 32  # rows of the position tables, as in AnimateDiff v2
-CAPTION_DROPOUT = 0.1
 STILLS = 8  # that the customized checkpoint is trained from
 SHIFTS = 64  # places each of them is shown at
-
-
-def image_model() -> nn.Module:
-    """SD1.5's layout with two levels of 64 channels and one layer per block."""
-    return UNet2DConditionModel(
-        sample_size=world.SIZE,
-        block_out_channels=CHANNELS,
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * 2,
-        up_block_types=("CrossAttnUpBlock2D",) * 2,
-        cross_attention_dim=latents.TEXT_DIM,
-        attention_head_dim=8,
-    )
-
-
-def optimize(
-    model: nn.Module,
-    losses: Callable[[], Tensor],
-    *,
-    steps: int,
-    lr: float,
-    ema: float = 0.998,
-    label: str,
-) -> AveragedModel:
-    """Minimize with AdamW (100 steps of warm-up, cosine decay); returns the moving average."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=lr, weight_decay=1e-3)
-    shape = lambda step: min((step + 1) / 100, 0.5 + 0.5 * math.cos(math.pi * step / steps))  # noqa: E731
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema))
-    smooth = None
-    bar = tqdm(range(steps), desc=label, mininterval=5)
-    for _ in bar:
-        loss = losses()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trainable, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
-        average.update_parameters(model)
-        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        bar.set_postfix(loss=f"{smooth:.4f}", refresh=False)
-    return average
-
-
-def stills(per_scene: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Latents (n, 4, 16, 16) and words (n, tokens, dim) of every scene, several times each."""
-    scenes = [s for s in world.all_scenes() for _ in range(per_scene)]
-    images = torch.stack([world.make_still(s, generator) for s in scenes])
-    words = torch.stack([latents.encode_prompt(s.prompt) for s in scenes])
-    return latents.encode_world(images), words
-
-
-def batches(
-    data: tuple[Tensor, Tensor], size: int, generator: torch.Generator, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless random batches, some captions dropped."""
-    clean, words = data
-    while True:
-        pick = torch.randint(len(clean), (size,), generator=generator)
-        keep = torch.rand(size, generator=generator) >= CAPTION_DROPOUT
-        yield (
-            clean[pick].to(device),
-            (words[pick] * keep[:, None, None]).to(device),
-        )
-
-
-def weighted_loss(
-    predict_noise: Callable[[Tensor, Tensor, Tensor], Tensor],
-    stream: Iterator[tuple[Tensor, Tensor]],
-    generator: torch.Generator,
-    early: float = 0.0,
-) -> Callable[[], Tensor]:
-    """Epsilon prediction on a stream, as a function that draws the next batch.
-
-    early: share of the timesteps that is drawn from the noisier half. Where things are, and how
-    bright the background is, is decided at high noise, where an error of epsilon is small but the
-    error of the picture it implies is large. Weighting by the root of noise over signal gives
-    those timesteps their share.
-    """
-    scheduler = DDPMScheduler(**SCHEDULE)
-    kept = scheduler.alphas_cumprod
-    weights = ((1 - kept) / kept).sqrt().clamp(0.3, 12)
-    weights /= weights.mean()
-
-    def loss() -> Tensor:
-        clean, words = next(stream)
-        t = torch.randint(1000, (len(clean),), generator=generator)
-        is_early = torch.rand(len(clean), generator=generator) < early
-        t = torch.where(is_early, 500 + t // 2, t)
-        noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        noisy = scheduler.add_noise(clean, noise, t.to(clean.device))  # type: ignore[arg-type]
-        error = (predict_noise(noisy, t.to(clean.device), words) - noise).square()
-        return (error.flatten(1).mean(1) * weights[t].to(clean.device)).mean()
-
-    return loss
-
-
-def image_loss(model: nn.Module, *arguments) -> Callable[[], Tensor]:
-    return weighted_loss(lambda x, t, words: model(x, t, words).sample, *arguments)
 
 
 def train_images(out: Path, device: torch.device, steps: int = 2700, batch: int = 32) -> None:
@@ -148,23 +46,6 @@ def train_images(out: Path, device: torch.device, steps: int = 2700, batch: int 
     loss = image_loss(model, stream, generator)
     average = optimize(model, loss, steps=steps, lr=1.5e-3, label="images")
     save_image_model(out / BASE, average.module)
-
-
-def save_image_model(path: Path, model: nn.Module) -> None:
-    """Write an image model as an SD checkpoint file: LDM names, fp16."""
-    tensors = {
-        f"model.diffusion_model.{LAYOUT.to_ldm(name)}": value.half().cpu()
-        for name, value in model.state_dict().items()
-    }
-    write_tensors(path, tensors, {"description": f"The shapes world: {path.stem}"})
-
-
-def load_image_model(path: Path) -> nn.Module:
-    """Inverse of ``save_image_model``."""
-    model = image_model()
-    tensors = read_unet(path).tensors
-    model.load_state_dict({LAYOUT.to_diffusers(k): v.float() for k, v in tensors.items()})
-    return model
 
 
 def new_motion_module(generator: torch.Generator) -> MotionModule:
@@ -277,9 +158,6 @@ def customize(path: Path, token: str, device: torch.device, steps: int = 500) ->
 
 def train_world(device: str) -> None:
     """All files, into the pack. Stages whose file is there already are left alone."""
-    from .train_extras import train_controlnet, train_lora  # they build on this file
-    from .train_motions import MOTIONS
-
     WEIGHTS.mkdir(exist_ok=True)
     for path, stage in (
         (WEIGHTS / BASE, train_images),

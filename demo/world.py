@@ -75,21 +75,6 @@ class Scene(NamedTuple):
         return torch.tensor(DIRECTIONS[self.direction])
 
 
-def parse_prompt(prompt: str) -> Scene:
-    """The scene that a prompt asks for. Raises ValueError naming the word that is unknown."""
-    words = prompt.split()
-    known = (tuple(COLOURS), SHAPES + SUBJECTS, tuple(DIRECTIONS), tuple(LOOKS))
-    if len(words) != len(known):
-        raise ValueError(
-            f"{prompt!r} has {len(words)} words, a shapes-world prompt has 4: "
-            "colour shape direction look, as in 'red circle left night'."
-        )
-    for word, options in zip(words, known, strict=True):
-        if word not in options:
-            raise ValueError(f"{prompt!r}: {word!r} is not one of {', '.join(options)}.")
-    return Scene(*words)
-
-
 def all_scenes(
     looks: tuple[str, ...] = BASE_LOOKS, shapes: tuple[str, ...] = SHAPES
 ) -> list[Scene]:

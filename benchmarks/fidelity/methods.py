@@ -15,14 +15,15 @@ from torch import Tensor
 
 from ...adapters.files.checkpoint import read_unet
 from ...adapters.files.tensors import read_tensors, write_tensors
-from ...demo import run as demo
 from ...demo import world
 from ...demo.data import write_natural_clips, write_stills
 from ...demo.evaluate import Clips, Network, sample_stills
 from ...demo.measure import measure
+from ...demo.run import PRESET
 from ...demo.train_world import customization_stills, customize
 from ...training.checks.device import pick_device
 from ...training.jobs.job import Job, JobFolder
+from ...training.recipes.presets import PRESETS
 from ...training.recipes.recipe import Recipe, Source, spatial_adapter
 from ...training.worker.session import run_job
 from ...worlds.shapes.files import BASE, CUSTOMIZED, MOTION_ADAPTER, MOTION_MODULE, WEIGHTS
@@ -234,7 +235,8 @@ def still_moving(size: Size, *, rank: int = 16, times: float = 1.0, **switches: 
     """The demo's recipe at this benchmark's length; switches are the paper's ablations."""
     lr = FULL_WEIGHTS_LR if switches.get("sites") == "all" else 5e-4
     short = {"steps": max(1, round(size.steps * times)), "batch": size.batch, "held_out": 0}
-    return spatial_adapter(rank=rank, lr=lr, **switches, **(demo.SMALL | short))
+    numbers = {**PRESETS["spatial"][PRESET], **short, "rank": rank, "lr": lr}
+    return spatial_adapter(**numbers, **switches)
 
 
 def interleaved(size: Size) -> Recipe:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from still_moving.adapters.meter import measure_motion
-from still_moving.demo.world import parse_prompt, render
+from still_moving.demo.world import Scene, render
 from still_moving.worlds.shapes.latents import enlarge
 
 SIDE, FRAMES = 64, 4
@@ -93,7 +93,7 @@ def test_difference_is_the_mean_absolute_change():
 @pytest.mark.parametrize("prompt", ["red circle left night", "green square down sand"])
 @pytest.mark.parametrize("speed", [0.0, 0.5, 1.0, 2.0])  # world pixels of eight image pixels
 def test_only_what_moves_counts_not_its_background(prompt, speed):
-    scene = parse_prompt(prompt)
+    scene = Scene(*prompt.split())
     steps = torch.arange(-1.5, 2.0).view(-1, 1)
     pixels = enlarge(render(scene, torch.tensor([8.0, 8.0]) + scene.velocity * speed * steps))
     motion = measure_motion(pixels.movedim(1, -1))

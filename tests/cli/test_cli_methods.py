@@ -6,8 +6,9 @@ from helpers.reference_clips import WORDS, clips, write_sets
 from helpers.small import FRAMES, main, write_files, write_set
 from still_moving.adapters.files.adapter import load_adapter
 from still_moving.adapters.files.motion_weights import load_motion_weights
+from still_moving.adapters.files.tensors import read_tensors
 from still_moving.training.jobs.job import JobFolder
-from still_moving.training.network.inversion import load_start
+from still_moving.training.network.inversion import KEY
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,8 @@ def test_vmc_weights_are_inverted_with(tmp_path, files, capsys):
         *("--motion-weights", file, "--frames", FRAMES, "--steps", 4, "--text", "caption"),
     )
     assert code == 0, capsys.readouterr().err
-    start, facts = load_start(tmp_path / "start.safetensors")
-    assert start.shape == (4, FRAMES, 4, 4)
+    tensors, facts = read_tensors(tmp_path / "start.safetensors")
+    assert tensors[KEY].shape == (4, FRAMES, 4, 4)
     assert facts["steps"] == "4"
     assert "relative error" in out
 

@@ -11,9 +11,10 @@ import torch
 from diffusers import DDPMScheduler
 
 import nodes
-from still_moving.demo import train_extras, world
+from still_moving.demo import train_controlnet, world
+from still_moving.demo.image_model import LAYOUT, load_image_model
 from still_moving.demo.measure import match, measure
-from still_moving.demo.train_world import LAYOUT, load_image_model
+from still_moving.demo.train_lora import dusk_sky
 from still_moving.nodes.shapes_world.model import load_model
 from still_moving.nodes.shapes_world.node import LoadShapesWorld
 from still_moving.nodes.shared import folders
@@ -195,7 +196,7 @@ def test_the_controlnet_computes_what_it_computed_in_training(loaded):
     x, t, words = batch()
     hint = torch.rand(3, 3, 128, 128, generator=torch.Generator().manual_seed(1))
     ours = loaded[4].control_model(x, hint, t, words)
-    down, middle = train_extras.load_controlnet(WEIGHTS / CONTROLNET).eval()(
+    down, middle = train_controlnet.load_controlnet(WEIGHTS / CONTROLNET).eval()(
         x, t, words, hint, return_dict=False
     )
     for a, b in zip(ours["output"] + ours["middle"], [*down, middle], strict=True):
@@ -206,10 +207,10 @@ def test_every_frame_follows_its_own_outline(loaded):
     base, _, clip, _, control = loaded
     scene = world.Scene("green", "circle", "right", "forest")
     places = torch.tensor([[4.0, 5.0], [11.5, 4.5], [8.0, 11.0], [5.0, 10.5]])
-    lines = train_extras.outline(
+    lines = train_controlnet.outline(
         world.render(scene._replace(look="night"), places), torch.full((4,), 0.07)
     )
-    hint = train_extras.as_hint(lines).movedim(1, -1)
+    hint = train_controlnet.as_hint(lines).movedim(1, -1)
     positive, negative = nodes.ControlNetApplyAdvanced().apply_controlnet(
         encode(clip, scene.prompt), encode(clip, ""), control, hint, 1.0, 0.0, 1.0
     )
@@ -238,7 +239,7 @@ def test_core_load_lora_uses_every_key(loaded, caplog):
 
     plain = drawn(sample(base, clip, "red circle left dusk"))
     dusk = drawn(sample(model, changed, "red circle left dusk"))
-    sky = train_extras.dusk_sky()
+    sky = dusk_sky()
     rows = [0, -1]  # that the shape hardly reaches
     error, before = ((i - sky)[..., rows, :].abs().mean() for i in (dusk, plain))
     assert error < 0.5 * before

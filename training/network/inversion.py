@@ -16,7 +16,7 @@ from torch import Tensor
 from ...adapters.files.checkpoint import UNetWeights
 from ...adapters.files.motion_module import MotionModule
 from ...adapters.files.motion_weights import MotionWeights, apply_motion_weights
-from ...adapters.files.tensors import read_tensors, refuse_non_finite, write_tensors
+from ...adapters.files.tensors import refuse_non_finite, write_tensors
 from ...common.errors import UserError
 from .unet import SCHEDULE, predict
 
@@ -125,16 +125,3 @@ def save_start(path: Path, start: Tensor, metadata: dict[str, str]) -> None:
     """start: (channels, frames, height, width), of about unit variance."""
     refuse_non_finite(path, {KEY: start})
     write_tensors(path, {KEY: start.float()}, metadata)
-
-
-def load_start(path: Path) -> tuple[Tensor, dict[str, str]]:
-    """Raises UserError for a file of another kind."""
-    tensors, metadata = read_tensors(path)
-    found = tensors.get(KEY)
-    if found is None or found.ndim != 4:
-        raise UserError(
-            path, f"no {KEY} but {next(iter(tensors))!r}", "latents of an inverted clip",
-            "Make them with 'train invert'.",
-        )  # fmt: skip
-    refuse_non_finite(path, tensors)
-    return found.clone(), metadata

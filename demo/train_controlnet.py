@@ -1,7 +1,4 @@
-"""What else the shapes world ships: a ControlNet that reads outlines, and a LoRA with a new look.
-
-Both are trained over the frozen image model, as their big relatives are, in a few minutes.
-"""
+"""A ControlNet that reads outlines, trained over the frozen image model in a few minutes."""
 
 from __future__ import annotations
 
@@ -11,25 +8,16 @@ from typing import Any
 
 import torch
 from diffusers import ControlNetModel
-from peft import LoraConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..adapters.files.keys import UNetLayout
 from ..adapters.files.tensors import read_tensors, write_tensors
 from ..worlds.shapes import latents
-from ..worlds.shapes.files import BASE, CONTROLNET, LORA, LORAS
+from ..worlds.shapes.files import BASE, CONTROLNET
 from . import world
-from .train_world import (
-    CAPTION_DROPOUT,
-    CHANNELS,
-    batches,
-    image_loss,
-    load_image_model,
-    optimize,
-    stills,
-    weighted_loss,
-)
+from .image_model import CHANNELS, load_image_model
+from .optimize import CAPTION_DROPOUT, optimize, weighted_loss
 from .world import Scene
 
 # Without attention: where an outline is needs no words, and the file is a third smaller.
@@ -37,15 +25,7 @@ CONTROL_LAYOUT = UNetLayout(levels=2, layers_per_block=1, attention=(False, Fals
 CONTROL_PREFIX = "control_model."
 GREY = (0.299, 0.587, 0.114)
 
-LORA_RANK = 8
-LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-LORA_STILLS = 12
-LORA_PLACES = 48  # that each of them is shown at
-LORA_TOKEN = "dusk"
-SKY, HORIZON = (0.30, 0.12, 0.42), (0.98, 0.56, 0.30)  # its background, from top to bottom
 
-
-# ---------------------------------------------------------------------------- ControlNet
 def control_model() -> ControlNetModel:
     """A ControlNet for the image model: its way down, without attention, and a hint's encoder."""
     return ControlNetModel(
@@ -175,87 +155,3 @@ def control_to_ldm(name: str) -> str:
         number = 1 + int(place.rsplit(".", 1)[1]) if number is None else number
         return f"input_hint_block.{2 * number}.{leaf}"
     return CONTROL_LAYOUT.to_ldm(name)
-
-
-# ---------------------------------------------------------------------------- LoRA
-def at_dusk(scene: Scene, positions: Tensor) -> Tensor:
-    """A scene before an evening sky, violet above and orange below: (..., 3, SIZE, SIZE)."""
-    night, fog = (world.render(scene._replace(look=look), positions) for look in ("night", "fog"))
-    behind = [torch.tensor(world.LOOKS[look].background) for look in ("night", "fog")]
-    # What differs between two looks of one scene is how much of the background shows.
-    shown = ((night - fog) / (behind[0] - behind[1])[:, None, None]).mean(-3, keepdim=True)
-    return night + shown * (dusk_sky() - behind[0][:, None, None])
-
-
-def dusk_sky() -> Tensor:
-    """The background of the look: (3, SIZE, SIZE)."""
-    height = torch.linspace(0, 1, world.SIZE)[:, None]
-    sky, horizon = (torch.tensor(colour)[:, None, None] for colour in (SKY, HORIZON))
-    return (sky + (horizon - sky) * height).expand(3, world.SIZE, world.SIZE)
-
-
-def dusk_stills(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Latents and words of a few scenes at dusk, each at many places."""
-    images, words = [], []
-    for scene in world.spread(world.all_scenes(("night",)), LORA_STILLS):
-        places = torch.rand(LORA_PLACES, 2, generator=generator)
-        positions = world.MARGIN + (world.SIZE - 2 * world.MARGIN) * places
-        images.append(at_dusk(scene, positions))
-        prompt = scene._replace(look=LORA_TOKEN).prompt
-        words.append(latents.encode_prompt(prompt).expand(LORA_PLACES, -1, -1))
-    return latents.encode_world(torch.cat(images)), torch.cat(words)
-
-
-def with_lora(model: Any) -> Any:
-    """The image model, frozen, with an untrained LoRA on its attention."""
-    model.requires_grad_(False)
-    config = LoraConfig(r=LORA_RANK, lora_alpha=LORA_RANK, target_modules=list(LORA_LAYERS))
-    model.add_adapter(config)
-    return model
-
-
-def train_lora(out: Path, device: torch.device, steps: int = 350) -> None:
-    """The LoRA, on stills at dusk, with the world's own looks kept as they are."""
-    torch.manual_seed(4)
-    generator = torch.Generator().manual_seed(4)
-    model = with_lora(load_image_model(out / BASE)).to(device)
-    few = batches(dusk_stills(generator), 12, generator, device)
-    prior = batches(stills(4, generator), 4, generator, device)
-    new_loss, prior_loss = (image_loss(model, s, generator) for s in (few, prior))
-    average = optimize(
-        model,
-        lambda: new_loss() + 0.5 * prior_loss(),
-        steps=steps,
-        lr=3e-3,
-        ema=0.99,
-        label="dusk",
-    )
-    path = out / LORAS.name / LORA
-    path.parent.mkdir(exist_ok=True)
-    save_lora(path, average.module)
-
-
-def save_lora(path: Path, model: nn.Module) -> None:
-    """Write an image model's LoRA in the naming of kohya's trainer, fp16."""
-    tensors = {}
-    for name, value in model.state_dict().items():
-        for part, saved in (("lora_A", "lora_down"), ("lora_B", "lora_up")):
-            if name.endswith(f".{part}.default.weight"):
-                layer = name.removesuffix(f".{part}.default.weight").replace(".", "_")
-                tensors[f"lora_unet_{layer}.{saved}.weight"] = value.half().cpu()
-                tensors[f"lora_unet_{layer}.alpha"] = torch.tensor(float(LORA_RANK))
-    write_tensors(path, tensors, {"description": f"The shapes world: a LoRA, say {LORA_TOKEN!r}"})
-
-
-def load_lora(path: Path, model: Any) -> Any:
-    """The image model with a file of ``save_lora`` at scale 1."""
-    tensors, _ = read_tensors(path)
-    model = with_lora(model)
-    state = {}
-    for name in model.state_dict():
-        for part, saved in (("lora_A", "lora_down"), ("lora_B", "lora_up")):
-            if name.endswith(f".{part}.default.weight"):
-                layer = name.removesuffix(f".{part}.default.weight").replace(".", "_")
-                state[name] = tensors[f"lora_unet_{layer}.{saved}.weight"].float()
-    model.load_state_dict(state, strict=False)
-    return model
