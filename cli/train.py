@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-from . import methods
+from . import invert, methods
+from .jobs import add_job, follow, overrides, recipe_file, start
 
 
 def add(commands) -> None:
@@ -21,12 +21,12 @@ def add(commands) -> None:
     actions = parser.add_subparsers(metavar="action", required=True)
 
     motion = actions.add_parser("motion", help="a Motion Adapter: once for a motion module")
-    _add_job(motion)
+    add_job(motion)
     motion.add_argument("--frames-set", type=Path, required=True, help="cached clips or stills")
     motion.set_defaults(run=run_motion)
 
     spatial = actions.add_parser("spatial", help="a Spatial Adapter: once for a checkpoint")
-    _add_job(spatial)
+    add_job(spatial)
     spatial.add_argument("--customized", type=Path, required=True, help="cached stills made by it")
     spatial.add_argument("--natural", type=Path, help="cached natural clips")
     spatial.add_argument("--motion-adapter", type=Path, help="a finished Motion Adapter")
@@ -35,7 +35,8 @@ def add(commands) -> None:
     for name in ("motion-adapter", "natural"):
         spatial.add_argument(f"--no-{name}", action="store_true", help="the paper's ablation")
     spatial.set_defaults(run=run_spatial)
-    methods.add(actions, _add_job)
+    methods.add(actions)
+    invert.add(actions)
 
     resume = actions.add_parser("resume", help="go on with a job after whatever ended it")
     resume.add_argument("job", type=Path)
@@ -57,38 +58,16 @@ def add(commands) -> None:
         action.set_defaults(run=run_command, command=name)
 
 
-def _add_job(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("job", type=Path, help="a new folder for the job")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="SD1.5 file, customized")
-    parser.add_argument("--motion-module", type=Path, required=True, help="AnimateDiff file")
-    parser.add_argument("--name", help="of the adapter file (default: the folder's name)")
-    parser.add_argument("--recipe", type=Path, help="JSON file instead of the paper's numbers")
-    for name, kind in (
-        *(("steps", int), ("rank", int), ("lr", float), ("frames", int), ("batch", int)),
-        *(("seed", int), ("ema", float), ("save-every", int)),
-    ):
-        parser.add_argument(f"--{name}", type=kind, help="instead of the recipe's")
-    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"))
-    parser.add_argument("--tier", choices=("auto", "none", "top", "two", "all"), help="memory")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--json", action="store_true", help="print events, one a line")
-
-
-def overrides(options: argparse.Namespace) -> dict:
-    names = ("steps", "rank", "lr", "frames", "batch", "seed", "ema", "save_every", "dtype", "tier")
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
-
-
 def run_motion(options: argparse.Namespace) -> int:
-    from ..training.recipes import recipe
+    from ..training.recipes.recipe import motion_adapter
 
-    made = recipe_file(options) or recipe.motion_adapter(**overrides(options))
-    return start(options, made, {"frames": options.frames_set}, {})
+    recipe = recipe_file(options) or motion_adapter(**overrides(options))
+    return start(options, recipe, {"frames": options.frames_set}, {})
 
 
 def run_spatial(options: argparse.Namespace) -> int:
     from ..common.errors import UserError
-    from ..training.recipes import recipe
+    from ..training.recipes.recipe import spatial_adapter
 
     for name in ("motion_adapter", "natural"):
         if getattr(options, name) is None and not getattr(options, f"no_{name}"):
@@ -99,7 +78,7 @@ def run_spatial(options: argparse.Namespace) -> int:
                 "a path",
                 f"Name one, or say --no-{flag} to train without (motion suffers).",
             )
-    made = recipe_file(options) or recipe.spatial_adapter(
+    recipe = recipe_file(options) or spatial_adapter(
         sites=options.sites,
         motion_adapter=not options.no_motion_adapter,
         natural_clips=not options.no_natural,
@@ -110,58 +89,7 @@ def run_spatial(options: argparse.Namespace) -> int:
     if not options.no_natural:
         sets["natural"] = options.natural
     adapters = {} if options.no_motion_adapter else {"motion": options.motion_adapter}
-    return start(options, made, sets, adapters)
-
-
-def recipe_file(options: argparse.Namespace):
-    from ..common.errors import UserError
-    from ..training.recipes.recipe import Recipe
-
-    if options.recipe is None:
-        return None
-    if overrides(options):
-        raise UserError(
-            "--recipe",
-            f"{', '.join(overrides(options))} beside it",
-            "all numbers in the recipe file",
-            "Put them into the file.",
-        )
-    try:
-        text = options.recipe.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            options.recipe, f"unreadable ({error})", "a recipe", "Check the file's name."
-        ) from None
-    return Recipe.from_json(text, str(options.recipe))
-
-
-def refuse_missing(options: argparse.Namespace, sets: dict, adapters: dict) -> None:
-    """Before there is a folder: a job with a mistyped path could never be resumed."""
-    from ..common.errors import UserError
-
-    for path in (options.checkpoint, options.motion_module, *sets.values(), *adapters.values()):
-        if not path.exists():
-            raise UserError(path, "nothing", "a file or cached set", "Check its name and folder.")
-
-
-def start(
-    options: argparse.Namespace, recipe, sets: dict, adapters: dict, tokenizer: str = ""
-) -> int:
-    """Make the job and run it here; returns the exit code."""
-    from ..training.jobs.job import Job, JobFolder, check_name
-
-    refuse_missing(options, sets, adapters)
-    job = Job(
-        name=check_name(options.name or options.job.resolve().name),
-        recipe=recipe,
-        checkpoint=str(options.checkpoint.resolve()),
-        motion_module=str(options.motion_module.resolve()),
-        sets={name: str(path.resolve()) for name, path in sets.items()},
-        adapters={name: str(path.resolve()) for name, path in adapters.items()},
-        device=options.device,
-        tokenizer=tokenizer,
-    )
-    return follow(JobFolder.create(options.job, job), options.json)
+    return start(options, recipe, sets, adapters)
 
 
 def run_resume(options: argparse.Namespace) -> int:
@@ -186,34 +114,6 @@ def run_work(options: argparse.Namespace) -> int:
 
         patience_s = PATIENCE_S if options.patience is None else options.patience
         return run_owned(folder, patience_s=patience_s)
-
-
-def follow(folder, as_json: bool) -> int:
-    """Run the job here, with a progress bar or with its events as JSON lines."""
-    from tqdm import tqdm
-
-    from ..training.worker.session import run_job
-
-    bar = tqdm(unit="step", disable=as_json, smoothing=0.1, desc=folder.path.name, delay=0.1)
-    with bar:  # shows from the first step on: a job that cannot start says one line, no more
-
-        def show(event: dict) -> None:
-            if as_json:
-                print(json.dumps(event), flush=True)
-            elif event["event"] == "step":
-                bar.total = event["steps"]
-                bar.update(event["step"] - bar.n)
-                loss = f"{event['loss_average']:.4f}"
-                bar.set_postfix(loss=loss, tier=event["tier"], refresh=False)
-
-        code = run_job(folder, show)
-    state = folder.read_state()
-    if state.phase == "failed":
-        print(f"error: {state.message}", file=sys.stderr)
-    elif not as_json:
-        for path in sorted(folder.exports.glob("*.safetensors")):
-            print(f"{state.phase} at step {state.step}: {path}")
-    return code
 
 
 def run_command(options: argparse.Namespace) -> int:
