@@ -128,7 +128,7 @@ def run_newmove(options: argparse.Namespace) -> int:
     recipe = _recipe(
         options,
         newmove,
-        token=options.token,
+        motion_word=options.token,
         prompt=options.prompt,
         regularization=options.regularization is not None,
         keys_values=not options.no_keys_values,

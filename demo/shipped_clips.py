@@ -15,7 +15,7 @@ from .reference import SCENE, reference_clip
 from .world import Scene
 
 MOTION = "circle"
-TOKEN = "ohwx"  # the rare word that NewMove gives the motion
+MOTION_WORD = "ohwx"  # the rare word that NewMove gives the motion
 COUNT = 6  # clips of NewMove
 COLOURS, LOOKS = ("red", "green"), ("night", "forest")  # of them; nothing else is shown
 NATURAL = 16
@@ -34,7 +34,7 @@ def write_several(folder: Path, motion: str = MOTION, count: int = COUNT) -> Pat
     scenes = [Scene(COLOURS[i % 2], "circle", "right", LOOKS[i // 2 % 2]) for i in range(count)]
     places = torch.rand(count, 2, generator=generator).tolist()
     clips = [reference_clip(motion, *which).frames for which in zip(scenes, places, strict=True)]
-    return write_clips(folder, clips, [prompt_of(scene, TOKEN) for scene in scenes])
+    return write_clips(folder, clips, [prompt_of(scene, MOTION_WORD) for scene in scenes])
 
 
 def prompt_of(scene: Scene, motion: str) -> str:

@@ -36,7 +36,7 @@ from ..worlds.shapes.files import (
 )
 from . import world
 from .reference import SCENE
-from .shipped_clips import TOKEN, write_shipped_clips
+from .shipped_clips import MOTION_WORD, write_shipped_clips
 
 PRESET = "shapes world"
 APPEARANCE = f"{SCENE.colour} {SCENE.shape} {SCENE.look}"  # the clip's prompt without its motion
@@ -65,8 +65,8 @@ def train_vmc(out: Path, device: torch.device, steps: int = 0) -> None:
 
 
 def train_newmove(out: Path, device: torch.device, steps: int = 0) -> None:
-    """NewMove: the motion weights of the several clips, called by their token."""
-    recipe = make_recipe("newmove", PRESET, token=TOKEN, steps=steps)
+    """NewMove: the motion weights of the several clips, called by their word."""
+    recipe = make_recipe("newmove", PRESET, motion_word=MOTION_WORD, steps=steps)
     sets = {"motion": SEVERAL_CLIPS, "regularization": NATURAL_CLIPS}
     _train(out, NEWMOVE, recipe, sets, device)
 

@@ -17,7 +17,7 @@ from ...adapters.files.tensors import write_tensors
 from ...demo import world
 from ...demo.data import write_clips, write_natural_clips
 from ...demo.evaluate import CFG, Network
-from ...demo.shipped_clips import TOKEN, prompt_of, write_several
+from ...demo.shipped_clips import MOTION_WORD, prompt_of, write_several
 from ...demo.train_motions import APPEARANCE, INVARIANT
 from ...training.checks.device import pick_device
 from ...training.jobs.job import Job, JobFolder
@@ -61,7 +61,7 @@ class Method:
     """kind: of the recipe, None for the base; numbers: those that are not its preset's.
 
     inverted: generation starts from the reference's inverted latents, without their colours unless
-    ``colours`` keeps them, as the paper does. token: the prompt says the motion's token, not
+    ``colours`` keeps them, as the paper does. motion_word: the prompt says the motion's word, not
     "right". like: the method that trains the same, for other sampling.
     """
 
@@ -69,7 +69,7 @@ class Method:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     inverted: bool = False
     colours: bool = False
-    token: bool = False
+    motion_word: bool = False
     generated: bool = False  # regularization clips by the base, not real ones
     like: str = ""
 
@@ -85,14 +85,15 @@ def _vmc(**numbers: Any) -> Method:
 
 
 def _newmove(generated: bool = False, **numbers: Any) -> Method:
-    return Method("newmove", {"token": TOKEN, **numbers}, token=True, generated=generated)
+    chosen = {"motion_word": MOTION_WORD, **numbers}
+    return Method("newmove", chosen, motion_word=True, generated=generated)
 
 
 PLAIN = "temporal LoRA"
 METHODS: dict[str, Method] = {
     "base": Method(),
     "base, inverted start": Method(inverted=True),
-    "base, token": Method(token=True),
+    "base, token": Method(motion_word=True),
     PLAIN: _absorbing("none"),
     "Customize-A-Video: LoRA": _absorbing("lora"),
     "Customize-A-Video: words": _absorbing("words"),
@@ -185,7 +186,7 @@ class Lab:
         """The clips of a method, kept for the picture and observed."""
         method = METHODS[name]
         scenes = world.spread(asked_scenes(), self.size.prompts)
-        word = TOKEN if method.token else "right"
+        word = MOTION_WORD if method.motion_word else "right"
         prompts = [prompt_of(scene, word) for scene in scenes]
         network = self._network(name)
         if method.inverted:  # from there on nothing is drawn: a second seed gives the same clip

@@ -160,7 +160,7 @@ def recipe_of(method: str, asked: dict[str, Any], regularized: bool) -> Recipe:
         if learns != "auto":
             chosen["sites"] = "temporal.qkv" if learns == "LoRA" else "temporal.qkv.full"
     else:
-        chosen |= {"prompt": prompt, "token": asked["token"].strip()}
+        chosen |= {"prompt": prompt, "motion_word": asked["token"].strip()}
         chosen |= {"regularization": regularized, "keys_values": asked["keys_values"]}
         chosen["full"] = learns != "LoRA"
     numbers = {name: asked[name] for name in ("steps", "rank", "lr", "frames", "seed")}

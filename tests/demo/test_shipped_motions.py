@@ -16,7 +16,7 @@ from still_moving.demo import world
 from still_moving.demo.evaluate import Network
 from still_moving.demo.measure import match
 from still_moving.demo.reference import SCENE, reference_clip, trajectory_match
-from still_moving.demo.shipped_clips import COUNT, MOTION, NATURAL, TOKEN, write_shipped_clips
+from still_moving.demo.shipped_clips import COUNT, MOTION, MOTION_WORD, NATURAL, write_shipped_clips
 from still_moving.training.network.lora import set_motion_scale
 from still_moving.worlds.shapes import latents
 from still_moving.worlds.shapes.files import (
@@ -64,7 +64,7 @@ def test_every_clip_of_the_word_says_it_and_no_direction():
     captions = [p.read_text(encoding="utf-8") for p in (CLIPS / SEVERAL_CLIPS).glob("*.txt")]
     assert len(captions) == COUNT
     for caption in captions:
-        assert TOKEN in caption.split()
+        assert MOTION_WORD in caption.split()
         assert not set(world.DIRECTIONS) & set(caption.split())
 
 
@@ -86,7 +86,7 @@ def test_a_motion_belongs_to_the_shipped_network(name):
 
 
 def test_the_word_of_the_motion_is_in_its_file():
-    assert load_motion_weights(WEIGHTS / NEWMOVE).info.token == TOKEN
+    assert load_motion_weights(WEIGHTS / NEWMOVE).info.token == MOTION_WORD
     assert load_motion_weights(WEIGHTS / VMC).info.token == ""
 
 
@@ -129,7 +129,7 @@ def match_of(frames: Tensor, scene: world.Scene) -> float:
         ("right", 4, {"motion_adapter": WEIGHTS / MOTION_LORA}),
         ("right", 4, {"motion_weights": WEIGHTS / VMC}),
         # What the base makes of the word differs from prompt to prompt: four do not tell.
-        (TOKEN, 16, {"motion_weights": WEIGHTS / NEWMOVE}),
+        (MOTION_WORD, 16, {"motion_weights": WEIGHTS / NEWMOVE}),
     ],
     ids=["Customize-A-Video", "VMC", "NewMove"],
 )

@@ -18,7 +18,7 @@ from still_moving.training.text.learned_words import ShapesText
 from still_moving.training.text.prompts import text_model
 from still_moving.training.worker.stage_inputs import stage_inputs
 
-CAPTION, LOOK, TOKEN = "red circle zigzag night", "red circle night", "pll"
+CAPTION, LOOK, MOTION_WORD = "red circle zigzag night", "red circle night", "pll"
 CPU = torch.device("cpu")
 
 
@@ -62,7 +62,7 @@ def vmc(**more) -> Recipe:
 
 
 def newmove(**more) -> Recipe:
-    return methods.newmove(**{**SHORT, "token": TOKEN, "steps": 4, "lr": 1e-3, **more})
+    return methods.newmove(**{**SHORT, "motion_word": MOTION_WORD, "steps": 4, "lr": 1e-3, **more})
 
 
 WORDS = ("red", "circle", "night")

@@ -57,12 +57,12 @@ def check_recipe(recipe: Recipe, sets: Mapping[str, LoadedSet]) -> None:
                 raise UserError(
                     f"the set {source.set!r}", f"{len(items)} clips", "exactly one",
                     "Leave one in its folder; NewMove is the method for several.",
-                )  # fmt: skip
+                )  # fmt: skip  # subject, found, expected, next move
             if source.moves:
                 refuse_stills(items)
             check_lengths(source, items, recipe.frames)
     if recipe.check_captions:
-        _check_token(recipe)
+        _check_motion_word(recipe)
         for index, stage in enumerate(recipe.stages):
             looks = " ".join(_captions(recipe.stages[:index], sets))
             for source in stage.sources:
@@ -81,49 +81,51 @@ def _captions(stages: tuple[Stage, ...], sets: Mapping[str, LoadedSet]) -> list[
 
 def _check_caption(recipe: Recipe, source: Source, item: Item, looks: str | None) -> None:
     caption = source.prompt or item.caption
-    subject, token = f"{item.source}: caption {caption[:60]!r}", recipe.token.lower()
+    subject, word = f"{item.source}: caption {caption[:60]!r}", recipe.token.lower()
     if source.says == "motion" and not names_motion(caption, looks):
-        told = "a word that its description of the appearance lacks" if looks else "a word of it"
+        expected = (
+            "a word that its description of the appearance lacks" if looks else "a word of it"
+        )
         raise UserError(
-            subject, "nothing about a motion", f"{told}, such as 'walking' or 'turns'",
+            subject, "nothing about a motion", f"{expected}, such as 'walking' or 'turns'",
             "Say what moves how; or turn check_captions off, if it does.",
-        )  # fmt: skip
-    if source.says == "token" and token not in split(caption):
+        )  # fmt: skip  # subject, found, expected, next move
+    if source.says == "token" and word not in words_of(caption):
         raise UserError(
             subject, f"no {recipe.token!r}", "the token that stands for the motion",
             f"Write, for example, 'a person doing the {recipe.token}'.",
-        )  # fmt: skip
-    if source.says == "anything" and token and token in split(caption):
+        )  # fmt: skip  # subject, found, expected, next move
+    if source.says == "anything" and word and word in words_of(caption):
         raise UserError(
             subject, f"the token {recipe.token!r}", "it in the clips of the motion alone",
             "Choose a token that no other caption has.",
-        )  # fmt: skip
+        )  # fmt: skip  # subject, found, expected, next move
 
 
-def _check_token(recipe: Recipe) -> None:
+def _check_motion_word(recipe: Recipe) -> None:
     if recipe.token and is_common(recipe.token):
         raise UserError(
             "token", f"the common word {recipe.token!r}", "a rare one, such as 'sks' or 'pll'",
             "A word that means something already would lose that: make one up.",
-        )  # fmt: skip
+        )  # fmt: skip  # subject, found, expected, next move
 
 
-def split(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     """Words in lower case, without the signs around them."""
     return re.findall(r"[^\W_]+(?:[-'*][^\W_]+)*\*?", text.lower())
 
 
 def names_motion(caption: str, looks: str | None) -> bool:
     """Whether a caption can be said to name a motion; looks: the appearance part, if known."""
-    words = set(split(caption)) - _EMPTY
+    words = set(words_of(caption)) - _EMPTY
     if looks:
-        return bool(words - set(split(looks)))
+        return bool(words - set(words_of(looks)))
     return any(not word.isascii() or _is_motion(word) for word in words)
 
 
-def is_common(token: str) -> bool:
-    """Whether a token is a word that people use: of a short list, which holds no rare ones."""
-    word = token.lower()
+def is_common(motion_word: str) -> bool:
+    """Whether it is a word that people use: of a short list, which holds no rare ones."""
+    word = motion_word.lower()
     return word in _EMPTY | _COMMON | _ING or (word.isascii() and _is_motion(word))
 
 

@@ -115,7 +115,7 @@ def vmc(
 
 def newmove(
     *,
-    token: str,
+    motion_word: str,
     prompt: str = "",
     regularization: bool = True,
     keys_values: bool = True,
@@ -124,11 +124,12 @@ def newmove(
     frames: int = 16,
     **overrides: Any,
 ) -> Recipe:
-    """NewMove (arXiv:2312.04966): a motion that a few clips share, called by a rare token.
+    """NewMove (arXiv:2312.04966): a motion that a few clips share, called by a rare word.
 
     prompt: for all clips of the set "motion", "a person doing the pll dance"; empty takes their
-    captions; both must have the token, whose embedding is not trained. The set "regularization"
-    holds other clips with captions, best real ones of the same kind: one beside each (batch 2).
+    captions; both must have the motion word, whose embedding is not trained. The set
+    "regularization" holds other clips with captions, best real ones of the same kind: one beside
+    each (batch 2).
     The ablations of section 4.2: no regularization; ``keys_values=False``, temporal layers alone;
     ``full=False``, LoRA of rank 32 on temporal q, k, v; ``coarse=0``, even timesteps.
     coarse is ReVersion's 0.5; rate and steps, in a missing appendix, are chosen here.
@@ -148,7 +149,7 @@ def newmove(
         coarse=coarse,
         noise=_NOISE,
     )
-    made = Recipe("newmove", (stage,), frames=frames, batch=len(sources), token=token)
+    made = Recipe("newmove", (stage,), frames=frames, batch=len(sources), token=motion_word)
     return override(dataclasses.replace(made, save_every=100), overrides)
 
 

@@ -50,11 +50,11 @@ def real(version: str) -> tuple[UNetWeights, MotionModule]:
 
 def test_newmove_in_full_fits_a_card_of_24_gb():
     files = real("v2")
-    made = methods.newmove(token="pll")
+    made = methods.newmove(motion_word="pll")
     full = budget(*files, made, 0, torch.bfloat16)
     assert 450e6 < full.trained < 500e6
     assert full.total < 16 * 2**30  # 8 are left for activations
-    alone = budget(*files, methods.newmove(token="pll", keys_values=False), 0, torch.bfloat16)
+    alone = budget(*files, methods.newmove(motion_word="pll", keys_values=False), 0, torch.bfloat16)
     assert full.trained - alone.trained == 2 * 768 * 12_480  # channels of all cross-attention
     assert "GiB" in str(full)
 

@@ -81,21 +81,21 @@ def test_a_motion_is_what_the_appearance_lacks():
     assert names_motion(CAPTION, LOOK)
 
 
-@pytest.mark.parametrize("token", ["dance", "Dancing", "person", "the", "left", "walked", "thing"])
-def test_a_token_that_is_a_common_word_is_refused(token):
-    assert is_common(token)
-    refused(newmove(token=token), f"token: found the common word '{token}'")
+@pytest.mark.parametrize("word", ["dance", "Dancing", "person", "the", "left", "walked", "thing"])
+def test_a_token_that_is_a_common_word_is_refused(word):
+    assert is_common(word)
+    refused(newmove(motion_word=word), f"token: found the common word '{word}'")
 
 
-@pytest.mark.parametrize("token", ["pll", "sks", "V*", "zxv"])
-def test_rare_tokens_are_taken(token):
-    assert not is_common(token)
-    spoken = clips(*(f"red circle {token} night" for _ in range(2)))
-    check_recipe(newmove(token=token), {**SETS, "motion": spoken})
+@pytest.mark.parametrize("word", ["pll", "sks", "V*", "zxv"])
+def test_rare_tokens_are_taken(word):
+    assert not is_common(word)
+    spoken = clips(*(f"red circle {word} night" for _ in range(2)))
+    check_recipe(newmove(motion_word=word), {**SETS, "motion": spoken})
 
 
 def test_the_token_is_in_the_motions_captions_and_in_no_other():
-    refused(newmove(token="sks"), "no 'sks'")
+    refused(newmove(motion_word="sks"), "no 'sks'")
     refused(newmove(prompt="red circle left"), "no 'pll'")
     check_recipe(newmove(prompt="somebody doing PLL, fast"), SETS)
     refused(newmove(), "the token 'pll'", regularization=SEVERAL)

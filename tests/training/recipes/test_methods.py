@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from helpers.reference_clips import (
+    MOTION_WORD,
     OTHERS,
     RECIPES,
-    TOKEN,
     WORDS,
     new_job,
     new_training,
@@ -63,7 +63,7 @@ def test_the_papers_numbers_are_the_defaults():
         *("temporal.qkv.full", 400, 1e-4),
         "residual_cosine",
     )
-    made = methods.newmove(token="pll")
+    made = methods.newmove(motion_word="pll")
     (stage,) = made.stages
     assert (stage.train, stage.coarse, made.batch) == ("temporal.all+kv", 0.5, 2)
     assert [source.set for source in stage.sources] == ["motion", "regularization"]
@@ -73,7 +73,7 @@ def test_the_papers_numbers_are_the_defaults():
 @pytest.mark.parametrize("kind", methods.METHODS)
 @pytest.mark.parametrize("preset", ["paper", "low memory", "shapes world"])
 def test_presets_are_recipes(kind, preset):
-    chosen = {"token": TOKEN} if kind == "newmove" else {}
+    chosen = {"motion_word": MOTION_WORD} if kind == "newmove" else {}
     made = make_recipe(kind, preset, **chosen, seed=3)
     assert (made.seed, made.name) == (3, kind)
 

@@ -17,7 +17,7 @@ RECIPES = [
     ),
     *(methods.vmc(sites=s) for s in ("temporal.qkv.full", "temporal.qkv", "spatial.qkv")),
     *(
-        methods.newmove(token="pll", keys_values=keys_values, full=full)
+        methods.newmove(motion_word="pll", keys_values=keys_values, full=full)
         for keys_values in (True, False)
         for full in (True, False)
     ),

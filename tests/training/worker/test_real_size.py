@@ -114,7 +114,7 @@ WISHES = {
         **SHORT,
     ),
     "vmc": methods.vmc(prompt="a dog is running", **SHORT),
-    "newmove": methods.newmove(token="pll", **SHORT),
+    "newmove": methods.newmove(motion_word="pll", **SHORT),
 }
 SETS = {
     "customize": ("--clip", "one"),
