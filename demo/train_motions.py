@@ -43,7 +43,7 @@ APPEARANCE = f"{SCENE.colour} {SCENE.shape} {SCENE.look}"  # the clip's prompt w
 INVARIANT = f"{SCENE.shape} {SCENE.direction}"  # without its look
 
 
-def train_motion_lora(out: Path, device: torch.device, steps: int = 0) -> None:
+def train_motion_lora(out: Path, device: torch.device, steps: int | None = None) -> None:
     """Customize-A-Video: the motion LoRA of the one clip."""
     recipe = make_recipe(
         "customize-a-video",
@@ -58,13 +58,13 @@ def train_motion_lora(out: Path, device: torch.device, steps: int = 0) -> None:
     _train(out, MOTION_LORA, recipe, {"clip": ONE_CLIP, "appearance": ONE_CLIP}, device)
 
 
-def train_vmc(out: Path, device: torch.device, steps: int = 0) -> None:
+def train_vmc(out: Path, device: torch.device, steps: int | None = None) -> None:
     """VMC: the motion weights of the one clip."""
     recipe = make_recipe("vmc", PRESET, prompt=INVARIANT, steps=steps)
     _train(out, VMC, recipe, {"clip": ONE_CLIP}, device)
 
 
-def train_newmove(out: Path, device: torch.device, steps: int = 0) -> None:
+def train_newmove(out: Path, device: torch.device, steps: int | None = None) -> None:
     """NewMove: the motion weights of the several clips, called by their word."""
     recipe = make_recipe("newmove", PRESET, motion_word=MOTION_WORD, steps=steps)
     sets = {"motion": SEVERAL_CLIPS, "regularization": NATURAL_CLIPS}

@@ -24,8 +24,7 @@ from ...training.jobs.job import Job, JobFolder
 from ...training.network import inversion
 from ...training.network.lora import set_motion_scale
 from ...training.network.unet import predict
-from ...training.recipes import methods
-from ...training.recipes.presets import PRESETS
+from ...training.recipes.presets import make_recipe
 from ...training.recipes.recipe import Recipe
 from ...training.sets.store import load_set
 from ...training.worker.session import run_job
@@ -124,8 +123,7 @@ MAIN = (
 def recipe_of(method: Method, size: Size) -> Recipe:
     """The preset "shapes world" with the method's own numbers."""
     assert method.kind is not None
-    preset = {**PRESETS[method.kind]["shapes world"], "held_out": 0}
-    recipe = methods.METHODS[method.kind](**{**preset, **method.numbers})
+    recipe = make_recipe(method.kind, "shapes world", **{"held_out": 0, **method.numbers})
     short = [
         dataclasses.replace(stage, steps=max(1, round(stage.steps * size.steps)))
         for stage in recipe.stages

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from comfy_api.latest import io
 
 from ...training.recipes.presets import PRESETS, make_recipe
+from ...training.recipes.recipe import Recipe
 from ..shared.sockets import advanced, seed_input
 
 # What a node's list of files has as its type, so that the new adapter can be connected to one.
@@ -82,6 +86,18 @@ def name_and_preset(kind: str) -> list[io.Input]:
             " memory: for cards of 8 GB and less. shapes world: for the demo.",
         ),
     ]
+
+
+def recipe_of(kind: str, inputs: Mapping[str, Any], **choices: Any) -> Recipe:
+    """The preset's recipe with what an artist has put into ``learning_inputs``.
+
+    inputs: of the node, by name; 0 and "auto" leave a number to the preset. choices: more fields of
+    the recipe, where None does. Raises UserError for what does not fit.
+    """
+    numbers = {name: inputs[name] or None for name in ("steps", "rank", "lr", "frames", "seed")}
+    words = {"tier": inputs["memory"], "dtype": inputs["precision"]}
+    numbers |= {name: None if word == "auto" else word for name, word in words.items()}
+    return make_recipe(kind, inputs["preset"], **numbers, **choices)
 
 
 def outputs() -> list[io.Output]:

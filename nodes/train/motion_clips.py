@@ -25,8 +25,6 @@ from ...training.checks.captions import check_recipe
 from ...training.checks.device import pick_dtype
 from ...training.jobs.exports import embeddings_of
 from ...training.jobs.job import Job
-from ...training.recipes.methods import METHODS
-from ...training.recipes.presets import PRESETS
 from ...training.recipes.recipe import Recipe
 from ...training.sets import store
 from ...training.text.prompts import reads_texts, text_model
@@ -35,7 +33,7 @@ from ..shared import folders, jobs
 from ..shared.notices import warn
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking
-from .inputs import outputs
+from .inputs import outputs, recipe_of
 from .motion_inputs import METHOD_NAMES, NO_FILE, artist_inputs, method_inputs
 from .trainers import Trainer
 
@@ -84,16 +82,16 @@ class TrainMotionFromClips(Trainer):
     @classmethod
     def execute(
         cls, model: Any = None, motion_module: Any = None, clips: CachedSet | None = None,
-        clip: Any = None, regularization: CachedSet | None = None, **asked: Any,
+        clip: Any = None, regularization: CachedSet | None = None, **inputs: Any,
     ) -> io.NodeOutput:  # fmt: skip
         if answer := cls.without_training():
             return answer
         assert clips is not None
-        method: Any = METHOD_NAMES[asked["method"]]
-        name = jobs.adapter_name(asked["name"])
-        recipe = recipe_of(method, asked, regularization is not None)
+        method: Any = METHOD_NAMES[inputs["method"]]
+        name = jobs.adapter_name(inputs["name"])
+        recipe = recipe_of(method, inputs, **choices_of(method, inputs, regularization is not None))
         sets = sets_of(recipe, clips, regularization)
-        cached = {role: store.load_set(made.folder) for role, made in sets.items()}
+        cached = {role: store.load_set(clips_set.folder) for role, clips_set in sets.items()}
         check_recipe(recipe, cached)
         notes = [baking.check(model), *memory_of(model, motion_module, recipe)]
         if method == "newmove" and regularization is None:
@@ -104,14 +102,14 @@ class TrainMotionFromClips(Trainer):
             recipe=recipe,
             checkpoint="",  # the largest file: written when all else is found right
             motion_module=str(motion_module.path.resolve()),
-            sets={role: str(made.folder) for role, made in sets.items()},
-            adapters=absorber_file(recipe, asked["absorber_file"]),
+            sets={role: str(clips_set.folder) for role, clips_set in sets.items()},
+            adapters=absorber_file(recipe, inputs["absorber_file"]),
         )
         job = replace(with_texts(job, model, clip, cached), checkpoint=str(baking.bake(model)))
         files = [Path(file) for file in (job.checkpoint, job.text_encoder) if file]
-        uses = (*files, *{path for made in sets.values() for path in made.uses})
+        uses = (*files, *{path for clips_set in sets.values() for path in clips_set.uses})
         place, words = folder_of(recipe), trained_words(job)
-        press = (cls.press_id(), cls.uid(), asked["sharing"])
+        press = (cls.press_id(), cls.uid(), inputs["sharing"])
         return cls.begun(jobs.start(method, job, *press, uses, place, words))
 
 
@@ -144,30 +142,24 @@ def with_texts(
     return job
 
 
-def recipe_of(method: str, asked: dict[str, Any], regularized: bool) -> Recipe:
-    """The method's recipe with an artist's wishes. Raises UserError for what does not fit."""
-    prompt, learns = asked["prompt"].strip(), asked["learns"]
-    chosen: dict[str, Any] = {"check_captions": asked["check_captions"]}
+def choices_of(method: str, inputs: Mapping[str, Any], regularized: bool) -> dict[str, Any]:
+    """What a method is asked beside its numbers; None: as the preset says."""
+    prompt, learns = inputs["prompt"].strip(), inputs["learns"]
     if method == "customize-a-video":
-        words = tuple(word.strip() for word in asked["words"].split(",") if word.strip())
-        with_words = asked["absorber"] in ("words", "both")
-        chosen |= {"caption": prompt, "appearance": asked["appearance"].strip()}
-        chosen |= {"absorber": asked["absorber"], "words": words if with_words else ()}
-        if asked["appearance_steps"]:
-            chosen["appearance_steps"] = asked["appearance_steps"]
+        with_words = inputs["absorber"] in ("words", "both")
+        words = tuple(word.strip() for word in inputs["words"].split(",") if word.strip())
+        choices = {"caption": prompt, "appearance": inputs["appearance"].strip()}
+        choices |= {"absorber": inputs["absorber"], "words": words if with_words else ()}
+        choices |= {"appearance_steps": inputs["appearance_steps"] or None}
     elif method == "vmc":
-        chosen |= {"prompt": prompt, "loss": asked["loss"], "backward": asked["backward"]}
-        if learns != "auto":
-            chosen["sites"] = "temporal.qkv" if learns == "LoRA" else "temporal.qkv.full"
+        sites = {"auto": None, "LoRA": "temporal.qkv", "weights": "temporal.qkv.full"}[learns]
+        choices = {"prompt": prompt, "loss": inputs["loss"], "backward": inputs["backward"]}
+        choices |= {"sites": sites}
     else:
-        chosen |= {"prompt": prompt, "motion_word": asked["token"].strip()}
-        chosen |= {"regularization": regularized, "keys_values": asked["keys_values"]}
-        chosen["full"] = learns != "LoRA"
-    numbers = {name: asked[name] for name in ("steps", "rank", "lr", "frames", "seed")}
-    chosen |= {name: value for name, value in numbers.items() if value}
-    words_of = {"tier": asked["memory"], "dtype": asked["precision"]}
-    chosen |= {name: value for name, value in words_of.items() if value != "auto"}
-    return METHODS[method](**{**PRESETS[method][asked["preset"]], **chosen})
+        choices = {"prompt": prompt, "motion_word": inputs["token"].strip()}
+        choices |= {"regularization": regularized, "keys_values": inputs["keys_values"]}
+        choices |= {"full": learns != "LoRA"}
+    return {**choices, "check_captions": inputs["check_captions"]}
 
 
 def absorber_file(recipe: Recipe, name: str) -> dict[str, str]:

@@ -8,16 +8,15 @@ from comfy_api.latest import io, ui
 
 from ...common.errors import UserError
 from ...training.jobs.job import Job
-from ...training.jobs.ticket import Kind, Policy
+from ...training.jobs.ticket import Kind
 from ...training.queue.host import JobView
-from ...training.recipes.presets import make_recipe
 from ...training.recipes.recipe import Recipe
 from ..sets.cached import CachedSet
 from ..shared import folders, jobs
 from ..shared.notices import warn
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking
-from .inputs import name_and_preset, number_inputs, outputs
+from .inputs import name_and_preset, number_inputs, outputs, recipe_of
 
 # Put into the prompt by the Train button, or by who talks to /prompt. They are not declared: an
 # optional input is drawn on the node, as a socket, or as a widget whose value a workflow keeps,
@@ -62,12 +61,20 @@ class Trainer(io.ComfyNode):
 
     @classmethod
     def begin(
-        cls, model: Any, motion_module: Any, sets: dict[str, CachedSet], adapters: dict[str, str],
-        name: str, preset: str, sharing: Policy, **numbers: Any,
-    ) -> io.NodeOutput:  # fmt: skip
-        """Bake the model and start a job on these sets, with these adapters in use."""
-        recipe = recipe_of(cls.KIND, preset, list(sets.values()), numbers)
-        name, room = jobs.adapter_name(name), baking.check(model)
+        cls,
+        model: Any,
+        motion_module: Any,
+        sets: dict[str, CachedSet],
+        adapters: dict[str, str],
+        **inputs: Any,
+    ) -> io.NodeOutput:
+        """Bake the model and start a job on these sets, with these adapters in use.
+
+        inputs: of ``name_and_preset`` and ``number_inputs``.
+        """
+        recipe = recipe_of(cls.KIND, inputs)
+        refuse_short_clips(recipe, sets)
+        name, room = jobs.adapter_name(inputs["name"]), baking.check(model)
         warn(cls, [room])
         checkpoint = baking.bake(model)
         job = Job(
@@ -75,12 +82,12 @@ class Trainer(io.ComfyNode):
             recipe=recipe,
             checkpoint=str(checkpoint),
             motion_module=str(motion_module.path.resolve()),
-            sets={role: str(made.folder) for role, made in sets.items()},
+            sets={role: str(cached.folder) for role, cached in sets.items()},
             adapters=adapters,
         )
-        uses = (checkpoint, *(path for made in sets.values() for path in made.uses))
-        view = jobs.start(cls.KIND, job, cls.press_id(), cls.uid(), sharing, uses, cls.FOLDER)
-        return cls.begun(view)
+        uses = (checkpoint, *(path for cached in sets.values() for path in cached.uses))
+        press = (cls.press_id(), cls.uid(), inputs["sharing"])
+        return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER))
 
     @classmethod
     def begun(cls, view: JobView) -> io.NodeOutput:
@@ -109,21 +116,16 @@ class Trainer(io.ComfyNode):
         return io.NodeOutput(view["adapter"], text, ui=shown)
 
 
-def recipe_of(kind: str, preset: str, sets: list[CachedSet], numbers: dict[str, Any]) -> Recipe:
-    """The preset's recipe with the artist's numbers; clips no longer than the sets hold."""
-    chosen = {name: numbers[name] for name in ("steps", "rank", "lr", "frames", "seed")}
-    chosen |= {"tier": numbers["memory"], "dtype": numbers["precision"]}
-    chosen = {name: value for name, value in chosen.items() if value != "auto"}
-    made = make_recipe(kind, preset, **chosen)
-    shortest = min((s.frames for s in sets if s.kind == "clips"), default=made.frames)
-    if kind == "spatial" and shortest < made.frames:
+def refuse_short_clips(recipe: Recipe, sets: dict[str, CachedSet]) -> None:
+    """Raise UserError where a recipe trains on longer clips than its set "natural" holds."""
+    natural = sets.get("natural")
+    if natural is not None and natural.kind == "clips" and natural.frames < recipe.frames:
         raise UserError(
             "natural_clips",
-            f"clips of {shortest} frames",
-            f"at least {made.frames}, as the preset trains on",
-            f"Set frames to {shortest}, or make the Clip Set with more.",
+            f"clips of {natural.frames} frames",
+            f"at least {recipe.frames}, as the preset trains on",
+            f"Set frames to {natural.frames}, or make the Clip Set with more.",
         )
-    return made
 
 
 class TrainMotionAdapter(Trainer):
@@ -159,12 +161,12 @@ class TrainMotionAdapter(Trainer):
     @classmethod
     def execute(
         cls, training_set: CachedSet | None = None, model: Any = None, motion_module: Any = None,
-        **numbers: Any,
+        **inputs: Any,
     ) -> io.NodeOutput:  # fmt: skip
         if answer := cls.without_training():
             return answer
         assert training_set is not None
-        return cls.begin(model, motion_module, {"frames": training_set}, {}, **numbers)
+        return cls.begin(model, motion_module, {"frames": training_set}, {}, **inputs)
 
 
 class TrainSpatialAdapter(Trainer):
@@ -216,7 +218,7 @@ class TrainSpatialAdapter(Trainer):
     def execute(
         cls, motion_adapter: str, model: Any = None, motion_module: Any = None,
         customized_images: CachedSet | None = None, natural_clips: CachedSet | None = None,
-        **numbers: Any,
+        **inputs: Any,
     ) -> io.NodeOutput:  # fmt: skip
         if answer := cls.without_training():
             return answer
@@ -228,5 +230,5 @@ class TrainSpatialAdapter(Trainer):
             motion_module,
             {"customized": customized_images, "natural": natural_clips},
             {"motion": str(adapter.resolve())},
-            **numbers,
+            **inputs,
         )

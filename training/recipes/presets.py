@@ -6,6 +6,7 @@ world" is for the demo's network of two million parameters, which must be done i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from . import methods, recipe
@@ -28,7 +29,7 @@ _DEMO: dict[str, Any] = {
 # and NewMove were chosen on a motion that the benchmark does not ask for; VMC's, and the steps
 # where they are 400, on the benchmark's circle.
 _MOTION_DEMO: dict[str, Any] = {"frames": 8, "steps": 200, "save_every": 50, "held_out_every": 25}
-_RECIPES = {**recipe.DEFAULTS, **methods.METHODS}
+_RECIPES: dict[str, Callable[..., Recipe]] = {**recipe.DEFAULTS, **methods.METHODS}
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "motion": {
         "paper": {},
@@ -69,9 +70,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def make_recipe(kind: str, preset: str, **chosen: Any) -> Recipe:
-    """The recipe of a preset. chosen: numbers that replace its own; None or 0 leaves it.
+    """The recipe of a preset. chosen: what replaces its own numbers; None: as the preset says.
 
     Raises UserError for a number out of range.
     """
-    numbers = {**PRESETS[kind][preset], **{k: v for k, v in chosen.items() if v}}
-    return _RECIPES[kind](**numbers)
+    own = {name: value for name, value in chosen.items() if value is not None}
+    return _RECIPES[kind](**{**PRESETS[kind][preset], **own})

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from helpers.reference_clips import (
-    MOTION_WORD,
     OTHERS,
     RECIPES,
     WORDS,
@@ -34,7 +33,6 @@ from still_moving.adapters.low_rank import merge_lora
 from still_moving.training.network.inversion import with_motion
 from still_moving.training.network.unet import build_unet
 from still_moving.training.recipes import methods
-from still_moving.training.recipes.presets import make_recipe
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.stage.checkpoints import load_checkpoint
 from still_moving.training.stage.draws import Draw
@@ -68,14 +66,6 @@ def test_the_papers_numbers_are_the_defaults():
     assert (stage.train, stage.coarse, made.batch) == ("temporal.all+kv", 0.5, 2)
     assert [source.set for source in stage.sources] == ["motion", "regularization"]
     assert {stage.noise.offset for stage in (look, motion, stage)} == {0.0}
-
-
-@pytest.mark.parametrize("kind", methods.METHODS)
-@pytest.mark.parametrize("preset", ["paper", "low memory", "shapes world"])
-def test_presets_are_recipes(kind, preset):
-    chosen = {"motion_word": MOTION_WORD} if kind == "newmove" else {}
-    made = make_recipe(kind, preset, **chosen, seed=3)
-    assert (made.seed, made.name) == (3, kind)
 
 
 QKV = r".*motion_modules.*\.attn[12]\.to_[qkv]"
