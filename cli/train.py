@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from . import invert, methods
@@ -103,17 +102,15 @@ def run_resume(options: argparse.Namespace) -> int:
 
 
 def run_work(options: argparse.Namespace) -> int:
-    from ..training.jobs.job import JobFolder, first_process
+    from ..training.jobs.job import JobFolder
 
     folder = JobFolder(options.job)
-    folder.load()
+    job = folder.load()
     with folder.owned():  # before the long imports: whoever looks shall see the worker at once
-        if first_process():  # and not what a worker that was killed wrote last
-            folder.write_state(replace(folder.read_state(), phase="loading", message=""))
         from ..training.worker.session import PATIENCE_S, run_owned
 
         patience_s = PATIENCE_S if options.patience is None else options.patience
-        return run_owned(folder, patience_s=patience_s)
+        return run_owned(folder, job, patience_s=patience_s)
 
 
 def run_command(options: argparse.Namespace) -> int:

@@ -47,14 +47,14 @@ def check(model: ModelPatcher) -> str:
 def bake(model: ModelPatcher) -> Path:
     """Write a MODEL's effective UNet to ``weights/`` and return the file; one file a content.
 
-    Raises UserError as ``check`` does.
+    The MODEL is one that ``check`` let pass. Raises UserError where the disk is full.
     """
-    check(model)
     unet = dict(effective_unet(model))
     recognize("model", unet)  # a patch may have changed a shape, and the worker knows no MODEL
     tensors = {f"{PREFIX}{name}": tensor for name, tensor in unet.items()}
     path = places.weights() / f"{_content(tensors)}.safetensors"
     if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
         _need_room(path.parent, _size(model))
         write_tensors(path, tensors, {"made_by": "a training job's checkpoint"})
     return path

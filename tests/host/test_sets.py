@@ -177,15 +177,16 @@ def test_what_no_adapter_can_be_trained_for_is_refused():
         world.moving(), load_adapter(path, kind="spatial"), 1.0, "auto", path.name
     )
     with pytest.raises(UserError, match="Spatial Adapter"):
-        baking.bake(adapted)
+        baking.check(adapted)
     with pytest.raises(UserError, match="fp8"):
-        baking.bake(world.stored_as(torch.float8_e4m3fn))
+        baking.check(world.stored_as(torch.float8_e4m3fn))
 
 
-def test_a_full_disk_is_said_before_anything_is_written(monkeypatch, user_folder):
+@pytest.mark.parametrize("step", [baking.check, baking.bake])
+def test_a_full_disk_is_said_before_anything_is_written(monkeypatch, user_folder, step):
     monkeypatch.setattr(baking, "MARGIN", 2**60)
     with pytest.raises(UserError, match="GiB free"):
-        baking.bake(world.plain())
+        step(world.plain())
     assert not list((user_folder / "weights").iterdir())
 
 

@@ -180,9 +180,10 @@ class JobFolder:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Be the job's one worker while the block runs. Raises UserError when there is another.
+        """Be the job's one worker while the block runs, "loading" to begin with.
 
-        Of the processes that a launcher starts together the first one holds the job for all.
+        Raises UserError when there is another, or for a damaged state. Of the processes that a
+        launcher starts together the first one holds the job for all.
         """
         if not first_process():
             yield
@@ -193,6 +194,8 @@ class JobFolder:
                     self.path, "a worker already at this job", "none", "Wait for it, or stop it."
                 )
             self.pid.write_text(str(os.getpid()), encoding="ascii")
+            # At once, in the place of what a worker that was killed wrote last.
+            self.write_state(dataclasses.replace(self.read_state(), phase="loading", message=""))
             yield
 
     def phase(self) -> ShownPhase:

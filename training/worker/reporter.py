@@ -30,12 +30,6 @@ class Reporter:
         self.device, self.muted = torch.device("cpu"), False
         self.recent: deque[float] = deque(maxlen=_PACE)
 
-    def loading(self) -> None:
-        """The worker is there, and has not built its network yet."""
-        if not self.muted:
-            state = replace(self.folder.read_state(), phase="loading", message="")
-            self.folder.write_state(state)
-
     def enter(self, phase: Phase, training: StageTraining | None) -> None:
         """A phase begins. run: None before there is a network: stage and step stay as they are."""
         if training is not None:

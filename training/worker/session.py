@@ -15,7 +15,7 @@ import torch
 
 from ...common.errors import UserError
 from ..checks.device import pick_device, pick_dtype
-from ..jobs.job import JobFolder, State
+from ..jobs.job import Job, JobFolder, State
 from ..network.compiling import AHEAD
 from ..network.lora import load_motion_adapter
 from ..network.unet import build_unet
@@ -52,20 +52,21 @@ def run_job(
     patience_s: a job that is paused or gives way for longer is saved and left "waiting"; whoever
     runs it again goes on with it.
     """
-    folder.load()
+    job = folder.load()
     with folder.owned():
-        return run_owned(folder, on_event, patience_s=patience_s)
+        return run_owned(folder, job, on_event, patience_s=patience_s)
 
 
 def run_owned(
     folder: JobFolder,
+    job: Job,
     on_event: OnEvent = lambda event: None,
     *,
     patience_s: float = math.inf,
 ) -> int:
     """``run_job`` for a process that owns the job already."""
     try:
-        return Session(folder, on_event, patience_s).run()
+        return Session(folder, job, on_event, patience_s).run()
     except UserError as error:
         record_failure(folder, str(error))
         return USER_ERROR
@@ -84,9 +85,8 @@ def run_owned(
 class Session:
     """One life of a worker."""
 
-    def __init__(self, folder: JobFolder, on_event: OnEvent, patience_s: float):
-        self.folder, self.patience_s = folder, patience_s
-        self.job = folder.load()
+    def __init__(self, folder: JobFolder, job: Job, on_event: OnEvent, patience_s: float):
+        self.folder, self.job, self.patience_s = folder, job, patience_s
         control = folder.read_control()
         self.saves_done, self.samples_done = control.save, control.sample
         self.sample_due = False
@@ -112,7 +112,6 @@ class Session:
         self.team = Team.join(device)
         self.device = self.team.own_card(device)
         self.report.device, self.report.muted = self.device, not self.team.first
-        self.report.loading()
 
     def _read(self) -> Checkpoint | None:
         """The job's files and its last checkpoint. Raises UserError where they do not fit."""

@@ -320,6 +320,8 @@ def test_a_new_worker_is_loading_before_its_long_imports(monkeypatch, tmp_path, 
     folder = new_job(tmp_path / "job", motion_recipe(), files)
     folder.write_state(State("running", 0, 3, 10))
     seen = []
-    monkeypatch.setattr(session, "run_owned", lambda job, **_: seen.append(job.read_state()) or 0)
+    monkeypatch.setattr(
+        session, "run_owned", lambda job, _, **__: seen.append(job.read_state()) or 0
+    )
     assert cli.main(["train", "work", str(folder.path)]) == 0
     assert seen == [State("loading", 0, 3, 10)]
