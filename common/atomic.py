@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from .system import BUSY_PATIENCE_S, patient
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Iterator[Path]:
+def atomic_path(path: Path | str) -> Generator[Path, None, None]:
     """Yield a temporary path beside `path`; it takes the name of `path` when the block succeeds.
 
     On any exception the temporary file goes away and the old file stays as it was.

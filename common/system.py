@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ else:
 
 
 @contextmanager
-def exclusive(path: Path, patience_s: float = 2.0) -> Iterator[bool]:
+def exclusive(path: Path, patience_s: float = 2.0) -> Generator[bool, None, None]:
     """Hold the lock file while the block runs; yields whether the lock was had.
 
     Tries for ``patience_s`` because ``is_held`` takes the lock for an instant to look.

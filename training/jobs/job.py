@@ -18,11 +18,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ...common import system
 from ...common.atomic import atomic_write_text
@@ -35,6 +35,9 @@ Wanted = Literal["run", "pause", "stop"]
 Sharing = Literal["run", "keep", "yield", "leave"]
 
 
+_File = TypeVar("_File")  # what one of a job's files holds
+
+
 @dataclass(frozen=True)
 class Job:
     """A recipe and the files it is for. Paths are absolute."""
@@ -44,7 +47,9 @@ class Job:
     checkpoint: str
     motion_module: str
     sets: dict[str, str]  # the recipe's set names to folders of cached latents
-    adapters: dict[str, str] = field(default_factory=dict)  # the recipe's "use" names to files
+    adapters: dict[str, str] = field(
+        default_factory=dict[str, str]
+    )  # the recipe's "use" names to files
     device: Literal["auto", "cpu", "cuda"] = "auto"
     sample_every: int = 0  # steps between small clips; 0: only on demand
     text_encoder: str = ""  # file with the CLIP that reads a recipe's words; "": the checkpoint
@@ -179,7 +184,7 @@ class JobFolder:
         atomic_write_text(self.state, json.dumps(dataclasses.asdict(state)))
 
     @contextmanager
-    def owned(self) -> Iterator[None]:
+    def owned(self) -> Generator[None, None, None]:
         """Be the job's one worker while the block runs, "loading" to begin with.
 
         Raises UserError when there is another, or for a damaged state. Of the processes that a
@@ -212,7 +217,7 @@ class JobFolder:
 
         A loss that is no number is written as null: JSON has no word for it.
         """
-        whole = {"event": event, "time": round(time.time(), 3)}
+        whole: dict[str, Any] = {"event": event, "time": round(time.time(), 3)}
         for name, value in values.items():
             number = isinstance(value, float)
             whole[name] = None if number and not math.isfinite(value) else value
@@ -242,7 +247,7 @@ class JobFolder:
         ]
         atomic_write_text(self.events, "".join(json.dumps(event) + "\n" for event in kept))
 
-    def _parsed(self, path: Path, kind: Any) -> Any:
+    def _parsed(self, path: Path, kind: type[_File]) -> _File:
         if not path.exists():
             return kind()
         text = self._read(path, "a job's file")

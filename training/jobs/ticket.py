@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ...common import system
 from ...common.atomic import atomic_write_text
@@ -20,6 +20,7 @@ from ..recipes.parse import parse
 Kind = Literal["motion", "spatial", "customize-a-video", "vmc", "newmove"]
 Policy = Literal["yield", "keep", "share"]
 TICKET_FILE, PUBLISHED_FILE = "about.json", "published.json"
+_File = TypeVar("_File")  # what a file holds
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")  # no leading dot: those are not jobs
 
 
@@ -35,7 +36,9 @@ class Ticket:
     policy: Policy = "yield"  # how it shares the device with ComfyUI's queue
     publish: str = ""  # file that the finished adapter is copied to
     uses: tuple[str, ...] = ()  # what was made for it and goes with the last job that uses it
-    others: dict[str, str] = field(default_factory=dict)  # more exports, by name, and their places
+    others: dict[str, str] = field(
+        default_factory=dict[str, str]
+    )  # more exports, by name, and their places
 
     def write(self, folder: Path) -> None:
         atomic_write_text(folder / TICKET_FILE, json.dumps(dataclasses.asdict(self), indent=2))
@@ -50,7 +53,7 @@ class Published:
 
     path: str = ""
     stamp: str = ""
-    others: dict[str, str] = field(default_factory=dict)
+    others: dict[str, str] = field(default_factory=dict[str, str])
 
     def write(self, folder: Path) -> None:
         atomic_write_text(folder / PUBLISHED_FILE, json.dumps(dataclasses.asdict(self)))
@@ -76,7 +79,7 @@ def read_published(folder: Path) -> Published:
     return _read(folder / PUBLISHED_FILE, Published)
 
 
-def _read(path: Path, kind: type):
+def _read(path: Path, kind: type[_File]) -> _File:
     try:
         data = json.loads(system.patient(lambda: path.read_text(encoding="utf-8")))
     except FileNotFoundError:

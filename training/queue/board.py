@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any, cast
 
 from ...common import system
 from ...common.atomic import atomic_write_text
@@ -49,7 +50,7 @@ class Board:
         try:
             names = {path.name for path in self.jobs.iterdir() if path.is_dir()}
         except OSError:
-            names = set()
+            names = set[str]()
         ids = {name for name in names if is_id(name)}
         for id in sorted(ids - set(self.watched)):
             self.watched[id] = WatchedJob(self.jobs / id)
@@ -112,7 +113,7 @@ class Board:
             return
         self._order_stamp = stamp
         if isinstance(order, list):
-            self._order = [id for id in order if isinstance(id, str)]
+            self._order = [id for id in cast("list[Any]", order) if isinstance(id, str)]
 
     def put(self, ids: Iterable[str], *, first: bool) -> None:
         """Put jobs, in this order, before or behind all others. Raises OSError on a full disk."""

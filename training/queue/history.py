@@ -6,7 +6,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 POINTS = 200  # of a curve, however long the run
 
@@ -78,7 +78,7 @@ def _event(line: bytes) -> dict[str, Any] | None:
         event = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) else None
+    return cast("dict[str, Any]", event) if isinstance(event, dict) else None
 
 
 class History:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from ...common import system
 from ...common.errors import UserError
@@ -118,7 +118,7 @@ class Supervisor:
             watched = self._board.find(id)
             self._board.look(watched)
             try:
-                self._obey(watched, cast(Command, command))
+                self._obey(watched, command)
             except OSError as error:
                 raise _no_room(watched.folder.path, error) from None
             return self._refreshed(id)

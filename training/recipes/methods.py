@@ -51,7 +51,7 @@ def customize_a_video(
     """
     if absorber in ("words", "both") and not words:
         raise UserError("words", "none", "2 to 6 that describe the clip", "Name some, or use lora.")
-    stages = []
+    stages: list[Stage] = []
     if absorber in ("lora", "words", "both"):
         with_words = absorber != "lora"
         train = {"lora": "spatial.qkv", "words": "words", "both": "spatial.qkv+words"}[absorber]

@@ -33,7 +33,9 @@ class Source:
     # "frozen": one frame for the whole clip; "clip": the frames as they move; "backward": the
     # same from last to first; "frame": one frame by itself, past every temporal layer.
     view: View
-    scales: dict[str, float] = field(default_factory=dict)  # of adapters, by name; absent means 0
+    scales: dict[str, float] = field(
+        default_factory=dict[str, float]
+    )  # of adapters, by name; absent means 0
     weight: int = 1  # share of the samples, relative to the other sources
     prompt: str = ""  # for every item, in place of its caption
     crop: float = 1.0  # smallest side of a random patch of a "frame", of its own; 1: no patch
@@ -238,7 +240,7 @@ def _validate_source(source: Source, stage: Stage, need: Need) -> None:
     )
     need(all(map(math.isfinite, source.scales.values())), "scales", source.scales, "finite numbers")
     # The Spatial Adapter that is trained is always at 1: it has no scale to choose.
-    known = {MOTION} if stage.has_motion_adapter else set()
+    known = {MOTION} if stage.has_motion_adapter else set[str]()
     extra = set(source.scales) - known
     need(not extra, "scales", sorted(extra), f"adapters in this stage: {sorted(known)}")
 
