@@ -23,6 +23,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ...common.atomic import atomic_write_text
+from ...common.system import exclusive
+from ...training.checks.device import pick_device
 from .results_page import commit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +34,7 @@ Parts = Mapping[str, Callable[[], list[Row]]]
 
 
 def options(about: str | None, out: str) -> argparse.Namespace:
-    """The command line, with the pack loaded and this process's threads set.
+    """The command line, with this process's threads set.
 
     out: the folder's name below demo/out, where ``--out`` is not given.
     """
@@ -42,34 +45,32 @@ def options(about: str | None, out: str) -> argparse.Namespace:
     parser.add_argument("--docs", type=Path, help="where the report goes (docs/results.md)")
     parser.add_argument("--processes", type=int, help="one a core, up to 8; with a card one")
     parser.add_argument("--helps", type=int, default=0, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    from ...training.checks.device import pick_device
-
+    args = parser.parse_args()
     cores = os.cpu_count() or 1
-    if asked.processes is None:
-        asked.processes = min(cores, 8) if pick_device(asked.device).type == "cpu" else 1
-    torch.set_num_threads(max(1, cores // asked.processes))
-    asked.out.mkdir(parents=True, exist_ok=True)
-    return asked
+    if args.processes is None:
+        args.processes = min(cores, 8) if pick_device(args.device).type == "cpu" else 1
+    torch.set_num_threads(max(1, cores // args.processes))
+    args.out.mkdir(parents=True, exist_ok=True)
+    return args
 
 
-def run(asked: argparse.Namespace, parts: Parts) -> tuple[list[Row], dict[str, Any]]:
+def run(args: argparse.Namespace, parts: Parts) -> tuple[list[Row], dict[str, Any]]:
     """All rows, in the parts' order; and the commits that made them, with the seconds it took.
 
     Both are over all runs. In a process that only helps it does not return.
     """
-    if asked.helps:
+    if args.helps:
         parent = os.getppid()
-        _finish(asked, parts, lambda: parent == os.getppid() or sys.exit())
+        _finish(args, parts, lambda: parent == os.getppid() or sys.exit())
         raise SystemExit
-    clock, commits = Clock(asked.out), asked.out / "commits.txt"
+    clock, commits = Clock(args.out), args.out / "commits.txt"
     before = commits.read_text("utf-8").splitlines() if commits.exists() else []
-    if not all(_file(asked, name).exists() for name in parts):
+    if not all(_file(args, name).exists() for name in parts):
         before = list(dict.fromkeys([*before, commit()]))
         commits.write_text("\n".join(before), encoding="utf-8")
-    with _helpers(asked):
-        _finish(asked, parts, clock.keep)
-    rows = [row for name in parts for row in json.loads(_file(asked, name).read_text("utf-8"))]
+    with _helpers(args):
+        _finish(args, parts, clock.keep)
+    rows = [row for name in parts for row in json.loads(_file(args, name).read_text("utf-8"))]
     return rows, {"commit": ", ".join(before), "seconds": round(clock.keep())}
 
 
@@ -88,8 +89,6 @@ def alone(path: Path, waits: bool = True) -> Iterator[None]:
 
     waits: or else raises Busy, for what takes so long that other parts can be made meanwhile.
     """
-    from ...common.system import exclusive
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(path, math.inf if waits else 0.0) as held:
         if not held:
@@ -97,15 +96,15 @@ def alone(path: Path, waits: bool = True) -> Iterator[None]:
         yield
 
 
-def _finish(asked: argparse.Namespace, parts: Parts, done: Callable[[], Any]) -> None:
+def _finish(args: argparse.Namespace, parts: Parts, done: Callable[[], Any]) -> None:
     names = list(parts)
-    begin = asked.helps * len(names) // asked.processes
+    begin = args.helps * len(names) // args.processes
     waiting = names[begin:] + names[:begin]
-    with tqdm(total=len(names), disable=asked.helps > 0) as bar:
+    with tqdm(total=len(names), disable=args.helps > 0) as bar:
         while waiting:
             busy = []
             for name in waiting:
-                if _made(_file(asked, name), parts[name]):
+                if _made(_file(args, name), parts[name]):
                     bar.update()
                 else:
                     busy.append(name)
@@ -117,9 +116,6 @@ def _finish(asked: argparse.Namespace, parts: Parts, done: Callable[[], Any]) ->
 
 def _made(path: Path, part: Callable[[], list[Row]]) -> bool:
     """Whether a part's rows are there now; not if it, or what it needs, is made elsewhere."""
-    from ...common.atomic import atomic_write_text
-    from ...common.system import exclusive
-
     path.parent.mkdir(exist_ok=True)
     if path.exists():
         return True
@@ -135,16 +131,16 @@ def _made(path: Path, part: Callable[[], list[Row]]) -> bool:
     return True
 
 
-def _file(asked: argparse.Namespace, part: str) -> Path:
-    return asked.out / "rows" / f"{file_name(part)}.json"
+def _file(args: argparse.Namespace, part: str) -> Path:
+    return args.out / "rows" / f"{file_name(part)}.json"
 
 
 @contextmanager
-def _helpers(asked: argparse.Namespace) -> Iterator[None]:
+def _helpers(args: argparse.Namespace) -> Iterator[None]:
     """The other processes. One that fails is no loss: its parts are left to this one."""
     started = [
-        subprocess.Popen([*sys.orig_argv, "--processes", str(asked.processes), "--helps", str(n)])
-        for n in range(1, asked.processes)
+        subprocess.Popen([*sys.orig_argv, "--processes", str(args.processes), "--helps", str(n)])
+        for n in range(1, args.processes)
     ]
     try:
         yield

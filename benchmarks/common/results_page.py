@@ -7,13 +7,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ...common.atomic import atomic_write_text
+from ...demo.show import plt
+
 COLOURS = ("#2a6fdb", "#d9622b", "#3f9b57")
 
 
 def put_section(page: Path, name: str, text: str) -> None:
     """Replace what stands between the section's marks. Raises ValueError when it has none."""
-    from ...common.atomic import atomic_write_text
-
     old = page.read_text(encoding="utf-8")
     marks = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     pattern = re.compile(re.escape(marks[0]) + ".*?" + re.escape(marks[1]), re.DOTALL)
@@ -25,12 +26,14 @@ def put_section(page: Path, name: str, text: str) -> None:
 
 def commit() -> str:
     """The short name of the commit that is measured, and whether files differ from it."""
-    git = ["git", "-C", str(Path(__file__).resolve().parent)]
-    name, changed = (
-        subprocess.run([*git, *asked], capture_output=True, text=True, check=False).stdout.strip()
-        for asked in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"])
-    )
+    name, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain")
     return (name or "unknown") + (" with changes" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    """What git says of this checkout; nothing where there is no git."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def bars(
@@ -43,8 +46,6 @@ def bars(
 
     groups: group to method to measure; titles: of the measures.
     """
-    from ...demo.show import plt
-
     size = (3.25 * len(titles), 1 + 0.36 * len(names))
     figure, axes = plt.subplots(1, len(titles), figsize=size, layout="constrained")
     thick = 0.76 / len(groups)

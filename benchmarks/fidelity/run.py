@@ -11,20 +11,18 @@ from __future__ import annotations
 import json
 
 from ..common import parts
+from . import methods, report
 
 
 def main() -> None:
     options = parts.options(__doc__, "fidelity")
-    from . import methods as methods
-    from . import report as report
-
     size = methods.QUICK if options.quick else methods.FULL
     bench = methods.Bench(options.out, size, options.device)
-    rows, made = parts.run(options, bench.parts())
-    found = report.summarize(rows, size) | made
-    (options.out / "results.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
-    report.draw(options.out, found)
+    rows, origin = parts.run(options, bench.parts())
+    results = report.summarize(rows, size) | origin
+    (options.out / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
+    report.draw(options.out, results)
     report.clips_side_by_side(options.out, bench)
     if options.docs or not options.quick:
-        report.write(options.docs or parts.ROOT / "docs" / "results.md", options.out, found)
-    print(json.dumps(found))
+        report.write(options.docs or parts.ROOT / "docs" / "results.md", options.out, results)
+    print(json.dumps(results))

@@ -23,6 +23,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ...adapters.files.checkpoint import read_unet
+from ...adapters.files.spatial_lora import export_lora
+
 PLAIN = "motion module"
 
 
@@ -94,9 +99,6 @@ def image_lora(model: Any, spatial: Any, unet: Path, folder: Path) -> Any:
     import comfy.sd
     import comfy.utils
 
-    from ...adapters.files.checkpoint import read_unet
-    from ...adapters.files.spatial_lora import export_lora
-
     path = folder / "lora.safetensors"
     export_lora(spatial, read_unet(unet), path)
     lora = comfy.utils.load_torch_file(str(path))
@@ -136,8 +138,6 @@ def measure(ways: dict[str, Any], rounds: int, steps: int, size: int) -> dict[st
 
 def clocked(act: Callable[[], Any]) -> tuple[float, int]:
     """(seconds, peak bytes): of the card, or of this whole process on the CPU."""
-    import torch
-
     on_card = torch.cuda.is_available()
     if on_card:
         torch.cuda.synchronize()

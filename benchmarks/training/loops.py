@@ -60,7 +60,11 @@ class Size:
 
 
 def new_training(
-    kind: str, size: Size, device: torch.device, dtype: torch.dtype, run_type: type = StageTraining
+    kind: str,
+    size: Size,
+    device: torch.device,
+    dtype: torch.dtype,
+    training_type: type = StageTraining,
 ) -> StageTraining:
     """A stage over a network that exists only here: kind "motion" or "spatial"."""
     generator = torch.Generator(device).manual_seed(0)
@@ -81,7 +85,7 @@ def new_training(
             for parameter in pair:
                 # As a finished one: it does something, and is not trained.
                 parameter.requires_grad_(False).add_(0.01)
-    return run_type(made, 0, unet, SD15, new_sets(size))
+    return training_type(made, 0, unet, SD15, new_sets(size))
 
 
 def new_recipe(kind: str, size: Size) -> Recipe:
@@ -230,7 +234,7 @@ class PlainLoop:
         return loss.item()
 
 
-class SyncedRun(StageTraining):
+class SyncedTraining(StageTraining):
     """The trainer's loop without two levers: AdamW unfused, and the host asks before each step."""
 
     def __init__(self, *arguments: Any):

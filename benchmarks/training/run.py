@@ -2,7 +2,7 @@
 
 ``python benchmarks training [--json] [--quick] [--docs docs/results.md]``. Random weights in
 SD1.5's topology with a v2 motion module; on a card at full size (16 frames of 512 x 512, batch 1),
-on a CPU at a fifth of the widths. Each line is measured in a process of its own (train_steps.py).
+on a CPU at a fifth of the widths. Each line is measured in a process of its own (steps.py).
 Prints tables in Markdown, or one JSON object; what it is doing goes to stderr.
 """
 
@@ -155,7 +155,7 @@ def run_lines(lines: list[Line], tflops: dict[str, float]) -> list[dict[str, Any
 
 
 def child(spec: dict[str, Any]) -> dict[str, Any]:
-    """What train_steps.py measures; {"failed": why} when it cannot."""
+    """What steps.py measures; {"failed": why} when it cannot."""
     command = [sys.executable, str(BENCHMARKS), "training.steps", json.dumps(spec)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+import psutil
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from ...training.network.compiling import compile_segments
+from . import loops
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,11 @@ def pick_device() -> torch.device:
 
 def measure(way: Way) -> dict[str, Any]:
     """Seconds a step, and the bytes at the peak, over those of a process that has built nothing."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    from ...training.network.compiling import compile_segments
-    from . import loops as train_loops
-
     device, size = pick_device(), SIZES[way.size]
     began = resident()
-    run_type = train_loops.StageTraining if way.fused else train_loops.SyncedRun
-    training = train_loops.new_training(
-        way.kind, train_loops.Size(*size), device, getattr(torch, way.dtype), run_type
+    training_type = loops.StageTraining if way.fused else loops.SyncedTraining
+    training = loops.new_training(
+        way.kind, loops.Size(*size), device, getattr(torch, way.dtype), training_type
     )
     if way.tier == "diffusers":
         training.unet.enable_gradient_checkpointing()
@@ -73,8 +74,8 @@ def measure(way: Way) -> dict[str, Any]:
         training.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if way.compiled:
         compile_segments(training.tiers)
-    encoders = None if way.cached else train_loops.Encoders(train_loops.Size(*size), device)
-    loop = train_loops.PlainLoop(training, encoders, way.autocast) if way.loop == "plain" else None
+    encoders = None if way.cached else loops.Encoders(loops.Size(*size), device)
+    loop = loops.PlainLoop(training, encoders, way.autocast) if way.loop == "plain" else None
     built = resident()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -122,8 +123,6 @@ def pace(ends: list[float]) -> float:
 
 def count(loop: Any) -> int:
     """Floating-point operations of one forward and backward pass, 2 a multiply-add."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     with FlopCounterMode(display=False) as counter:
         loop.advance()
     return counter.get_total_flops()
@@ -133,8 +132,6 @@ def resident() -> int:
     """Bytes held now: on the card, or by this process."""
     if torch.cuda.is_available():
         return torch.cuda.memory_allocated()
-    import psutil
-
     return psutil.Process().memory_info().rss
 
 

@@ -2,6 +2,17 @@
 
 import pytest
 
+from still_moving.benchmarks.common.results_page import put_section
+from still_moving.benchmarks.fidelity.methods import (
+    FULL,
+    METHODS,
+    RECIPES,
+    Size,
+    choices,
+    in_motion,
+)
+from still_moving.benchmarks.fidelity.report import summarize
+
 
 def row(method: str, fidelity: float, motion: float, prompt: str = "a") -> dict:
     return {
@@ -15,8 +26,6 @@ def row(method: str, fidelity: float, motion: float, prompt: str = "a") -> dict:
 
 
 def test_a_frozen_clip_cannot_win():
-    from still_moving.benchmarks.fidelity.methods import in_motion
-
     assert in_motion(1.0, 0.0) == 0
     assert in_motion(0.3, 0.1) > 0
     # At natural speeds only fidelity counts, and running wild is no merit.
@@ -24,9 +33,6 @@ def test_a_frozen_clip_cannot_win():
 
 
 def test_the_summary_compares_the_same_prompts():
-    from still_moving.benchmarks.fidelity.methods import Size
-    from still_moving.benchmarks.fidelity.report import summarize
-
     clips = [
         row("injection", 0.5, 1.0, "a"),
         row("injection", 0.7, 1.0, "b"),
@@ -49,9 +55,6 @@ def test_the_summary_compares_the_same_prompts():
 
 
 def test_a_choice_is_compared_on_its_own_customization():
-    from still_moving.benchmarks.fidelity.methods import Size, choices
-    from still_moving.benchmarks.fidelity.report import summarize
-
     clips = [row("Still-Moving", 0.6, 1.0), row("rank 4", 0.7, 1.0)]
     clips += [c | {"token": "pll", "fidelity": c["fidelity"] / 2} for c in clips]
     clips += [row("Still-Moving", 0.1, 1.0) | {"token": "zwx"}]
@@ -63,8 +66,6 @@ def test_a_choice_is_compared_on_its_own_customization():
 
 
 def test_a_section_is_replaced_and_the_rest_is_kept(tmp_path):
-    from still_moving.benchmarks.common.results_page import put_section
-
     page = tmp_path / "results.md"
     page.write_text("# R\n<!-- a: begin -->\nold\n<!-- a: end -->\ntail \\1\n")
     put_section(page, "a", "new \\1")
@@ -75,8 +76,6 @@ def test_a_section_is_replaced_and_the_rest_is_kept(tmp_path):
 
 
 def test_every_method_of_the_paper_and_every_ablation_is_there():
-    from still_moving.benchmarks.fidelity.methods import FULL, METHODS, RECIPES
-
     assert {"injection", "interpolation", "interleaved training", "Still-Moving"} <= set(METHODS)
     assert len(FULL.tokens) >= 4
     assert FULL.prompts >= 10

@@ -3,8 +3,19 @@
 import pytest
 import torch
 
+from still_moving.benchmarks.common.rows import cached
+from still_moving.benchmarks.motion.methods import FULL, METHODS, diversity, recipe_of
+from still_moving.benchmarks.motion.world import (
+    ASKED,
+    SHOWN,
+    asked_scenes,
+    observe,
+    write_reference,
+)
 from still_moving.demo import world
 from still_moving.demo.reference import MOTIONS, SCENE, SPEED, reference_clip, trajectory_match
+from still_moving.training.sets.store import load_set
+from still_moving.worlds.shapes.latents import encode_world
 
 
 @pytest.mark.parametrize("motion", MOTIONS)
@@ -19,8 +30,6 @@ def test_a_reference_stays_on_the_stage_at_a_speed_the_base_knows(motion):
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_the_same_motion_elsewhere_matches_and_a_still_does_not(motion):
-    from still_moving.benchmarks.motion.world import observe
-
     scene = world.Scene("blue", "square", "right", "sand")
     seen = observe(reference_clip(motion, scene, (0.9, 0.2)).frames, scene, motion)
     assert seen["trajectory_match"] > 0.9
@@ -31,8 +40,6 @@ def test_the_same_motion_elsewhere_matches_and_a_still_does_not(motion):
 
 
 def test_the_reference_itself_leaks_everything():
-    from still_moving.benchmarks.motion.world import observe
-
     asked = world.Scene("blue", "square", "right", "sand")
     seen = observe(reference_clip("zigzag").frames, asked, "zigzag")
     assert seen["leakage"] == 1
@@ -41,11 +48,6 @@ def test_the_reference_itself_leaks_everything():
 
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_a_reference_is_trained_on_as_it_is(motion, tmp_path):
-    from still_moving.benchmarks.common.rows import cached
-    from still_moving.benchmarks.motion.world import write_reference
-    from still_moving.training.sets.store import load_set
-    from still_moving.worlds.shapes.latents import encode_world
-
     folder = write_reference(tmp_path / "clips", motion)
     (item,) = load_set(cached(folder, "clips", tmp_path / "set")).items
     exact = encode_world(reference_clip(motion).frames)
@@ -62,16 +64,12 @@ def test_a_straight_line_is_none_of_the_motions():
 
 
 def test_nothing_that_is_asked_for_was_shown():
-    from still_moving.benchmarks.motion.world import ASKED, SHOWN, asked_scenes
-
     assert all(not set(ASKED[part]) & set(SHOWN[part]) for part in SHOWN)
     assert {getattr(SCENE, part) in SHOWN[part] for part in SHOWN} == {True}
     assert len(set(asked_scenes())) == 8
 
 
 def test_every_method_and_every_ablation_is_there():
-    from still_moving.benchmarks.motion.methods import FULL, METHODS, recipe_of
-
     made = {n: recipe_of(m, FULL) for n, m in METHODS.items() if m.kind}
     last = {name: recipe.stages[-1] for name, recipe in made.items()}
     assert [len(made[f"Customize-A-Video: {a}"].stages) for a in ("LoRA", "words", "both")] == [
@@ -90,8 +88,6 @@ def test_every_method_and_every_ablation_is_there():
 
 
 def test_clips_that_agree_have_no_diversity():
-    from still_moving.benchmarks.motion.methods import diversity
-
     clip = torch.rand(2, 3, 4, 4)
     assert diversity(torch.stack([clip, clip])) == 0
     assert diversity(torch.stack([clip, 1 - clip, clip])) > 0

@@ -10,23 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from still_moving.benchmarks.common import parts
+from still_moving.benchmarks.common.results_page import commit
+
 TESTS = Path(__file__).resolve().parents[1]
 NAMES = [f"motion: {n}" for n in range(7)]
 
 
-def commit() -> str:
-    from still_moving.benchmarks.common.results_page import commit
-
-    return commit()
-
-
-def asked(out: Path, helps: int = 0) -> argparse.Namespace:
+def options(out: Path, helps: int = 0) -> argparse.Namespace:
     return argparse.Namespace(out=out, processes=1, helps=helps)
 
 
 def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
-    from still_moving.benchmarks.common import parts
-
     made = []
 
     def part(name):
@@ -38,28 +33,24 @@ def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
 
     todo = {name: (lambda name=name: part(name)) for name in NAMES}
     with pytest.raises(RuntimeError, match="power cut"):
-        parts.run(asked(tmp_path), todo | {NAMES[3]: broken})
+        parts.run(options(tmp_path), todo | {NAMES[3]: broken})
     assert made == NAMES[:3]
-    rows, about = parts.run(asked(tmp_path), todo)
+    rows, about = parts.run(options(tmp_path), todo)
     assert [row["part"] for row in rows] == made == NAMES
     assert about["commit"] == commit()
 
 
 def test_a_report_names_the_commits_that_made_its_rows(tmp_path):
-    from still_moving.benchmarks.common import parts
-
     todo = {NAMES[0]: lambda: [{}], NAMES[1]: lambda: [{}]}
-    parts.run(asked(tmp_path), {NAMES[0]: todo[NAMES[0]]})
+    parts.run(options(tmp_path), {NAMES[0]: todo[NAMES[0]]})
     (tmp_path / "commits.txt").write_text("abc1234", encoding="utf-8")
-    _, about = parts.run(asked(tmp_path), {NAMES[0]: todo[NAMES[0]]})
+    _, about = parts.run(options(tmp_path), {NAMES[0]: todo[NAMES[0]]})
     assert about["commit"] == "abc1234"  # nothing was made anew
-    _, about = parts.run(asked(tmp_path), todo)
+    _, about = parts.run(options(tmp_path), todo)
     assert about["commit"] == f"abc1234, {commit()}"
 
 
 def test_a_part_that_waits_for_another_process_is_made_after_the_rest(tmp_path):
-    from still_moving.benchmarks.common import parts
-
     order = []
 
     def waiting():
@@ -72,14 +63,12 @@ def test_a_part_that_waits_for_another_process_is_made_after_the_rest(tmp_path):
         order.append("other")
         return [{"part": "other"}]
 
-    rows, _ = parts.run(asked(tmp_path), {"waiting": waiting, "other": other})
+    rows, _ = parts.run(options(tmp_path), {"waiting": waiting, "other": other})
     assert order == ["asked", "other", "asked"]
     assert [row["part"] for row in rows] == ["waiting", "other"]
 
 
 def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
-    from still_moving.benchmarks.common import parts
-
     elsewhere, order = ExitStack(), []
 
     def late():
@@ -96,7 +85,7 @@ def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
     elsewhere.enter_context(parts.alone(tmp_path / "rows" / "locked.lock"))
     todo = {"locked": locked, "late": late}
     # Whoever waited for the lock would wait for ever, since it is "late" that opens it.
-    running = threading.Thread(target=parts.run, args=(asked(tmp_path), todo), daemon=True)
+    running = threading.Thread(target=parts.run, args=(options(tmp_path), todo), daemon=True)
     running.start()
     running.join(60)
     assert not running.is_alive()
@@ -104,8 +93,6 @@ def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
 
 
 def test_what_is_locked_elsewhere_is_busy(tmp_path):
-    from still_moving.benchmarks.common import parts
-
     lock = tmp_path / "lock"
     with parts.alone(lock), pytest.raises(parts.Busy), parts.alone(lock, waits=False):
         pass
