@@ -31,7 +31,7 @@ def test_a_process_outlives_the_one_that_started_it(tmp_path):
     code = (
         "import importlib.util, sys\n"
         f"spec = importlib.util.spec_from_file_location('system', {str(ROOT)!r} + "
-        "'/training/system.py')\n"
+        "'/common/system.py')\n"
         "system = importlib.util.module_from_spec(spec); spec.loader.exec_module(system)\n"
         "from pathlib import Path\n"
         f"system.spawn([sys.executable, '-c', {grandchild!r}], Path(sys.argv[1]))\n"

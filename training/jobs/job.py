@@ -47,9 +47,8 @@ class Job:
     checkpoint: str
     motion_module: str
     sets: dict[str, str]  # the recipe's set names to folders of cached latents
-    adapters: dict[str, str] = field(
-        default_factory=dict[str, str]
-    )  # the recipe's "use" names to files
+    # The recipe's "use" names to files.
+    adapters: dict[str, str] = field(default_factory=dict[str, str])
     device: Literal["auto", "cpu", "cuda"] = "auto"
     sample_every: int = 0  # steps between small clips; 0: only on demand
     text_encoder: str = ""  # file with the CLIP that reads a recipe's words; "": the checkpoint

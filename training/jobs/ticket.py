@@ -36,9 +36,8 @@ class Ticket:
     policy: Policy = "yield"  # how it shares the device with ComfyUI's queue
     publish: str = ""  # file that the finished adapter is copied to
     uses: tuple[str, ...] = ()  # what was made for it and goes with the last job that uses it
-    others: dict[str, str] = field(
-        default_factory=dict[str, str]
-    )  # more exports, by name, and their places
+    # More exports, by name, and their places.
+    others: dict[str, str] = field(default_factory=dict[str, str])
 
     def write(self, folder: Path) -> None:
         atomic_write_text(folder / TICKET_FILE, json.dumps(dataclasses.asdict(self), indent=2))

@@ -33,9 +33,8 @@ class Source:
     # "frozen": one frame for the whole clip; "clip": the frames as they move; "backward": the
     # same from last to first; "frame": one frame by itself, past every temporal layer.
     view: View
-    scales: dict[str, float] = field(
-        default_factory=dict[str, float]
-    )  # of adapters, by name; absent means 0
+    # Of adapters, by name; absent means 0.
+    scales: dict[str, float] = field(default_factory=dict[str, float])
     weight: int = 1  # share of the samples, relative to the other sources
     prompt: str = ""  # for every item, in place of its caption
     crop: float = 1.0  # smallest side of a random patch of a "frame", of its own; 1: no patch
