@@ -1,1 +1,4 @@
-"""Low-rank maths, file formats and key names, free of ComfyUI; and their binding to it."""
+"""What an adapter is: low-rank maths, scale schedules, motion measured from pixels.
+
+Runs anywhere with torch.
+"""

@@ -2,6 +2,8 @@
 
 Each command is a module with ``add(commands)`` and ``run(options)``. Nothing heavy is imported
 before it is needed, so ``--help`` answers at once.
+
+Runs on the command line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The nodes: thin, they read inputs and call adapters/ and training/."""
+"""The nodes: thin, they read inputs and call adapters/ and training/.
+
+Runs in ComfyUI.
+"""
 
 from comfy_api.latest import ComfyExtension, io
 

@@ -1,23 +1,60 @@
-"""Loads the pack by path under one name, as ComfyUI does, and finds what tests may use."""
+"""Loads the pack by path under one name, as ComfyUI does, and sorts the tests into tiers."""
 
 import os
+import random
+import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import seed, settings
 
 from helpers.pack import load_pack
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-# The same cases everywhere, so that what passed passes again; HYPOTHESIS_PROFILE=explore draws new
-# ones, to look for what nobody thought of.
+# The same few cases everywhere, so that what passed passes again; or, at night, many new ones, to
+# look for what nobody thought of.
 settings.register_profile("repeat", derandomize=True)
-settings.register_profile("explore")
+settings.register_profile("explore", print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 load_pack()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what can be seen from outside, so that nobody has to remember it."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        for name in ("server", "browser"):
+            if name in names:
+                item.add_marker(name)
+        if {"server", "browser"} & set(names):
+            item.add_marker("slow")
+        function = getattr(item, "function", None)
+        if getattr(function, "is_hypothesis_test", False):
+            item.add_marker("fuzz")
+            if "STILL_MOVING_SEED" in os.environ:
+                seed(int(os.environ["STILL_MOVING_SEED"]))(function)
+
+
+@pytest.fixture(autouse=True)
+def no_process_in_a_fast_test(request, monkeypatch) -> None:
+    """What ``make test-fast`` runs starts no process: that takes seconds, or comes to it."""
+    if request.node.get_closest_marker("slow") or "not slow" not in request.config.option.markexpr:
+        return
+
+    def refuse(*_arguments, **_options):
+        pytest.fail("This test starts a process: mark it slow.")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """For cases that are drawn by hand: the same ones, or at night new ones."""
+    return random.Random(int(os.environ.get("STILL_MOVING_SEED", "0")))
 
 
 @pytest.fixture

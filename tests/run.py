@@ -1,16 +1,16 @@
-"""What ``make test`` runs: the tests without ComfyUI once, then tests/host once per ComfyUI.
+"""What ``make test``, ``test-fast``, ``test-all`` and ``test-weights`` run, part by part.
 
-One process holds one ComfyUI, so each part is a pytest of its own. Two run side by side, with half
-of the cores each: small networks hardly use more. What is marked ``big`` comes after them, alone,
-since two of SD1.5's real size would not fit a small machine's memory. What is marked ``newest``
-runs in the first ComfyUI only. The checkouts are COMFYUI_PATH (default ~/comfy/ComfyUI) and
-COMFYUI_OLD_PATH (default ~/comfy/ComfyUI-0.3.64). ``--weights``, as in ``make test-weights``, runs
-what is marked ``weights`` instead: it samples for a quarter of an hour to judge files that seldom
-change. Other arguments go to every pytest. Ends with one line a part and one for all, and fails if
-any failed.
+One process holds one ComfyUI, so what runs in one is a pytest of its own for each checkout:
+COMFYUI_PATH (default ~/comfy/ComfyUI), and COMFYUI_OLD_PATH (default ~/comfy/ComfyUI-0.3.64) for
+what is marked ``every_comfyui``. As many parts run side by side as there are cores, up to two;
+what is marked ``big`` comes after them, alone, since two of SD1.5's real size would not fit a
+small machine's memory. Marks and tiers: CONTRIBUTING.md. Other arguments go to every pytest. Ends
+with the slowest tests, one line a part and one for all, and fails if any failed.
 """
 
+import argparse
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -21,10 +21,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parent
-HOST = TESTS / "host"
+HOST, TRAINING, WORKER = TESTS / "host", TESTS / "training", TESTS / "training" / "worker"
 NO_TESTS = 5  # pytest's exit code when a selection such as -k left none
 SIDE_BY_SIDE = 2
 CORES = os.cpu_count() or 1
+SLOWEST = 30
+TIERS = {
+    "fast": "not slow and not fuzz and not big and not night and not weights",
+    "test": "not night and not weights",
+    "all": "",
+    "weights": "weights",
+}
 
 
 class Part(NamedTuple):
@@ -37,43 +44,83 @@ class Part(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How a part ended, and what it counted; nothing if it did not start."""
+    """How a part ended, its counts and (seconds, name) of its tests; nothing if it crashed."""
 
     code: int
     minutes: float
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    seconds: tuple[tuple[float, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
 
 
-def main(arguments: list[str]) -> int:
-    asked = "weights" if "--weights" in arguments else "not weights"
-    arguments = [argument for argument in arguments if argument != "--weights"]
-    home, begun = Path.home() / "comfy", time.monotonic()
-    new = Path(os.environ.get("COMFYUI_PATH") or home / "ComfyUI")
-    old = Path(os.environ.get("COMFYUI_OLD_PATH") or home / "ComfyUI-0.3.64")
-    parts = [
-        Part("without ComfyUI", [f"--ignore={HOST}", str(TESTS)], asked, new),
-        Part(called(new), [str(HOST)], asked, new),
-        Part(called(old), [str(HOST)], f"{asked} and not newest", old),
-    ]
-    small = [part._replace(marks=f"{part.marks} and not big") for part in parts]
-    big = [p._replace(name=f"{p.name}, big", marks=f"{p.marks} and big") for p in parts]
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tier", choices=TIERS, nargs="?", default="test")
+    options, arguments = parser.parse_known_args()
+    begun, environment = time.monotonic(), {}
+    if options.tier == "all":  # what passed yesterday is not asked again: new cases in every run
+        seed = random.SystemRandom().randrange(2**32)
+        environment = {"HYPOTHESIS_PROFILE": "explore", "STILL_MOVING_SEED": str(seed)}
+        print(f"New cases are drawn from STILL_MOVING_SEED={seed}", flush=True)
     threads = str(max(1, CORES // SIDE_BY_SIDE))
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as lanes:
-        results = list(lanes.map(lambda part: run_part(part, arguments, threads), small))
-    results += [run_part(part, arguments, str(CORES)) for part in big]
-    print()
-    for part, result in zip([*small, *big], results, strict=True):
-        print(f"{part.name}: {result} in {result.minutes:.0f} minutes")
-    failed = any(result.code not in (0, NO_TESTS) for result in results)
-    counted = (sum(of) for of in zip(*(result[2:] for result in results), strict=True))
-    total = Result(int(failed), (time.monotonic() - begun) / 60, *counted)
-    print(f"{total.minutes:.0f} minutes in all\n{total}")
-    return total.code
+    small = [p._replace(marks=_both(p.marks, "not big")) for p in parts_of(options.tier)]
+    with ThreadPoolExecutor(min(SIDE_BY_SIDE, CORES)) as lanes:
+        results = list(
+            lanes.map(
+                lambda p: run_part(p, arguments, {**environment, "OMP_NUM_THREADS": threads}), small
+            )
+        )
+    big = [] if options.tier == "fast" else big_parts(options.tier)
+    results += [run_part(p, arguments, {**environment, "OMP_NUM_THREADS": str(CORES)}) for p in big]
+    return report([*small, *big], results, time.monotonic() - begun)
+
+
+def parts_of(tier: str) -> list[Part]:
+    """The parts of a tier, those that take long first, so that no core waits in the end."""
+    marks = TIERS[tier]
+    new, old = checkouts()
+    rest = [f"--ignore={folder}" for folder in (HOST, TRAINING)]
+    away = [f"--ignore={WORKER}", f"--ignore={TRAINING / 'queue'}"]
+    trainer = [
+        Part("jobs and worker", [str(WORKER), str(TRAINING / "queue")], marks, new),
+        Part("trainer", [str(TRAINING), *away], marks, new),
+    ]
+    others = Part("files, demo, commands", [str(TESTS), *rest], marks, new)
+    if tier == "fast":
+        return [*trainer, others]
+    on_old = _both(marks, "every_comfyui")
+    server, model = "server or browser", "not (server or browser)"
+    return [
+        Part(f"{called(new)}, server", [str(HOST)], _both(marks, server), new),
+        trainer[0],
+        Part(f"{called(old)}, server", [str(HOST)], _both(on_old, server), old),
+        trainer[1],
+        Part(called(new), [str(HOST)], _both(marks, model), new),
+        others,
+        Part(called(old), [str(HOST)], _both(on_old, model), old),
+    ]
+
+
+def big_parts(tier: str) -> list[Part]:
+    """What is marked ``big``: without ComfyUI, and in each."""
+    marks = _both(TIERS[tier], "big")
+    new, old = checkouts()
+    return [
+        Part("big, without ComfyUI", [f"--ignore={HOST}", str(TESTS)], marks, new),
+        Part(f"big, {called(new)}", [str(HOST)], marks, new),
+        Part(f"big, {called(old)}", [str(HOST)], _both(marks, "every_comfyui"), old),
+    ]
+
+
+def checkouts() -> tuple[Path, Path]:
+    """(the newest ComfyUI, the oldest one that the pack works with), there or not."""
+    home = Path.home() / "comfy"
+    new = Path(os.environ.get("COMFYUI_PATH") or home / "ComfyUI")
+    return new, Path(os.environ.get("COMFYUI_OLD_PATH") or home / "ComfyUI-0.3.64")
 
 
 def called(comfyui: Path) -> str:
@@ -84,7 +131,7 @@ def called(comfyui: Path) -> str:
     return f"ComfyUI {version.read_text(encoding='utf-8').split(chr(34))[-2]}"
 
 
-def run_part(part: Part, arguments: list[str], threads: str) -> Result:
+def run_part(part: Part, arguments: list[str], environment: dict[str, str]) -> Result:
     """Run it to its end. Every line that it prints bears its name."""
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -93,29 +140,55 @@ def run_part(part: Part, arguments: list[str], threads: str) -> Result:
         with subprocess.Popen(
             [*command, *part.selection, *arguments],
             cwd=TESTS.parent,
-            env=os.environ | {"COMFYUI_PATH": str(part.comfyui), "OMP_NUM_THREADS": threads},
+            env={**os.environ, "COMFYUI_PATH": str(part.comfyui), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
-        ) as running:
-            assert running.stdout is not None
-            for line in running.stdout:
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
                 print(f"[{part.name}] {line}", end="", flush=True)
-        return Result(running.returncode, (time.monotonic() - begun) / 60, *counts(report))
+        return Result(process.returncode, (time.monotonic() - begun) / 60, *counts(report))
 
 
-def counts(report: Path) -> tuple[int, ...]:
-    """Passed, failed and skipped, by pytest's report; none if it wrote none."""
-    if not report.is_file():
+def counts(junit: Path) -> tuple:
+    """Passed, failed, skipped, each test's seconds, by pytest's report; none if there is none."""
+    if not junit.is_file():
         return ()
-    suite = ElementTree.parse(report).getroot().find("testsuite")
+    suite = ElementTree.parse(junit).getroot().find("testsuite")
     assert suite is not None
     total, skipped, failures, errors = (
         int(suite.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")
     )
-    return total - skipped - failures - errors, failures + errors, skipped
+    cases = ((float(case.get("time", 0)), _name(case)) for case in suite.iter("testcase"))
+    return total - skipped - failures - errors, failures + errors, skipped, tuple(cases)
+
+
+def _name(case: ElementTree.Element) -> str:
+    return f"{case.get('classname', '').removeprefix('tests.')}.{case.get('name')}"
+
+
+def _both(*marks: str) -> str:
+    return " and ".join(f"({mark})" for mark in marks if mark)
+
+
+def report(parts: list[Part], results: list[Result], seconds: float) -> int:
+    """Print how it ended; returns the exit code."""
+    slowest = sorted((s, n) for result in results for s, n in result.seconds)[-SLOWEST:]
+    print(f"\nThe {len(slowest)} slowest:")
+    for time_s, name in reversed(slowest):
+        print(f"{time_s:7.1f} s  {name}")
+    print()
+    for part, result in zip(parts, results, strict=True):
+        if result.code != NO_TESTS:
+            print(f"{part.name}: {result} in {result.minutes:.1f} minutes")
+    failed = any(result.code not in (0, NO_TESTS) for result in results)
+    counted = (sum(of) for of in zip(*(result[2:5] for result in results), strict=True))
+    total = Result(int(failed), seconds / 60, *counted)
+    print(f"{total.minutes:.1f} minutes in all\n{total}")
+    return total.code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

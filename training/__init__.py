@@ -1,1 +1,4 @@
-"""The trainer. ComfyUI's process steers jobs; a worker of its own trains."""
+"""The trainer: ComfyUI's process steers jobs, and a process of its own trains each.
+
+Standard library alone.
+"""

@@ -1,1 +1,4 @@
-"""Tiny models whose truth is known, and their files."""
+"""Tiny models whose truth is known, and their files.
+
+Runs anywhere with torch.
+"""

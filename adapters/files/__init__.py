@@ -1,1 +1,4 @@
-"""Files of adapters, motion modules and checkpoints: read, written, named, refused."""
+"""Files of adapters, motion modules and checkpoints: read, written, named, refused.
+
+Runs anywhere with torch.
+"""

@@ -1,1 +1,4 @@
-"""How motion modules and adapters live in a ComfyUI MODEL. Runs in ComfyUI."""
+"""How motion modules and adapters live in a ComfyUI MODEL.
+
+Runs in ComfyUI.
+"""

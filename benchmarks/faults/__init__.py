@@ -1,1 +1,4 @@
-"""Jobs under kills, and routes under malformed requests."""
+"""Jobs under kills, and routes under malformed requests.
+
+Runs on the command line.
+"""

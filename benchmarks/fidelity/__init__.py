@@ -1,1 +1,4 @@
-"""Who is true to a customization and still moves."""
+"""Who is true to a customization and still moves.
+
+Runs on the command line.
+"""

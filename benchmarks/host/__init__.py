@@ -1,1 +1,4 @@
-"""What the pack costs inside ComfyUI."""
+"""What the pack costs inside ComfyUI.
+
+Runs on the command line.
+"""

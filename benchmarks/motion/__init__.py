@@ -1,1 +1,4 @@
-"""Who learns a motion from a clip or a few."""
+"""Who learns a motion from a clip or a few.
+
+Runs on the command line.
+"""

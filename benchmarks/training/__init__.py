@@ -1,1 +1,4 @@
-"""Seconds and memory of training, and of a press of Train."""
+"""Seconds and memory of training, and of a press of Train.
+
+Runs on the command line.
+"""

@@ -1,1 +1,4 @@
-"""Nodes that give a MODEL a motion module, an adapter, windows."""
+"""Nodes that give a MODEL a motion module, an adapter, windows.
+
+Runs in ComfyUI.
+"""

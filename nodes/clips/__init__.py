@@ -1,1 +1,4 @@
-"""Nodes that measure, freeze and invert clips."""
+"""Nodes that measure, freeze and invert clips.
+
+Runs in ComfyUI.
+"""

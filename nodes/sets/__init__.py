@@ -1,1 +1,4 @@
-"""Nodes that make training sets."""
+"""Nodes that make training sets.
+
+Runs in ComfyUI.
+"""

@@ -1,1 +1,4 @@
-"""What nodes share: sockets, folders, notices, this ComfyUI's jobs."""
+"""What nodes share: sockets, folders, notices, this ComfyUI's jobs.
+
+Runs in ComfyUI.
+"""

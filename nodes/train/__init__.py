@@ -1,4 +1,7 @@
-"""The nodes that gather training sets and start jobs; the worker does the rest."""
+"""The nodes that gather training sets and start jobs; the worker does the rest.
+
+Runs in ComfyUI.
+"""
 
 from comfy_api.latest import io
 

@@ -1,1 +1,4 @@
-"""What is refused, and what memory it takes, before anything is trained."""
+"""What is refused, and what memory it takes, before anything is trained.
+
+Runs anywhere with torch.
+"""

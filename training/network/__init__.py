@@ -1,1 +1,4 @@
-"""The network that is trained, diffusers' UNetMotionModel, with adapters on it."""
+"""The network that is trained, diffusers' UNetMotionModel, with adapters on it.
+
+Runs in the worker.
+"""

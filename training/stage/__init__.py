@@ -1,1 +1,4 @@
-"""One stage of a recipe, step by step. Runs in the worker."""
+"""One stage of a recipe, step by step.
+
+Runs in the worker.
+"""

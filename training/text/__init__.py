@@ -1,1 +1,4 @@
-"""Reading texts, with learned words in them."""
+"""Reading texts, with learned words in them.
+
+Runs anywhere with torch.
+"""

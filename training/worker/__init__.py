@@ -1,1 +1,4 @@
-"""A job from its folder to its export. Runs in the worker."""
+"""A job from its folder to its export.
+
+Runs in the worker.
+"""

@@ -1,1 +1,4 @@
-"""The shapes world: names and places of its files, its latents and words. Runs with torch."""
+"""The shapes world: names and places of its files, its latents and words.
+
+Runs anywhere with torch.
+"""
