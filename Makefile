@@ -89,7 +89,7 @@ motion-benchmark: $(VENV)/ready
 	$(RUN) benchmarks motion
 
 bench-train: $(VENV)/ready
-	$(RUN) benchmarks training --docs docs/results.md
+	$(RUN) benchmarks training --docs docs/results/tables/training_speed.md
 
 clean:
 	rm -rf demo/out .pytest_cache .hypothesis .ruff_cache

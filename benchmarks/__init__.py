@@ -1,4 +1,4 @@
-"""Measurements that are run by hand, by subject; what they found is in docs/results.md.
+"""Measurements that are run by hand, by subject; what they found is in docs/results.
 
 Runs on the command line.
 """

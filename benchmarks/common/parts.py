@@ -42,7 +42,7 @@ def options(about: str | None, out: str) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=ROOT / "demo" / "out" / out)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--quick", action="store_true", help="every part, far too short to judge")
-    parser.add_argument("--docs", type=Path, help="where the report goes (docs/results.md)")
+    parser.add_argument("--docs", type=Path, help="where the report goes (docs/results/tables)")
     parser.add_argument("--processes", type=int, help="one a core, up to 8; with a card one")
     parser.add_argument("--helps", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()

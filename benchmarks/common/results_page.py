@@ -1,8 +1,7 @@
-"""docs/results.md: each benchmark writes its own section and leaves the rest as it is."""
+"""docs/results/tables: each benchmark writes a page of its own, and no other."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,18 +9,15 @@ from pathlib import Path
 from ...common.atomic import atomic_write_text
 from ...demo.show import plt
 
+TABLES = Path(__file__).resolve().parents[2] / "docs" / "results" / "tables"
 COLOURS = ("#2a6fdb", "#d9622b", "#3f9b57")
 
 
-def put_section(page: Path, name: str, text: str) -> None:
-    """Replace what stands between the section's marks. Raises ValueError when it has none."""
-    old = page.read_text(encoding="utf-8")
-    marks = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    pattern = re.compile(re.escape(marks[0]) + ".*?" + re.escape(marks[1]), re.DOTALL)
-    new, count = pattern.subn(lambda _: f"{marks[0]}\n{text}\n{marks[1]}", old)
-    if count != 1:
-        raise ValueError(f"{page} has {count} sections {marks[0]}; write one where it belongs.")
-    atomic_write_text(page, new)
+def put_tables(page: Path, title: str, text: str) -> None:
+    """Write a page of figures, named after the page that argues about them, one folder up."""
+    argument = f"Written by its benchmark; what they mean: [{page.name}](../{page.name})."
+    page.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(page, f"# {title}: the figures\n{argument}\n\n{text}\n")
 
 
 def commit() -> str:

@@ -11,7 +11,7 @@ from ...adapters.files.tensors import read_tensors
 from ...demo import show, world
 from ...demo.show import plt
 from ..common.parts import Row
-from ..common.results_page import bars, put_section
+from ..common.results_page import bars, put_tables
 from ..common.rows import machine, means, paired, shown, table
 from .methods import METHODS, SCALES, Bench, Size, choices, in_motion
 
@@ -107,7 +107,7 @@ def clips_side_by_side(out: Path, bench: Bench) -> None:
 
 # -------------------------------------------------------------------------------- report
 def write(page: Path, out: Path, found: dict[str, Any]) -> None:
-    """The section of the page, and its pictures beside it."""
+    """The page of figures, and its pictures beside it."""
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     for name in ("fidelity.png", "scale_sweep.png", "fidelity.gif"):
@@ -140,4 +140,4 @@ def write(page: Path, out: Path, found: dict[str, Any]) -> None:
         "![Clips side by side](pictures/fidelity.gif)",
         "![Motion against scale](pictures/scale_sweep.png)",
     ]
-    put_section(page, "fidelity", "\n".join(lines))
+    put_tables(page, "Fidelity", "\n".join(lines))

@@ -2,7 +2,7 @@
 
 ``python benchmarks fidelity [--out FOLDER] [--quick]``, or ``make fidelity``. Two styles and
 two subjects of the shapes world, each customized from eight stills with a rare token; ten prompts
-each, the same seeds for every method. The folder gets clips, plots and numbers, docs/results.md
+each, the same seeds for every method. The folder gets clips, plots and numbers, docs/results/tables
 the tables. What an interrupted run has finished is not done again. See Still-Moving, section 4.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 
 from ..common import parts
+from ..common.results_page import TABLES
 from . import methods, report
 
 
@@ -24,5 +25,5 @@ def main() -> None:
     report.draw(options.out, results)
     report.clips_side_by_side(options.out, bench)
     if options.docs or not options.quick:
-        report.write(options.docs or parts.ROOT / "docs" / "results.md", options.out, results)
+        report.write(options.docs or TABLES / "fidelity.md", options.out, results)
     print(json.dumps(results))

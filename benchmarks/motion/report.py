@@ -11,7 +11,7 @@ from ...demo import show
 from ...demo.reference import MOTIONS, reference_clip
 from ...demo.show import plt
 from ..common.parts import Row
-from ..common.results_page import COLOURS, bars, put_section
+from ..common.results_page import COLOURS, bars, put_tables
 from ..common.rows import machine, means, paired, shown, table
 from .methods import MAIN, METHODS, PLAIN, Size
 
@@ -91,7 +91,7 @@ def _clips(out: Path, motions: Sequence[str]) -> None:
 
 # -------------------------------------------------------------------------------- report
 def write(page: Path, out: Path, found: dict[str, Any]) -> None:
-    """The section of the page, and its pictures beside it."""
+    """The page of figures, and its pictures beside it."""
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:
@@ -115,7 +115,7 @@ def write(page: Path, out: Path, found: dict[str, Any]) -> None:
     lines += [f"**Ablations** ({size['motions'][0]} alone)", ""]
     lines += [*table(found["ablations"], TITLES), ""]
     lines += [f"![{name}](pictures/{name})" for name in PICTURES]
-    put_section(page, "motion", "\n".join(lines))
+    put_tables(page, "Motion from reference clips", "\n".join(lines))
 
 
 def _by_motion(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:

@@ -3,8 +3,8 @@
 ``python benchmarks motion [--out FOLDER] [--quick]``, or ``make motion-benchmark``. Motions that
 the shapes world's network has never seen, learned from a clip or a few by Customize-A-Video, VMC,
 NewMove and their ablations, then asked for with other shapes, colours and backgrounds. The folder
-gets clips, plots and numbers, docs/results.md the tables. What an interrupted run has finished is
-not done again.
+gets clips, plots and numbers, docs/results/tables the tables. What an interrupted run has
+finished is not done again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 
 from ..common import parts
+from ..common.results_page import TABLES
 from . import methods, report
 
 
@@ -24,5 +25,5 @@ def main() -> None:
     (options.out / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
     report.draw(options.out, rows, results, size)
     if options.docs or not options.quick:
-        report.write(options.docs or parts.ROOT / "docs" / "results.md", options.out, results)
+        report.write(options.docs or TABLES / "motion.md", options.out, results)
     print(json.dumps(results))

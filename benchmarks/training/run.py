@@ -1,6 +1,6 @@
 """Training speed: a tutorial's loop against the trainer's, lever by lever and tier by tier.
 
-``python benchmarks training [--json] [--quick] [--docs docs/results.md]``. Random weights in
+``python benchmarks training [--json] [--quick] [--docs PAGE]``. Random weights in
 SD1.5's topology with a v2 motion module; on a card at full size (16 frames of 512 x 512, batch 1),
 on a CPU at a fifth of the widths. Each line is measured in a process of its own (steps.py).
 Prints tables in Markdown, or one JSON object; what it is doing goes to stderr.
@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ..common.results_page import commit, put_section
+from ..common.results_page import TABLES, commit, put_tables
 from .steps import SIZES, Way, pick_device
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object and nothing else")
     parser.add_argument("--quick", action="store_true", help="a smoke run; its times mean nothing")
     parser.add_argument(
-        "--docs", type=Path, help="page whose section is replaced (docs/results.md)"
+        "--docs", type=Path, help=f"page of figures to write ({TABLES.name}/training_speed.md)"
     )
     parser.add_argument("--kind", choices=KINDS, help="one adapter; both otherwise")
     options = parser.parse_args()
@@ -63,7 +63,7 @@ def main() -> None:
 
 def put_docs(page: Path, report: dict[str, Any]) -> None:
     """The tables, between the marks of their section."""
-    put_section(page, "training speed", markdown(report))
+    put_tables(page, "Training speed", markdown(report))
 
 
 def about(card: bool, quick: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from still_moving.benchmarks.common.results_page import put_section
+from still_moving.benchmarks.common.results_page import TABLES, put_tables
 from still_moving.benchmarks.fidelity.methods import (
     FULL,
     METHODS,
@@ -65,14 +65,23 @@ def test_a_choice_is_compared_on_its_own_customization():
     assert list(found["choices"]["pll"]) == ["Still-Moving", *choices("pll")]
 
 
-def test_a_section_is_replaced_and_the_rest_is_kept(tmp_path):
-    page = tmp_path / "results.md"
-    page.write_text("# R\n<!-- a: begin -->\nold\n<!-- a: end -->\ntail \\1\n")
-    put_section(page, "a", "new \\1")
-    put_section(page, "a", "newer \\1")
-    assert page.read_text() == "# R\n<!-- a: begin -->\nnewer \\1\n<!-- a: end -->\ntail \\1\n"
-    with pytest.raises(ValueError, match="b: begin"):
-        put_section(page, "b", "text")
+def test_figures_are_a_page_of_their_own_that_points_to_the_argument(tmp_path):
+
+    page = tmp_path / "tables" / "a.md"
+    put_tables(page, "A", "old")
+    put_tables(page, "A", "new")
+    text = page.read_text()
+    assert text.startswith("# A: the figures\n")
+    assert "(../a.md)" in text
+    assert text.endswith("\n\nnew\n")
+
+
+def test_every_page_of_figures_has_its_argument_and_its_place_in_the_index():
+
+    index = (TABLES.parent / "README.md").read_text(encoding="utf-8")
+    for page in TABLES.glob("*.md"):
+        assert (TABLES.parent / page.name).is_file()
+        assert f"({page.name})" in index
 
 
 def test_every_method_of_the_paper_and_every_ablation_is_there():
