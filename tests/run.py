@@ -22,25 +22,29 @@ from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parent
 HOST, TRAINING, WORKER = TESTS / "host", TESTS / "training", TESTS / "training" / "worker"
+WEB = TESTS / "web"
 NO_TESTS = 5  # pytest's exit code when a selection such as -k left none
 SIDE_BY_SIDE = 2
 CORES = os.cpu_count() or 1
 SLOWEST = 30
 TIERS = {
     "fast": "not slow and not fuzz and not big and not night and not weights",
-    "test": "not night and not weights",
+    "test": "not night and not big and not weights",
     "all": "",
     "weights": "weights",
 }
 
 
 class Part(NamedTuple):
-    """One pytest: what the output calls it, what it runs, and on which ComfyUI."""
+    """One pytest, or the pages' tests: its name, what it runs, and on which ComfyUI."""
 
     name: str
     selection: list[str]
     marks: str
     comfyui: Path
+
+
+PAGES = Part("pages", [], "", Path())
 
 
 class Result(NamedTuple):
@@ -74,7 +78,7 @@ def main() -> int:
                 lambda p: run_part(p, arguments, {**environment, "OMP_NUM_THREADS": threads}), small
             )
         )
-    big = [] if options.tier == "fast" else big_parts(options.tier)
+    big = big_parts() if options.tier == "all" else []
     results += [run_part(p, arguments, {**environment, "OMP_NUM_THREADS": str(CORES)}) for p in big]
     return report([*small, *big], results, time.monotonic() - begun)
 
@@ -91,7 +95,7 @@ def parts_of(tier: str) -> list[Part]:
     ]
     others = Part("files, demo, commands", [str(TESTS), *rest], marks, new)
     if tier == "fast":
-        return [*trainer, others]
+        return [*trainer, others, PAGES]
     on_old = _both(marks, "every_comfyui")
     server, model = "server or browser", "not (server or browser)"
     return [
@@ -101,18 +105,18 @@ def parts_of(tier: str) -> list[Part]:
         trainer[1],
         Part(called(new), [str(HOST)], _both(marks, model), new),
         others,
+        PAGES,
         Part(called(old), [str(HOST)], _both(on_old, model), old),
     ]
 
 
-def big_parts(tier: str) -> list[Part]:
+def big_parts() -> list[Part]:
     """What is marked ``big``: without ComfyUI, and in each."""
-    marks = _both(TIERS[tier], "big")
     new, old = checkouts()
     return [
-        Part("big, without ComfyUI", [f"--ignore={HOST}", str(TESTS)], marks, new),
-        Part(f"big, {called(new)}", [str(HOST)], marks, new),
-        Part(f"big, {called(old)}", [str(HOST)], _both(marks, "every_comfyui"), old),
+        Part("big, without ComfyUI", [f"--ignore={HOST}", str(TESTS)], "big", new),
+        Part(f"big, {called(new)}", [str(HOST)], "big", new),
+        Part(f"big, {called(old)}", [str(HOST)], "big and every_comfyui", old),
     ]
 
 
@@ -134,11 +138,15 @@ def called(comfyui: Path) -> str:
 def run_part(part: Part, arguments: list[str], environment: dict[str, str]) -> Result:
     """Run it to its end. Every line that it prints bears its name."""
     begun = time.monotonic()
+    if part is PAGES and (reason := why_no_pages()):
+        tests = [line for file in WEB.glob("*.test.js") for line in file.open(encoding="utf-8")]
+        count = sum(line.startswith("test(") for line in tests)
+        print(f"[{part.name}] {count} tests did not run: {reason}", flush=True)
+        return Result(0, 0.0, skipped=count)
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", "-m", part.marks]
+        junit = Path(folder) / "report.xml"
         with subprocess.Popen(
-            [*command, *part.selection, *arguments],
+            command_of(part, junit, arguments),
             cwd=TESTS.parent,
             env={**os.environ, "COMFYUI_PATH": str(part.comfyui), **environment},
             stdout=subprocess.PIPE,
@@ -149,20 +157,41 @@ def run_part(part: Part, arguments: list[str], environment: dict[str, str]) -> R
             assert process.stdout is not None
             for line in process.stdout:
                 print(f"[{part.name}] {line}", end="", flush=True)
-        return Result(process.returncode, (time.monotonic() - begun) / 60, *counts(report))
+        return Result(process.returncode, (time.monotonic() - begun) / 60, *counts(junit))
+
+
+def command_of(part: Part, junit: Path, arguments: list[str]) -> list[str]:
+    """What runs a part and writes its report."""
+    if part is PAGES:
+        to = "--test-reporter-destination"
+        reporters = [
+            "--test-reporter=dot",
+            f"{to}=stdout",
+            "--test-reporter=junit",
+            f"{to}={junit}",
+        ]
+        files = sorted(str(path.relative_to(TESTS.parent)) for path in WEB.glob("*.test.js"))
+        return ["node", "--import", "./tests/web/comfyui/register.js", "--test", *reporters, *files]
+    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={junit}", "-m", part.marks]
+    return [*command, *part.selection, *arguments]
+
+
+def why_no_pages() -> str:
+    """Why the pages' tests cannot run here; empty when they can."""
+    if (WEB / "node_modules" / ".ready").is_file():
+        return ""
+    return "Node.js 20 or newer is not installed, or make has not set it up"
 
 
 def counts(junit: Path) -> tuple:
-    """Passed, failed, skipped, each test's seconds, by pytest's report; none if there is none."""
+    """Passed, failed, skipped, each test's seconds, by the report; none if there is none."""
     if not junit.is_file():
         return ()
-    suite = ElementTree.parse(junit).getroot().find("testsuite")
-    assert suite is not None
-    total, skipped, failures, errors = (
-        int(suite.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")
-    )
-    cases = ((float(case.get("time", 0)), _name(case)) for case in suite.iter("testcase"))
-    return total - skipped - failures - errors, failures + errors, skipped, tuple(cases)
+    cases = list(ElementTree.parse(junit).getroot().iter("testcase"))
+    failed = sum(any(case.find(tag) is not None for tag in ("failure", "error")) for case in cases)
+    skipped = sum(case.find("skipped") is not None for case in cases)
+    seconds = tuple((float(case.get("time", 0)), _name(case)) for case in cases)
+    return len(cases) - failed - skipped, failed, skipped, seconds
 
 
 def _name(case: ElementTree.Element) -> str:
