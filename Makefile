@@ -9,39 +9,48 @@ WEB := tests/web# what checks web/js, and the only folder that knows of Node
 NO_NODE := $(shell command -v npm >/dev/null 2>&1 || { echo npm is not installed; exit; }; \
 	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null || \
 	echo Node.js 20 or newer is not installed)
+PAGES := $(if $(NO_NODE),,$(WEB)/node_modules/.ready)
 
-.PHONY: test-web check-web
-.PHONY: help demo test test-weights check weights motions workflows tour fidelity motion-benchmark \
-	bench-train clean
+.PHONY: help demo test test-fast test-all test-weights test-web check check-web weights motions \
+	workflows tour fidelity motion-benchmark bench-train clean
 
 help:
-	@echo "make demo     train both adapters on a tiny world, write clips and numbers to demo/out"
-	@echo "make test     run the tests, and those that need ComfyUI once in each of COMFYUI_PATH"
-	@echo "              (~/comfy/ComfyUI) and COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
-	@echo "make test-web   run the tests of web/js (needs Node.js)"
-	@echo "make check-web  types and lint of web/js"
+	@echo "make demo       train both adapters on a tiny world, write clips and numbers to demo/out"
+	@echo "make test-fast  the laws that need no process, browser, random cases or big file"
+	@echo "make test       every law once; those that need ComfyUI in COMFYUI_PATH (~/comfy/ComfyUI)"
+	@echo "                and, where the version matters, COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
+	@echo "make test-all   everything, with new random cases in every run (a night)"
 	@echo "make test-weights  judge the shipped weights by what they draw (a quarter of an hour)"
-	@echo "make check    lint, formatting, types"
+	@echo "make test-web   only the tests of web/js (needs Node.js)"
+	@echo "make check      lint, formatting, types, typos; make check-web: web/js alone"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
 	@echo "make tour       train from the page, with a picture of each stage"
 	@echo "make fidelity   who is true to a customization and still moves (about 40 minutes)"
 	@echo "make motion-benchmark  who learns a motion from a clip or a few (50 minutes)"
 	@echo "make bench-train  training speed against a plain loop: full size on a card, small on a CPU"
-	@echo "make weights  train the tiny world itself from nothing (about two hours on two cores)"
-	@echo "make motions  train what the examples of motion from clips ship (a few minutes)"
+	@echo "make weights    train the tiny world itself from nothing (about two hours on two cores)"
+	@echo "make motions    train what the examples of motion from clips ship (a few minutes)"
 
 demo: $(VENV)/ready
 	$(RUN) . demo
 
-test: $(VENV)/ready
+test: $(VENV)/ready $(PAGES)
 	$(RUN) tests/run.py
 
-test-weights: $(VENV)/ready
-	$(RUN) tests/run.py --weights
+test-fast: $(VENV)/ready $(PAGES)
+	$(RUN) tests/run.py fast
 
-check: $(VENV)/ready
+test-all: $(VENV)/ready $(PAGES)
+	$(RUN) tests/run.py all
+
+test-weights: $(VENV)/ready
+	$(RUN) tests/run.py weights
+
+check: $(VENV)/ready check-web
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/typos
+	mkdir -p $(VENV)/pack && ln -sfn "$(CURDIR)" $(VENV)/pack/still_moving  # the name in tests
 	$(RUN) -m pyright
 
 ifeq ($(NO_NODE),)
