@@ -26,8 +26,7 @@ def described(server) -> dict:
 @pytest.fixture(scope="module")
 def start_up(comfyui) -> dict:
     """One measured start of the pack, in a process of its own."""
-    script = ROOT / "benchmarks" / "host" / "startup.py"
-    command = [sys.executable, script, "--comfyui", comfyui, "--once"]
+    command = [sys.executable, ROOT / "benchmarks", "host.startup", "--comfyui", comfyui, "--once"]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout.splitlines()[-1])
