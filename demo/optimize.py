@@ -30,7 +30,10 @@ def optimize(
     """Minimize with AdamW (100 steps of warm-up, cosine decay); returns the moving average."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=lr, weight_decay=1e-3)
-    shape = lambda step: min((step + 1) / 100, 0.5 + 0.5 * math.cos(math.pi * step / steps))  # noqa: E731
+
+    def shape(step: int) -> float:
+        return min((step + 1) / 100, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, shape)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema))
     smooth = None
@@ -94,7 +97,7 @@ def weighted_loss(
         is_early = torch.rand(len(clean), generator=generator) < early
         t = torch.where(is_early, 500 + t // 2, t)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
-        noisy = scheduler.add_noise(clean, noise, t.to(clean.device))  # type: ignore[arg-type]
+        noisy = scheduler.add_noise(clean, noise, t.to(clean.device))  # type: ignore[arg-type]  # typed IntTensor there
         error = (predict_noise(noisy, t.to(clean.device), words) - noise).square()
         return (error.flatten(1).mean(1) * weights[t].to(clean.device)).mean()
 

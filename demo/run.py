@@ -128,7 +128,7 @@ def train_motion_adapter(demo: Demo) -> Path:
         checkpoint=str(WEIGHTS / BASE),
         motion_module=str(WEIGHTS / MOTION_MODULE),
         sets={"frames": str(demo.cached(clips, "clips"))},
-        device=demo.device.type,  # type: ignore[arg-type]
+        device=demo.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
     )
     return demo.train(job)
 
@@ -148,7 +148,7 @@ def train_spatial_adapter(demo: Demo, motion_adapter: Path) -> Path:
             "natural": str(demo.out / "cache" / "natural"),
         },
         adapters={"motion": str(motion_adapter)},
-        device=demo.device.type,  # type: ignore[arg-type]
+        device=demo.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
     )
     return demo.train(job)
 

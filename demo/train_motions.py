@@ -98,7 +98,7 @@ def _train(
             checkpoint=str(out / BASE),
             motion_module=str(out / MOTION_MODULE),
             sets=cached,
-            device=device.type,  # type: ignore[arg-type]
+            device=device.type,  # type: ignore[arg-type]  # torch has more devices than a job
         )
         folder = Path(made) / "job"
         run_job(JobFolder.create(folder, job), lambda event: None)

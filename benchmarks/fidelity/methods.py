@@ -189,7 +189,7 @@ class Lab:
             motion_module=str(WEIGHTS / MOTION_MODULE),
             sets=self._sets(recipe),
             adapters={"motion": str(WEIGHTS / MOTION_ADAPTER)} if recipe.stages[0].use else {},
-            device=self.bench.device.type,  # type: ignore[arg-type]
+            device=self.bench.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
         )
 
     def _sets(self, recipe: Recipe) -> dict[str, str]:

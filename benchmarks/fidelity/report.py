@@ -84,7 +84,7 @@ def draw(out: Path, found: dict[str, Any]) -> None:
             [values[s]["motion"] for s in SCALES],
             [values[s]["motion_error"] for s in SCALES],
             fmt="o-", capsize=3, color=colour, label=network,
-        )  # fmt: skip
+        )  # fmt: skip  # numbers, then looks
     axis.set(
         xlabel="scale of the Motion Adapter", ylabel="motion, pixels per frame", ylim=(0, None)
     )
@@ -127,10 +127,10 @@ def write(page: Path, out: Path, found: dict[str, Any]) -> None:
     lines += ["**Still-Moving against injection**, same prompt and seed:", ""]
     for kind in KINDS:
         ours = found["against_injection"][kind][OURS]
-        lines.append(f"- {kind}: " + ", ".join(
-            f"{title} {ours[m]:+.3f} ± {ours[f'{m}_error']:.3f}"
-            for m, title in TITLES.items()
-        ))  # fmt: skip
+        measures = (
+            f"{title} {ours[m]:+.3f} ± {ours[f'{m}_error']:.3f}" for m, title in TITLES.items()
+        )
+        lines.append(f"- {kind}: " + ", ".join(measures))
     for kind, differences in found["against_ours"].items():
         lines += ["", f"**Less Still-Moving**, same prompt and seed: {kind}", ""]
         lines += table(differences, TITLES)

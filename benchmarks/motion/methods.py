@@ -74,8 +74,9 @@ class Method:
 
 
 def _absorbing(absorber: str) -> Method:
-    return Method("customize-a-video", {"absorber": absorber, "appearance": APPEARANCE,
-                  "words": WORDS if absorber in ("words", "both") else ()})  # fmt: skip
+    words = WORDS if absorber in ("words", "both") else ()
+    chosen = {"absorber": absorber, "appearance": APPEARANCE, "words": words}
+    return Method("customize-a-video", chosen)
 
 
 def _vmc(**numbers: Any) -> Method:
@@ -231,7 +232,7 @@ class Lab:
                     checkpoint=str(WEIGHTS / BASE),
                     motion_module=str(WEIGHTS / MOTION_MODULE),
                     sets=self._sets(recipe, method),
-                    device=self.bench.device.type,  # type: ignore[arg-type]
+                    device=self.bench.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
                 )
                 run_job(JobFolder.create(folder, job), lambda event: None)
         return {ROLES[recipe.stages[-1].site.result]: made}

@@ -198,7 +198,7 @@ def image_graph(seed: int) -> dict[str, Any]:
         ),
         "image": plain("VAEDecode", samples=["latents", 0], vae=["world", 3]),
         "shown": plain("PreviewImage", images=["image", 0]),
-    }  # fmt: skip
+    }  # fmt: skip  # a node a line
 
 
 def _changed(path: Path) -> float:

@@ -203,7 +203,7 @@ class PlainLoop:
                 noise = torch.randn_like(clean)
                 noise += 0.1 * torch.randn((*clean.shape[:2], 1, 1, 1), device=training.device)
             t = torch.tensor([draw.timestep], device=training.device)
-            noisy: Any = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]
+            noisy: Any = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]  # typed IntTensor there
             predicted = predict(training.unet, noisy, t, text)
         return F.mse_loss(predicted.float(), noise.float())
 

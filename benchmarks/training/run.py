@@ -89,7 +89,7 @@ def processor() -> str:
 
 
 def quick_lines(kind: str) -> list[Line]:
-    base = Way(kind, "tiny", warm=1, steps=2)  # type: ignore[arg-type]
+    base = Way(kind, "tiny", warm=1, steps=2)  # type: ignore[arg-type]  # one of KINDS
     lines = [Line("the trainer's loop", replace(base, count=True), None)]
     if kind == "motion":
         plain = replace(base, loop="plain", tier="diffusers", cached=False, autocast=True)
@@ -102,7 +102,7 @@ def full_lines(kind: str, card: bool) -> list[Line]:
     """Levers one at a time, each on top of those that the trainer keeps; then the tiers."""
     size, dtype = ("full", "bfloat16") if card else ("small", "float32")
     long = {"warm": 20, "steps": 50} if card else {}
-    plain = Way(kind, size, loop="plain", tier="diffusers", cached=False, autocast=True, **long)  # type: ignore[arg-type]
+    plain = Way(kind, size, loop="plain", tier="diffusers", cached=False, autocast=True, **long)  # type: ignore[arg-type]  # one of KINDS
     cached = replace(plain, cached=True)
     tier = replace(cached, tier="none")
     frozen = replace(tier, loop="ours", autocast=False, dtype=dtype, fused=False, ahead=False)

@@ -71,7 +71,7 @@ def measure(way: Way) -> dict[str, Any]:
     else:
         training.tiers.set(way.tier)
     if way.channels_last:
-        training.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        training.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
     if way.compiled:
         compile_segments(training.tiers)
     encoders = None if way.cached else loops.Encoders(loops.Size(*size), device)

@@ -73,7 +73,7 @@ def invert(network: Network, clips: Tensor, steps: int, refine: int = 5) -> Tens
             raise UserError(
                 "inversion", f"no numbers at timestep {times[i]}", "finite latents",
                 "Take fewer refining rounds, more steps, or another checkpoint.",
-            )  # fmt: skip
+            )  # fmt: skip  # subject, found, expected, next move
     return x
 
 

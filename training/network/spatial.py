@@ -61,12 +61,12 @@ class SpatialAdapters(nn.Module):
 
     def set_scale(self, scale: float) -> None:
         for site in self.sites:
-            site.scale = scale  # type: ignore[assignment]
+            site.scale = scale  # type: ignore[assignment]  # ModuleList forgets what it holds
 
     def pairs(self) -> dict[str, tuple[nn.Parameter, nn.Parameter]]:
         """(down, up) by diffusers layer name."""
         return {
-            name: (site.down, site.up)  # type: ignore[misc]
+            name: (site.down, site.up)  # type: ignore[misc]  # ModuleList forgets
             for name, site in zip(self.names, self.sites, strict=True)
         }
 
@@ -99,7 +99,7 @@ def out_channels(module: nn.Module) -> int:
     if isinstance(module, nn.Conv2d):
         return module.out_channels
     last = module.conv2 if hasattr(module, "conv2") else module.proj_out
-    return out_channels(last)  # type: ignore[arg-type]
+    return out_channels(last)  # type: ignore[arg-type]  # attributes are untyped
 
 
 def load_spatial_adapter(

@@ -22,7 +22,7 @@ class TemporalSwitch:
         self.on = on
         for module in unet.modules():
             if isinstance(module, AnimateDiffTransformer3D):
-                module.forward = partial(self._forward, module.forward)  # type: ignore[method-assign]
+                module.forward = partial(self._forward, module.forward)  # type: ignore[method-assign]  # wrapped on purpose
 
     def _forward(
         self, forward: Callable[..., Tensor], frames: Tensor, *rest: Any, **more: Any

@@ -47,7 +47,7 @@ class MemoryTiers:
         for module, level in self._levels.items():
             forward = self._compiled.get(module, self._written[module])
             recompute = level < limit
-            module.forward = _recomputed(forward) if recompute else forward  # type: ignore
+            module.forward = _recomputed(forward) if recompute else forward  # type: ignore  # wrapped on purpose
         self.tier = tier
 
     @property

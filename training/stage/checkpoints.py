@@ -132,3 +132,11 @@ def restore_optimizer(
     whole = optimizer.state_dict()
     whole["state"] = state
     optimizer.load_state_dict(whole)
+
+
+def move_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Move the state, in place; the step counts stay where AdamW made them."""
+    for entry in optimizer.state.values():
+        for name, value in entry.items():
+            if value.dim():
+                entry[name] = value.to(device)

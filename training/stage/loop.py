@@ -27,7 +27,7 @@ from ..network.unet import SCHEDULE, predict
 from ..recipes.recipe import Recipe
 from ..sets.store import Item, LoadedSet
 from ..text.learned_words import LearnedWords
-from .checkpoints import Checkpoint, optimizer_tensors, restore_optimizer
+from .checkpoints import Checkpoint, move_optimizer, optimizer_tensors, restore_optimizer
 from .draws import Draw, held_out_draws, training_draw
 from .held_out import hold_out
 from .losses import draw_noise, stage_loss
@@ -83,10 +83,8 @@ class StageTraining:
         self.trial = CompileTrial(self.tiers, self.device)
 
     def _auto_tier(self) -> str:
-        height, width = max(
-            (tuple(item.latents.shape[-2:]) for items in self.items for item in items),
-            key=math.prod,
-        )
+        sizes = (item.latents.shape[-2:] for items in self.items for item in items)
+        height, width = max(sizes, key=math.prod)
         latent = (self.recipe.frames, height, width)
         return choose_tier(self.unet, latent, free_memory(self.device))
 
@@ -118,10 +116,7 @@ class StageTraining:
         nn.Module.to(self.unet, device)  # in place: the optimizer holds the same parameters
         for module in self.trainable.beside:
             module.to(device)
-        for entry in self.optimizer.state.values():
-            for name, value in entry.items():
-                if value.dim():  # the step count stays where AdamW made it
-                    entry[name] = value.to(device)
+        move_optimizer(self.optimizer, device)
         self.average = {name: value.to(device) for name, value in self.average.items()}
 
     def advance(self) -> Step:
@@ -196,7 +191,7 @@ class StageTraining:
 
     def _update(self, may: Tensor) -> None:
         """One step of AdamW, and of the average, where ``may`` (0-dim, bool) says so."""
-        self.optimizer.found_inf = (~may).float()  # type: ignore[attr-defined]
+        self.optimizer.found_inf = (~may).float()  # type: ignore[attr-defined]  # what GradScaler sets
         self.optimizer.step()
         for name, average in self.average.items():
             weight = may * (1 - self.recipe.ema)
@@ -211,11 +206,9 @@ class StageTraining:
         self.skips += 1
         if self.skips >= self.recipe.max_skips:
             raise UserError(
-                f"step {step}",
-                f"{self.skips} non-finite losses in a row",
-                "numbers",
+                f"step {step}", f"{self.skips} non-finite losses in a row", "numbers",
                 "The last good checkpoint is kept. Lower the learning rate, or train in float32.",
-            )
+            )  # fmt: skip  # subject, found, expected, next move
 
     def _more_room(self, error: BaseException) -> None:
         """Move up a memory tier, or say with the numbers that none is left."""
@@ -226,11 +219,10 @@ class StageTraining:
         if tier is None:
             free = free_memory(self.device) / 2**30
             raise UserError(
-                "memory",
-                f"{free:.1f} GiB free and every memory tier tried",
+                "memory", f"{free:.1f} GiB free and every memory tier tried",
                 f"room for {self.recipe.frames} frames at this size",
                 "Train at a lower resolution or on fewer frames, or close other programs.",
-            ) from error
+            ) from error  # fmt: skip  # subject, found, expected, next move
         self.tiers.set(tier)
 
     def draw_loss(self, draw: Draw, items: list[Item]) -> Tensor:
@@ -242,7 +234,7 @@ class StageTraining:
         clean = seen(item.latents, source, draw, self.recipe.frames)
         noise = draw_noise(tuple(clean.shape), draw.noise_seed, self.stage.noise.offset)
         t = torch.tensor([draw.timestep])
-        noisy = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]
+        noisy = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]  # typed IntTensor there
         half_in_part = self.trainable.full and self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=half_in_part):
             predicted = predict(
@@ -288,15 +280,12 @@ class StageTraining:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take up a checkpoint of this stage. Raises UserError when it is of another network."""
         here = self.trainable.parameters
-        if {n: p.shape for n, p in here.items()} != {
-            n: t.shape for n, t in checkpoint.tensors.items()
-        }:
+        saved = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+        if saved != {name: parameter.shape for name, parameter in here.items()}:
             raise UserError(
-                "checkpoint",
-                f"{len(checkpoint.tensors)} tensors of another network",
-                f"the {len(here)} that this job trains",
-                "Start a new job.",
-            )
+                "checkpoint", f"{len(saved)} tensors of another network",
+                f"the {len(here)} that this job trains", "Start a new job.",
+            )  # fmt: skip  # subject, found, expected, next move
         for name, tensor in checkpoint.tensors.items():
             here[name].data.copy_(tensor)
         for name, tensor in checkpoint.average.items():

@@ -72,7 +72,7 @@ class ClipText(nn.Module):
 
     @property
     def table(self) -> Tensor:
-        return self.embeddings["token_embedding"].weight  # type: ignore[return-value]
+        return self.embeddings["token_embedding"].weight  # type: ignore[return-value]  # ModuleDict forgets
 
     def pieces(self, text: str) -> list[int]:
         """Token numbers of a text, without start and end, as many as there is room for."""
@@ -80,7 +80,7 @@ class ClipText(nn.Module):
 
     @property
     def _length(self) -> int:
-        return len(self.embeddings["position_embedding"].weight)  # type: ignore[arg-type]
+        return len(self.embeddings["position_embedding"].weight)  # type: ignore[arg-type]  # ModuleDict forgets
 
     def rows(self, pieces: Sequence[int]) -> Tensor:
         """Embeddings of tokens: (n, width)."""
@@ -94,8 +94,8 @@ class ClipText(nn.Module):
         rows = list(self.rows(ids))
         for place, row in learned.items():
             rows[1 + place] = row.to(self.table)
-        x = torch.stack(rows) + self.embeddings["position_embedding"].weight  # type: ignore[operator]
-        for layer in self.encoder["layers"]:  # type: ignore[union-attr]
+        x = torch.stack(rows) + self.embeddings["position_embedding"].weight  # type: ignore[operator]  # ModuleDict forgets
+        for layer in self.encoder["layers"]:  # type: ignore[union-attr]  # ModuleDict forgets
             x = layer(x)
         return self.final_layer_norm(x)
 
@@ -112,7 +112,7 @@ def read_clip_text(path: Path, tokenizer: Path | None) -> ClipText:
         raise UserError(
             path, "no CLIP text encoder in it", "a whole SD1.5 checkpoint, or its CLIP",
             "Name the file that the text encoder is in.",
-        )  # fmt: skip
+        )  # fmt: skip  # subject, found, expected, next move
     prefix = name.removesuffix(_TABLE)
     own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
     return ClipText(own, _splitter(tokenizer))
@@ -126,7 +126,7 @@ def _splitter(folder: Path | None) -> Callable[[str], list[int]]:
             raise UserError(
                 folder, f"no {name}", "the folder of CLIP's tokenizer (comfy/sd1_tokenizer)",
                 "Name a ComfyUI folder.",
-            )  # fmt: skip
+            )  # fmt: skip  # subject, found, expected, next move
     from transformers import CLIPTokenizer  # slow to import
 
     tokenizer = CLIPTokenizer.from_pretrained(str(folder))
@@ -138,5 +138,5 @@ def _nothing_but_nothing(text: str) -> list[int]:
         raise UserError(
             f"text {text[:60]!r}", "no tokenizer", "the folder of CLIP's tokenizer",
             "Name a ComfyUI folder: its comfy/sd1_tokenizer is used.",
-        )  # fmt: skip
+        )  # fmt: skip  # subject, found, expected, next move
     return []

@@ -87,7 +87,7 @@ class LearnedWords(nn.Module):
             raise UserError(
                 "trained words", f"embeddings of shape {tuple(start.shape)}",
                 f"{tuple(model.rows(pieces).shape)}", "Train them with this checkpoint.",
-            )  # fmt: skip
+            )  # fmt: skip  # subject, found, expected, next move
         self.rows = nn.Parameter(start)
 
     def text(self, caption: str) -> Tensor:
@@ -103,7 +103,7 @@ class LearnedWords(nn.Module):
                     f"caption {caption[:60]!r}", f"no {name!r}",
                     f"every describing word: {', '.join(self.names)}",
                     "Write the word into this caption, too, or leave it out of the words.",
-                )  # fmt: skip
+                )  # fmt: skip  # subject, found, expected, next move
             learned |= {at + i: self.rows[first + i] for at in places for i in range(len(word))}
             first += len(word)
         return self.model.encode(pieces, learned)

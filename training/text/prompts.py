@@ -58,7 +58,7 @@ def _open(job: Job, base: str, sets: Mapping[str, LoadedSet]) -> TextModel:
         raise UserError(
             "tokenizer", "none", "the folder of CLIP's words, as ComfyUI has it",
             "Name a ComfyUI folder, or cache the clips with their prompts and train no words.",
-        )  # fmt: skip
+        )  # fmt: skip  # subject, found, expected, next move
     for cached in sets.values():
         check_same(model, cached.items)
     return model
@@ -91,7 +91,7 @@ def _refuse_marks(caption: str) -> None:
             f"prompt {caption[:60]!r}", f"{mark.group()!r}, which only ComfyUI's CLIP reads",
             "words alone",
             "Leave it out; or write it into Clip Set, give no prompt here, and train no words.",
-        )  # fmt: skip
+        )  # fmt: skip  # subject, found, expected, next move
 
 
 def prompted(

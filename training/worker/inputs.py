@@ -44,7 +44,7 @@ class Inputs:
             raise UserError(
                 job.motion_module, f"room for {most} frames", f"{job.recipe.frames} frames",
                 f"Train on {most} frames or fewer, or choose another motion module.",
-            )  # fmt: skip
+            )  # fmt: skip  # subject, found, expected, next move
         _check_sets(job, weights, sets)
         check_recipe(job.recipe, sets)
         adapters = _read_adapters(job, weights)
@@ -82,13 +82,13 @@ def _check_sets(job: Job, weights: UNetWeights, sets: dict[str, LoadedSet]) -> N
             raise UserError(
                 "job.json", f"no folder for the set {name!r}", "a cached set",
                 "Cache a folder of pictures or clips and name it in the job.",
-            )  # fmt: skip
+            )  # fmt: skip  # subject, found, expected, next move
         found = sets[name].items[0].text.shape[-1]
         if found != width:
             raise UserError(
                 job.sets[name], f"text {found} wide", f"{width}, as the checkpoint reads",
                 "Cache the folder again with this checkpoint.",
-            )  # fmt: skip
+            )  # fmt: skip  # subject, found, expected, next move
 
 
 def _read_adapters(job: Job, weights: UNetWeights) -> dict[str, Adapter]:

@@ -96,4 +96,4 @@ def write_clip(path: Path, clips: Tensor, encoder: str) -> None:
         first.save(
             temporary, "WEBP", save_all=True, append_images=rest,
             duration=_FRAME_MS, loop=0, quality=90,
-        )  # fmt: skip
+        )  # fmt: skip  # what is written, then how
