@@ -22,6 +22,7 @@ def test_help_needs_nothing_heavy():
     assert loaded_by("cli") == set()
 
 
+@pytest.mark.slow
 def test_the_folder_may_have_any_name(tmp_path):
     away = shutil.ignore_patterns("weights", "out", ".*", "__pycache__", "tests", "web")
     root = tmp_path / "ComfyUI-Still Moving (2)"

@@ -28,6 +28,7 @@ def test_a_reference_stays_on_the_stage_at_a_speed_the_base_knows(motion):
     assert clip.frames.max() <= world.EXPOSURE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_the_same_motion_elsewhere_matches_and_a_still_does_not(motion):
     scene = world.Scene("blue", "square", "right", "sand")

@@ -21,6 +21,7 @@ def options(out: Path, helps: int = 0) -> argparse.Namespace:
     return argparse.Namespace(out=out, processes=1, helps=helps)
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
     made = []
 
@@ -40,6 +41,7 @@ def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
     assert about["commit"] == commit()
 
 
+@pytest.mark.slow
 def test_a_report_names_the_commits_that_made_its_rows(tmp_path):
     todo = {NAMES[0]: lambda: [{}], NAMES[1]: lambda: [{}]}
     parts.run(options(tmp_path), {NAMES[0]: todo[NAMES[0]]})
@@ -50,6 +52,7 @@ def test_a_report_names_the_commits_that_made_its_rows(tmp_path):
     assert about["commit"] == f"abc1234, {commit()}"
 
 
+@pytest.mark.slow
 def test_a_part_that_waits_for_another_process_is_made_after_the_rest(tmp_path):
     order = []
 
@@ -68,6 +71,7 @@ def test_a_part_that_waits_for_another_process_is_made_after_the_rest(tmp_path):
     assert [row["part"] for row in rows] == ["waiting", "other"]
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_one_part_while_another_can_be_made(tmp_path):
     elsewhere, order = ExitStack(), []
 
@@ -117,6 +121,7 @@ print([row["part"] for row in rows])
 """
 
 
+@pytest.mark.slow
 def test_two_processes_make_no_part_twice(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from helpers.small import (
@@ -12,6 +13,8 @@ from helpers.small import (
 )
 
 
+@pytest.mark.night
+@pytest.mark.slow
 def test_the_benchmark_measures_every_kind_and_claims_nothing_it_did_not():
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks"), "training", "--quick", "--json"],

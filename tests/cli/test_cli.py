@@ -44,6 +44,7 @@ def test_every_command_explains_itself(words):
     assert len(out.split()) > 15
 
 
+@pytest.mark.slow
 def test_help_in_a_process_of_its_own():
     done = run("train", "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -136,12 +137,14 @@ def test_a_mistyped_path_makes_no_job(files, tmp_path):
     assert main(*words, "--steps", 1, "--frames", 3)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_process_of_its_own(tmp_path):
     done = run("export", tmp_path / "none", tmp_path / "lora", "--checkpoint", tmp_path / "none")
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_train_motion_then_spatial_then_export(files, tmp_path):
     """The way of the README, at its smallest."""
     common = ["--checkpoint", files["checkpoint"], "--motion-module", files["motion_module"]]
@@ -230,7 +233,7 @@ def test_status_and_commands_are_json(files, tmp_path):
     for name, wanted in (("status", "run"), ("pause", "pause"), ("stop", "stop"), ("save", "stop")):
         code, out = main("train", name, job.path)
         assert code == 0
-        phase = "paused" if wanted == "pause" else "waiting"
+        phase = "paused" if wanted == "pause" else "queued"
         assert json.loads(out) == {"phase": phase, "step": 0, "steps": 0, "message": ""}
         assert job.read_control().wanted == wanted
     assert job.read_control().save == 1

@@ -31,6 +31,7 @@ def test_every_command_explains_itself(name):
     assert len(out.split()) > 30
 
 
+@pytest.mark.slow
 def test_customize_a_video_makes_a_motion_lora(tmp_path, files, capsys):
     words = job_words(files, "--clip", files["clip"], "--appearance", "red circle night")
     absorber = ("--absorber", "both", "--words", *WORDS, "--appearance-steps", 2)
@@ -56,6 +57,7 @@ def test_customize_a_video_makes_a_motion_lora(tmp_path, files, capsys):
     assert len(JobFolder(tmp_path / "two").load().recipe.stages) == 1
 
 
+@pytest.mark.slow
 def test_vmc_weights_are_inverted_with(tmp_path, files, capsys):
     words = job_words(files, "--clip", files["clip"], "--prompt", "red circle zigzag", "--backward")
     code, _ = main("train", "vmc", tmp_path / "job", *words)

@@ -73,6 +73,7 @@ def test_a_file_that_somebody_has_open_on_windows_is_waited_for(tmp_path, monkey
     assert listing(tmp_path) == {"a": b"new"}
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_while_writing_leaves_the_old_file(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"old")

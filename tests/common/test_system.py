@@ -20,6 +20,7 @@ def wait_until(truth) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_process_outlives_the_one_that_started_it(tmp_path):
     """In a session of its own, deaf to our input, its words in the log."""
     log = tmp_path / "lög with space.txt"
@@ -49,6 +50,7 @@ def test_windows_is_asked_for_a_process_without_window_or_console():
     assert system.detached(False) == {"start_new_session": True}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="there, it is asked for as a flag")
 def test_a_spawned_process_lets_everything_else_go_first(tmp_path):
     log = tmp_path / "log"
@@ -57,6 +59,7 @@ def test_a_spawned_process_lets_everything_else_go_first(tmp_path):
     assert log.read_text(encoding="utf-8") == "10\n"
 
 
+@pytest.mark.slow
 def test_killing_what_is_gone_is_fine():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
@@ -101,6 +104,7 @@ def test_a_folder_that_is_read_is_removed_whole(tmp_path):
     system.remove_tree(folder)  # gone already
 
 
+@pytest.mark.slow
 def test_a_folder_is_shown_by_the_systems_own_program(tmp_path, monkeypatch):
     assert (system.opener("darwin"), system.opener("linux")) == ("open", "xdg-open")
     program = tmp_path / "xdg-open"
@@ -114,6 +118,7 @@ def test_a_folder_is_shown_by_the_systems_own_program(tmp_path, monkeypatch):
     wait_until(lambda: shown.exists() and shown.read_text() == str(folder))
 
 
+@pytest.mark.slow
 def test_this_module_and_the_queue_need_the_standard_library_only():
     """ComfyUI starts without torch's help from here, and without waiting for it."""
     code = (

@@ -23,6 +23,7 @@ def result(tmp_path_factory):
     return out, demo.run_demo(out, 2, "cpu", quiet=True, recipes=SHORT)
 
 
+@pytest.mark.slow
 def test_everything_that_was_promised_is_written(result):
     out, metrics = result
     assert json.loads((out / "metrics.json").read_text()) == metrics

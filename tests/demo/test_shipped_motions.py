@@ -90,6 +90,7 @@ def test_the_word_of_the_motion_is_in_its_file():
     assert load_motion_weights(WEIGHTS / VMC).info.token == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", motions.MOTIONS)
 def test_a_training_writes_its_file(name, tmp_path):
     for needed in (BASE, MOTION_MODULE):

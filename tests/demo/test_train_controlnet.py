@@ -81,6 +81,7 @@ def test_a_controlnet_is_what_was_saved(tmp_path):
         assert torch.equal(loaded[name], value.half().float()), name
 
 
+@pytest.mark.slow
 def test_both_trainings_write_their_files(folder):
     controlnet.train_controlnet(folder, CPU, steps=2, batch=2)
     controlnet.load_controlnet(folder / CONTROLNET)

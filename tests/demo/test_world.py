@@ -14,6 +14,7 @@ SCENES = world.all_scenes(tuple(world.LOOKS))
 SUBJECTS = [scene for subject in world.SUBJECTS for scene in world.customized_scenes(subject)]
 
 
+@pytest.mark.slow
 @given(st.sampled_from(SCENES), st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_a_rendered_clip_measures_as_what_it_is(scene, seed):
@@ -27,6 +28,7 @@ def test_a_rendered_clip_measures_as_what_it_is(scene, seed):
     assert found.fidelity > 0.85
 
 
+@pytest.mark.slow
 @given(st.sampled_from(SCENES), st.integers(0, 10_000))
 @settings(max_examples=15, deadline=None)
 def test_a_frozen_clip_has_no_motion_and_no_direction(scene, seed):
@@ -114,6 +116,7 @@ def test_every_scene_reads_back_from_its_prompt():
     assert len({scene.prompt for scene in scenes}) == len(world.LOOKS) * 48 + 2 * 64
 
 
+@pytest.mark.slow
 @given(st.sampled_from(SUBJECTS), st.integers(0, 10_000))
 @settings(max_examples=20, deadline=None)
 def test_a_subject_measures_as_what_it_is_and_as_nothing_else(scene, seed):

@@ -20,6 +20,8 @@ from still_moving.adapters.host.windows import SCHEDULES, FrameWindows, apply_wi
 from still_moving.common.errors import UserError
 from still_moving.nodes.apply.windows import ContextWindows
 
+pytestmark = pytest.mark.every_comfyui
+
 SIDE, STEPS = 4, 2
 
 

@@ -13,6 +13,8 @@ from helpers.host.live import ROOT
 from still_moving.nodes import NODES
 from still_moving.nodes.shared import folders
 
+pytestmark = pytest.mark.every_comfyui
+
 folders.register()  # the nodes list its files
 IDS = {node.GET_SCHEMA().node_id for node in NODES}
 

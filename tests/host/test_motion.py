@@ -15,6 +15,8 @@ from still_moving.adapters.host.motion_module import KEY, apply_motion_module, m
 from still_moving.adapters.scale_schedule import ScaleSchedule
 from still_moving.common.errors import UserError
 
+pytestmark = pytest.mark.every_comfyui
+
 
 @pytest.fixture(scope="module")
 def model():

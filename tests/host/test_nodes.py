@@ -17,6 +17,8 @@ from still_moving.nodes.apply.motion import ApplyMotionAdapter, LoadMotionModule
 from still_moving.nodes.apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, free_path
 from still_moving.nodes.shared import folders
 
+pytestmark = pytest.mark.every_comfyui
+
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():

@@ -15,6 +15,8 @@ from comfy.model_patcher import ModelPatcher
 from helpers.host import world
 from still_moving.adapters.host.motion_module import apply_motion_module
 
+pytestmark = pytest.mark.every_comfyui
+
 TABLES = ("sigmas", "log_sigmas")
 MAX = {"AnimateDiff": 25.15, "AnimateLCM": 14.61}
 schedules = pytest.mark.parametrize("schedule", MAX)

@@ -14,6 +14,8 @@ from still_moving.nodes.shapes_world.model import CHECKPOINT_PREFIX
 from still_moving.nodes.train import baking
 from still_moving.worlds.shapes.files import BASE, CUSTOMIZED, WEIGHTS
 
+pytestmark = pytest.mark.every_comfyui
+
 FIRST = "diffusion_model.input_blocks.0.0.weight"
 NAMES = {9: "an inpainting", 8: "an InstructPix2Pix", 12: "a"}
 amounts = pytest.mark.parametrize("amount", [0.5, 1.0])

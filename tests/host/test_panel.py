@@ -8,6 +8,8 @@ import pytest
 from helpers.host.fake_jobs import FakeJobs, view
 from helpers.host.training_graph import motion_graph, pressed
 
+pytestmark = pytest.mark.every_comfyui
+
 MOTION, SPATIAL = "StillMovingTrainMotionAdapter", "StillMovingTrainSpatialAdapter"
 ADD = """([type, uid]) => {
   const node = LiteGraph.createNode(type);

@@ -29,7 +29,7 @@ from still_moving.training.sets.store import Item, LoadedSet
 from still_moving.training.worker.session import FINISHED, run_job
 
 pytestmark = pytest.mark.big
-newest = pytest.mark.newest  # an older ComfyUI compares v2 alone
+
 TOLERANCE = 1e-4
 SCALES = (1.0, 0.0, -1.0)
 
@@ -67,7 +67,7 @@ def train(folder: Path, unet: Path, module: Path) -> Path:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param("v1", marks=newest), "v2", pytest.param("v3", marks=newest)],
+    params=["v1", pytest.param("v2", marks=pytest.mark.every_comfyui), "v3"],
 )
 def sampled(folder, request, tmp_path_factory):
     unet, module = write_files(folder, request.param)

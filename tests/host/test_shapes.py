@@ -22,6 +22,8 @@ from still_moving.training.network.unet import SCHEDULE
 from still_moving.worlds.shapes import latents
 from still_moving.worlds.shapes.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, WEIGHTS
 
+pytestmark = pytest.mark.every_comfyui
+
 PROMPT = "red circle left night"
 # Of ComfyUI's samplers at 12 steps this one draws the world best.
 SAMPLER = {"sampler_name": "dpmpp_2m_sde", "scheduler": "sgm_uniform", "steps": 12, "cfg": 2.0}

@@ -22,6 +22,8 @@ from still_moving.adapters.scale_schedule import ScaleSchedule
 from still_moving.common.errors import UserError
 from still_moving.worlds.shapes.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
 
+pytestmark = pytest.mark.every_comfyui
+
 SAME = 1e-5
 
 

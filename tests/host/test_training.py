@@ -41,6 +41,7 @@ def motion_job(server) -> dict:
     return ended(server, id)
 
 
+@pytest.mark.every_comfyui
 def test_a_plain_run_trains_nothing_and_draws_nothing(server):
     outputs = server.run(motion_graph(STEPS, "never"))
     assert "press Train" in outputs["train"]["text"][0]
@@ -48,6 +49,7 @@ def test_a_plain_run_trains_nothing_and_draws_nothing(server):
     assert all(job["name"] != "never" for job in server.get("/still_moving/jobs")["jobs"])
 
 
+@pytest.mark.every_comfyui
 def test_a_press_of_train_makes_an_adapter_that_loaders_offer(server, motion_job):
     assert (motion_job["phase"], motion_job["step"]) == ("finished", STEPS), motion_job
     assert [step for step, _ in motion_job["loss"]] == list(range(1, STEPS + 1))

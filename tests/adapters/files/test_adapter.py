@@ -64,6 +64,7 @@ def same_pairs(a, b) -> bool:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(adapters())
 def test_what_is_saved_is_what_is_loaded(tmp_path_factory, adapter):

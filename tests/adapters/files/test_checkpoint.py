@@ -135,6 +135,7 @@ def test_a_checkpoint_with_nan_is_refused(tmp_path):
         read_unet(tmp_path / "nan.safetensors")
 
 
+@pytest.mark.slow
 def test_the_helper_writes_files_that_other_readers_read(tmp_path):
     write_sd15(tmp_path / "clip.safetensors", seed=0, parts=("clip",))
     with pytest.raises(UserError, match="text encoder"):

@@ -142,6 +142,7 @@ def whole_numbers(tensors, key, _):
 CHANGES = [renamed, removed, not_a_number, longer, flat, whole_numbers]
 
 
+@pytest.mark.slow
 @KINDS
 @pytest.mark.parametrize("change", CHANGES)
 @cases(12)

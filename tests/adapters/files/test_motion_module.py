@@ -155,6 +155,7 @@ def test_keys_that_do_not_fit_are_counted_and_the_first_is_named():
     assert "(320, 320)" in wrong
 
 
+@pytest.mark.slow
 def test_a_real_size_file_comes_back_whole(tmp_path):
     path = tmp_path / "mm_sd_v15_v2.safetensors"
     write_motion_module(path, "v2", seed=3)

@@ -24,6 +24,7 @@ def folder(tmp_path) -> JobFolder:
     return JobFolder.create(tmp_path / "job", JOB)
 
 
+@pytest.mark.slow
 @given(
     paths,
     st.dictionaries(st.text(max_size=9), paths),
@@ -130,6 +131,7 @@ def test_a_phase_without_a_worker_is_an_interruption(folder):
         assert folder.phase() == phase
 
 
+@pytest.mark.slow
 def test_a_lock_dies_with_its_process(folder):
     code = (
         "import importlib.util, sys, time\n"

@@ -49,6 +49,8 @@ def distance(one: Tensor, other: Tensor) -> float:
     return float((one - other).norm() / other.norm())
 
 
+@pytest.mark.night
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [motion_recipe(), spatial_recipe()], ids=KINDS)
 def test_compiled_segments_have_the_gradients_of_written_ones(made):
     """Traced, differentiated and partitioned as always; only the code generator is left out."""

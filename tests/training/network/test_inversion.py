@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers.small import ROOT, new_unet
+from helpers.small import new_unet
 from still_moving.adapters.files.checkpoint import read_unet
 from still_moving.adapters.files.motion_module import read_motion_module
 from still_moving.adapters.files.tensors import read_tensors
@@ -26,9 +26,8 @@ from still_moving.training.network.inversion import (
 from still_moving.training.network.sampling import denoise
 from still_moving.training.network.unet import build_unet
 from still_moving.worlds.shapes import latents
-from still_moving.worlds.shapes.files import BASE, MOTION_MODULE
+from still_moving.worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 
-WEIGHTS = ROOT / "demo" / "weights"
 STEPS = 20
 
 
@@ -65,6 +64,7 @@ def test_a_step_back_undoes_a_step():
     assert torch.allclose(there, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sampling_is_ddim_as_diffusers_has_it():
     from diffusers import DDIMScheduler
 
@@ -82,6 +82,7 @@ def test_sampling_is_ddim_as_diffusers_has_it():
     assert torch.allclose(sample(network, start, 5), x, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_inversion_followed_by_sampling_is_the_clip():
     """Measured with the weights of 2026-11-21: 0.098 by plain inversion, 0.014 refined."""
     network, clip = shapes_world()

@@ -71,6 +71,7 @@ def learned_training(kind: str, dtype: torch.dtype = torch.float32) -> StageTrai
     return training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_of_every_lever_are_those_of_the_plain_loop(kind):
     training = learned_training(kind)
@@ -92,6 +93,7 @@ def test_gradients_of_every_lever_are_those_of_the_plain_loop(kind):
     assert AGREE < distance(gradient(half), expected) <= HALF_AGREES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cache_holds_what_the_encoders_say(kind):
     """The uncached plain loop, and the trainer on what those encoders would have cached."""
@@ -109,6 +111,8 @@ def test_a_cache_holds_what_the_encoders_say(kind):
     assert distance(gradient(training), expected) <= AGREE
 
 
+@pytest.mark.night
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [motion_recipe(), spatial_recipe()], ids=KINDS)
 def test_loss_curves_of_200_steps_overlap(made):
     made = dataclasses.replace(made, tier="all")

@@ -26,6 +26,7 @@ def gradients(training, tier: str) -> dict[str, Tensor]:
     return grads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "made",
     [

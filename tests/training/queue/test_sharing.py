@@ -86,6 +86,7 @@ def in_background(act: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
 @pytest.mark.parametrize("sharing", ["yield", "keep"])
 def test_giving_way_changes_nothing(tmp_path, files, kind, sharing):
@@ -109,6 +110,7 @@ def test_giving_way_changes_nothing(tmp_path, files, kind, sharing):
     same(undisturbed(tmp_path, RECIPES[kind], files), folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
 def test_leaving_after_a_long_wait_and_coming_back_changes_nothing(tmp_path, files, kind):
     folder = new_job(tmp_path / "job", RECIPES[kind], files)
@@ -126,6 +128,7 @@ def test_leaving_after_a_long_wait_and_coming_back_changes_nothing(tmp_path, fil
     same(undisturbed(tmp_path, RECIPES[kind], files), folder)
 
 
+@pytest.mark.slow
 def test_one_that_holds_never_leaves(tmp_path, files):
     folder = new_job(tmp_path / "job", RECIPES["motion"], files)
     thread = in_background(lambda: (time.sleep(1.5), folder.share("run")))
@@ -149,6 +152,7 @@ def test_the_artist_stands_above_sharing(tmp_path, files):
     assert learned(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
 def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
     made = RECIPES[kind]
@@ -176,6 +180,7 @@ def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
     same(undisturbed(tmp_path, made, files), folder)
 
 
+@pytest.mark.slow
 def test_a_sample_that_fails_is_told_and_training_goes_on(tmp_path, files):
     folder = new_job(tmp_path / "job", RECIPES["motion"], files)
     folder.samples.write_text("a file where the folder should be")
@@ -186,6 +191,7 @@ def test_a_sample_that_fails_is_told_and_training_goes_on(tmp_path, files):
     same(undisturbed(tmp_path, RECIPES["motion"], files), folder)
 
 
+@pytest.mark.slow
 def test_a_sample_makes_way_and_is_made_later(tmp_path, files, monkeypatch):
     folder = new_job(tmp_path / "job", RECIPES["motion"], files)
     calls, predict = [], preview.predict
@@ -211,6 +217,7 @@ def test_a_sample_makes_way_and_is_made_later(tmp_path, files, monkeypatch):
     same(undisturbed(tmp_path, RECIPES["motion"], files), folder)
 
 
+@pytest.mark.slow
 def test_a_paused_job_shows_a_clip_too(tmp_path, files):
     folder = new_job(tmp_path / "job", RECIPES["spatial"], files)
 
@@ -278,6 +285,7 @@ def studio(tmp_path):
 LONGER = motion_recipe(steps=60, save_every=7, held_out_every=20)
 
 
+@pytest.mark.slow
 def test_a_true_worker_gives_way_leaves_comes_back_and_publishes(studio, tmp_path, files):
     whole = undisturbed(tmp_path, LONGER, files)
     folder = studio.add(whole, publish=str(tmp_path / "adapters" / "made.safetensors"))
@@ -294,6 +302,7 @@ def test_a_true_worker_gives_way_leaves_comes_back_and_publishes(studio, tmp_pat
     assert published == (folder.exports / "made.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_started_again_and_a_living_one_taken_up(studio, tmp_path, files):
     whole = undisturbed(tmp_path, LONGER, files)
     folder = studio.add(whole)

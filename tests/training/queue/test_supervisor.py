@@ -36,6 +36,7 @@ def test_jobs_run_one_at_a_time_in_their_order(place):
     assert [view["id"] for view in supervisor.views()] == ["d", "c", "b", "a"]
 
 
+@pytest.mark.slow
 def test_pages_are_told_every_phase_and_the_last_step(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=60)
@@ -51,6 +52,7 @@ def test_pages_are_told_every_phase_and_the_last_step(place):
     json.dumps(place.views, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_paused_job_makes_place_and_goes_on_later(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)
@@ -68,6 +70,7 @@ def test_a_paused_job_makes_place_and_goes_on_later(place):
     assert supervisor.view("a")["step"] >= paused["step"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["yield", "keep"])
 def test_a_job_gives_way_and_comes_back_after_some_quiet(place, policy):
     supervisor = place.supervisor()
@@ -93,6 +96,7 @@ def test_a_sharing_job_runs_on(place):
     assert "yielding" not in place.phases("a")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=150)
@@ -143,6 +147,7 @@ def test_a_new_supervisor_takes_up_what_runs_and_what_was_interrupted(place):
     reach(third, "a", "running")
 
 
+@pytest.mark.slow
 def test_of_two_supervisors_one_looks_on_and_takes_over(place):
     first, second = place.supervisor(), place.supervisor()
     add(second, "a", steps=LONG)
@@ -161,6 +166,7 @@ def test_of_two_supervisors_one_looks_on_and_takes_over(place):
     assert second.view("b")["message"] == ""
 
 
+@pytest.mark.slow
 def test_an_adapter_is_published_once_and_overwrites_nobody(place, tmp_path):
     target = tmp_path / "loras" / "dog.safetensors"
     target.parent.mkdir()
@@ -182,6 +188,7 @@ def test_an_adapter_is_published_once_and_overwrites_nobody(place, tmp_path):
     until(lambda: again.latest_finished("node")["id"] == "a", "the loss to be noticed")
 
 
+@pytest.mark.slow
 def test_a_stopped_job_goes_on_and_publishes_under_its_own_name(place, tmp_path):
     target = tmp_path / "dog.safetensors"
     supervisor = place.supervisor()
@@ -266,6 +273,7 @@ def test_a_damaged_job_shows_as_failed_and_harms_no_other(place, name, content):
     assert again.views() == []
 
 
+@pytest.mark.slow
 def test_foreign_events_and_numbers_harm_nobody(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)
@@ -282,6 +290,7 @@ def test_foreign_events_and_numbers_harm_nobody(place):
     json.dumps(supervisor.views(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_folder_that_goes_away_is_forgotten(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)

@@ -107,6 +107,7 @@ def lives(folder, *steps: tuple[int, int]) -> None:
             run_job(folder, watch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_an_interrupted_job_is_the_uninterrupted_one(tmp_path, files, name):
     made = RECIPES[name]
@@ -127,6 +128,7 @@ def test_an_interrupted_job_is_the_uninterrupted_one(tmp_path, files, name):
         assert one[1] == other[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vmc", "newmove"])
 def test_full_weights_load_back_as_the_network_that_was_trained(tmp_path, files, name):
     job = new_job(tmp_path / "job", RECIPES[name], files)
@@ -168,6 +170,7 @@ def test_stacked_motion_loras_commute():
     assert not torch.allclose(stacked[0], prediction(new_unet()), atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["customize, both", "vmc", "newmove"])
 def test_half_precision_trains_fp32_values(name, dtype):

@@ -80,6 +80,7 @@ recipes = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(recipes)
 def test_json_round_trip(made):
     assert Recipe.from_json(made.to_json()) == made

@@ -44,6 +44,7 @@ build.build_set(sys.argv[2], sys.argv[3], Dying(), options, False)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("when", ["encoding", "before set.json", "while writing set.json"])
 def test_a_killed_build_leaves_the_old_set_and_is_continued(stills, tmp_path, when):

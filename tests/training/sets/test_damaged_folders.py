@@ -29,6 +29,7 @@ def test_the_samples_are_valid(kind):
         assert len(build_or_refuse(place).items) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*STILLS, *CLIPS])
 @given(damage, st.booleans())
 @many(max_examples=45)
@@ -60,6 +61,7 @@ def test_a_wrong_ending_is_refused_or_read(kind, ending, wanted, upper):
         build_or_refuse(place, CacheOptions(**{**OPTIONS.to_json(), "kind": wanted}))
 
 
+@pytest.mark.slow
 @given(
     st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: text.encode())),
     st.none() | st.text(max_size=20),
@@ -87,6 +89,7 @@ letters = st.text(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(letters | st.sampled_from([" a b ", "é", "猫", "a.b", "%s", "-o"]), max_size=3))
 @many(max_examples=80)
 def test_any_file_name_works(names):

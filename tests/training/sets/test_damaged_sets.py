@@ -22,6 +22,7 @@ from still_moving.common.errors import UserError
 from still_moving.training.sets.store import SetWriter, load_set
 
 
+@pytest.mark.slow
 @given(st.integers(0, 4), st.just(("unlink",)) | damage)
 @many(max_examples=150)
 def test_a_damaged_set_is_refused_or_intact_and_can_be_mended(index, accident):
@@ -62,6 +63,7 @@ anything = st.recursive(
 ) | st.sampled_from(["../../etc/passwd", "../set.json", "0" * 64 + ".safetensors", -1, 0, 10**30])
 
 
+@pytest.mark.slow
 @given(st.data(), anything)
 @many(max_examples=200)
 def test_a_set_file_with_any_field_changed_is_refused_or_read(data, value):

@@ -54,6 +54,7 @@ assert made.encoder == identity and identity.startswith("sd15-")
 """
 
 
+@pytest.mark.slow
 def test_real_photos_through_a_full_size_checkpoint(shared_data, tmp_path):
     place = comfyui()
     arguments = [str(TESTS), str(tmp_path), str(place), str(shared_data / "photos" / "dog")]

@@ -115,6 +115,7 @@ def die_at(count: int):
     return watch
 
 
+@pytest.mark.slow
 @unix
 @pytest.mark.parametrize("ways", ["calls", "bytes"])
 def test_a_save_killed_anywhere_leaves_the_old_or_the_new_checkpoint(tmp_path, ways):
@@ -145,6 +146,7 @@ def test_a_save_killed_anywhere_leaves_the_old_or_the_new_checkpoint(tmp_path, w
     assert outcomes[-1]
 
 
+@pytest.mark.slow
 @unix
 def test_saving_the_same_step_again_is_as_safe(tmp_path):
     """A pause right after a save, or a resume that stops at once, saves a step twice."""
@@ -157,6 +159,7 @@ def test_saving_the_same_step_again_is_as_safe(tmp_path):
     raise AssertionError("the save never ended")
 
 
+@pytest.mark.slow
 @unix
 def test_the_first_save_killed_anywhere_leaves_none_or_a_whole_one(tmp_path):
     for n in range(1000):

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -98,6 +99,7 @@ def test_held_out_samples_are_fixed_and_spread():
 COARSE = replace(SPATIAL, coarse=0.5)
 
 
+@pytest.mark.slow
 def test_coarse_timesteps_have_the_histogram_they_should():
     """NewMove: p(t) = (1 - a cos(pi t / T)) / T, over T = 1000 timesteps, a = 0.5."""
     count, bins = 20_000, 20

@@ -44,6 +44,7 @@ def failing(training: StageTraining, tiers: tuple[str, ...]) -> list[str]:
     return met
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tiers", [("none",), ("none", "top"), ("none", "top", "two")])
 def test_out_of_memory_repeats_the_step_a_tier_up(tiers):
     undisturbed, training = (
@@ -138,6 +139,7 @@ def test_ten_such_steps_in_a_row_stop_the_run():
         training.advance()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", ["motion", "layers", "blocks", "all spatial weights"])
 def test_half_precision_trains_fp32_values(name, dtype):

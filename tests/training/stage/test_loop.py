@@ -115,6 +115,7 @@ def test_short_natural_clips_are_refused_by_name():
         new_training(spatial_recipe(frames=5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", ["motion", "layers", "all spatial weights"])
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, name, batch):

@@ -66,6 +66,7 @@ def files(tmp_path_factory):
     return write_files(tmp_path_factory.mktemp("files"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [1, 4])
 def test_a_worker_ahead_of_its_device_reports_and_keeps_the_same(
     tmp_path, files, monkeypatch, ahead

@@ -109,6 +109,7 @@ def test_an_untrained_word_changes_nothing():
     assert (first.loss, training.items[0][0].caption) == (other.loss, LOOK)
 
 
+@pytest.mark.slow
 def test_a_third_partys_lora_stands_in_for_stage_one(tmp_path, files):
     first = new_job(tmp_path / "first", customize(), files)
     assert run_job(first) == FINISHED
@@ -133,6 +134,7 @@ def test_words_are_asked_for_by_name(wrong):
         customize(**wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 0.5])
 def test_an_absorbers_file_is_a_plain_lora(tmp_path, files, scale):
     job = new_job(tmp_path / "job", customize(), files)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers import small
-from helpers.reference_clips import RECIPES, new_run
+from helpers.reference_clips import RECIPES, new_training
 from helpers.small import motion_module, weights
 from still_moving.adapters.files.embedding import load_embedding
 from still_moving.common.errors import UserError
@@ -34,8 +34,8 @@ def export_all(folder: JobFolder) -> set[str]:
     folder.exports.mkdir()
     for index in range(len(job.recipe.stages)):
         still = job.recipe in STILL_MOVING.values()
-        run = small.new_run(job.recipe) if still else new_run(job.recipe, index)
-        written |= set(export(folder.exports, run, job, weights(), motion_module()))
+        training = small.new_training(job.recipe) if still else new_training(job.recipe, index)
+        written |= set(export(folder.exports, training, job, weights(), motion_module()))
     return written
 
 

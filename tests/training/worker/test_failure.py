@@ -22,6 +22,7 @@ EVERY = {"save_every": 2, "held_out_every": 3}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_a_crash_leaves_its_traceback_and_a_job_that_resumes(tmp_path, files):
     whole, job = (new_job(tmp_path / n, motion_recipe(**EVERY), files) for n in ("whole", "job"))
 
@@ -38,6 +39,7 @@ def test_a_crash_leaves_its_traceback_and_a_job_that_resumes(tmp_path, files):
     assert curve(whole) == curve(job)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -58,6 +60,7 @@ def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, said)
     assert run_job(folder) == FINISHED
 
 
+@pytest.mark.slow
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, files):
     """A learning rate that blows up: skipped steps, then the end, with finite weights on disk."""
     made = motion_recipe(steps=60, lr=1.0, save_every=1)

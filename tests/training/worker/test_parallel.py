@@ -62,6 +62,7 @@ def doubled(made: Recipe) -> Recipe:
     return dataclasses.replace(made, batch=2 * made.batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "made",
     [motion_recipe(save_every=2, held_out_every=3), spatial_recipe(ema=0.9)],
@@ -81,6 +82,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path, files, made):
     assert kinds[0] == kinds[1]
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_one_goes_on(tmp_path, files):
     job = new_job(tmp_path / "job", motion_recipe(steps=100_000, batch=2), files)
     child = launch(job)

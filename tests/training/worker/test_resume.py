@@ -46,6 +46,7 @@ def life(folder: JobFolder, last_step: int) -> None:
         run_job(folder, watch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("made", [motion_recipe(**EVERY), spatial_recipe(**EVERY, ema=0.9)])
 def test_an_interrupted_job_is_the_uninterrupted_one(tmp_path, files, made, batch):
@@ -78,6 +79,7 @@ def test_a_finished_job_run_again_changes_nothing(tmp_path, files):
     assert curve(job) == shown
 
 
+@pytest.mark.slow
 def test_stages_follow_each_other_and_resume_in_the_second(tmp_path, files):
     first, second = motion_recipe(steps=2).stages[0], spatial_recipe(steps=3).stages[0]
     made = dataclasses.replace(motion_recipe(**EVERY), stages=(first, second))
@@ -97,6 +99,7 @@ def test_stages_follow_each_other_and_resume_in_the_second(tmp_path, files):
     assert curve(whole) == curve(torn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoiled", ["checkpoint", "motion_module", "adapter", "customized"])
 def test_a_job_whose_files_changed_is_not_resumed(tmp_path, spoiled):
     own = write_files(tmp_path)
@@ -116,6 +119,7 @@ def test_a_job_whose_files_changed_is_not_resumed(tmp_path, spoiled):
     assert spoiled.replace("_", " ") in job.read_state().message
 
 
+@pytest.mark.slow
 def test_a_killed_worker_goes_on_as_if_nothing_had_happened(tmp_path, files):
     made = motion_recipe(steps=40, save_every=3, held_out_every=5)
     whole, job = (new_job(tmp_path / name, made, files) for name in ("whole", "killed"))

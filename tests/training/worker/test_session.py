@@ -38,6 +38,7 @@ def commanded(folder: JobFolder, at_step: int, act) -> int:
     return run_job(folder, watch)
 
 
+@pytest.mark.slow
 def test_stop_saves_and_writes_the_adapter(tmp_path, files):
     whole, job = (new_job(tmp_path / n, motion_recipe(), files) for n in ("whole", "job"))
     assert commanded(job, 3, lambda: job.send("stop")) == 0
@@ -66,6 +67,7 @@ def test_a_stop_that_is_taken_back_while_files_are_written_leaves_the_job_waitin
     assert (job.read_state().phase, job.read_state().step) == ("waiting", 3)
 
 
+@pytest.mark.slow
 def test_a_stop_before_the_first_step_draws_no_point_twice(tmp_path, files):
     job = new_job(tmp_path / "job", motion_recipe(), files)
     job.send("stop")
@@ -77,6 +79,7 @@ def test_a_stop_before_the_first_step_draws_no_point_twice(tmp_path, files):
     assert len(shown) == len(set(shown))
 
 
+@pytest.mark.slow
 def test_save_now_saves_and_goes_on(tmp_path, files):
     job = new_job(tmp_path / "job", motion_recipe(), files)
     assert commanded(job, 3, lambda: job.send(save=True)) == FINISHED
@@ -86,6 +89,7 @@ def test_save_now_saves_and_goes_on(tmp_path, files):
     assert told[-1][0] == "phase"
 
 
+@pytest.mark.slow
 def test_pause_waits_and_save_works_meanwhile(tmp_path, files):
     whole, job = (new_job(tmp_path / n, motion_recipe(), files) for n in ("whole", "job"))
     seen = []
@@ -110,6 +114,7 @@ def test_pause_waits_and_save_works_meanwhile(tmp_path, files):
     assert differences(learned(whole), learned(job)) == []
 
 
+@pytest.mark.slow
 def test_a_worker_obeys_from_another_process(tmp_path, files):
     """The whole conversation with a real worker, by the commands of the command line."""
     job = new_job(tmp_path / "job", motion_recipe(steps=100_000, save_every=10), files)
@@ -156,6 +161,7 @@ sys.exit(code)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", [motion_recipe(steps=2), spatial_recipe(steps=2)])
 def test_a_job_reaches_for_no_net_and_imports_no_comfyui(tmp_path, files, made):
     job = new_job(tmp_path / "job", made, files)
