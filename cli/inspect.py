@@ -62,9 +62,9 @@ def describe(path: Path) -> dict[str, Any]:
         info["recipe"] = _recipe_name(info["recipe"])
         return {"is": "motion weights", "tensors": len(learned.tensors), **info}
     if kind is kinds.EMBEDDING:
-        made = load_embedding(path)
-        tokens, width = made.rows.shape
-        words = " ".join(made.words) or "unknown"
+        embedding = load_embedding(path)
+        tokens, width = embedding.rows.shape
+        words = " ".join(embedding.words) or "unknown"
         return {"is": "embedding", "tokens": tokens, "width": width, "words": words}
     module = read_motion_module(path)  # names whatever else it is
     facts = dataclasses.asdict(module.info)
@@ -81,12 +81,12 @@ def _recipe_name(text: str) -> str:
 def _describe_set(path: Path) -> dict[str, Any]:
     from ..training.sets.store import load_set
 
-    made = load_set(path)
-    shapes = sorted({tuple(item.latents.shape) for item in made.items})
+    cached = load_set(path)
+    shapes = sorted({tuple(item.latents.shape) for item in cached.items})
     return {
-        "is": f"cached {made.kind}",
-        "items": len(made.items),
+        "is": f"cached {cached.kind}",
+        "items": len(cached.items),
         "latents": ", ".join(map(str, shapes)),
-        "encoder": made.encoder,
-        "captions": len({item.caption for item in made.items}),
+        "encoder": cached.encoder,
+        "captions": len({item.caption for item in cached.items}),
     }

@@ -142,8 +142,8 @@ def sample_stills(
     words = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes]).to(device)
     empty = latents.encode_prompt("").to(device)
     seeds = range(seed, seed + len(scenes))
-    made = denoise(network, words, empty, seeds=seeds, size=size, steps=25, cfg=STILLS_CFG)
-    return latents.decode_world(made.cpu())
+    samples = denoise(network, words, empty, seeds=seeds, size=size, steps=25, cfg=STILLS_CFG)
+    return latents.decode_world(samples.cpu())
 
 
 def check(metrics: dict[str, Any]) -> dict[str, bool]:

@@ -53,15 +53,15 @@ def measure(frames: Tensor, scene: Scene) -> Measures:
     shapes = (*SHAPES, scene.shape) if scene.shape in SUBJECTS else SHAPES
     scenes = all_scenes((scene.look,), shapes)
     number = scenes.index(scene)
-    asked, positions = match(frames, scene.look, shapes=shapes)
-    seen = scenes[int(asked.mean(0).argmin())]
-    best = asked.argmin(1)
+    distances, positions = match(frames, scene.look, shapes=shapes)
+    seen = scenes[int(distances.mean(0).argmin())]
+    best = distances.argmin(1)
     velocity, jitter = straight_line(positions[torch.arange(len(frames)), best])
     speed = float(velocity.norm())
     cosine = float(velocity @ scene.velocity) / max(speed, 1e-9)
     # The scene's number is the same in every look.
     errors = {
-        look: asked[:, number]
+        look: distances[:, number]
         if look == scene.look
         else match(frames, look, [number], shapes)[0][:, 0]
         for look in LOOKS
@@ -72,7 +72,7 @@ def measure(frames: Tensor, scene: Scene) -> Measures:
     if scene.shape in SUBJECTS:
         fidelity = _subject_fidelity(frames, scene, positions[torch.arange(len(frames)), best])
     else:
-        fidelity = 1 - float(asked[:, number].sqrt().mean()) / _look_distance(scene)
+        fidelity = 1 - float(distances[:, number].sqrt().mean()) / _look_distance(scene)
     return Measures(
         motion=speed,
         jitter=jitter,

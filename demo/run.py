@@ -82,9 +82,9 @@ class Demo:
         if state.phase != "finished":
             raise UserError(folder.path, state.phase, "a finished job", state.message)
         show.plot_loss(self.out / f"loss_{job.name}.png", folder, job.recipe.name)
-        made = self.out / f"{job.name}.safetensors"
-        shutil.copyfile(folder.exports / made.name, made)
-        return made
+        adapter = self.out / f"{job.name}.safetensors"
+        shutil.copyfile(folder.exports / adapter.name, adapter)
+        return adapter
 
 
 def run_demo(

@@ -81,8 +81,8 @@ def control_batches(
     while True:
         pick = torch.randint(len(clean), (size,), generator=generator)
         keep = torch.rand(size, generator=generator) >= CAPTION_DROPOUT
-        asked = (words[pick] * keep[:, None, None]).to(device)
-        yield clean[pick].to(device), (asked, as_hint(lines[pick]).to(device))
+        text = (words[pick] * keep[:, None, None]).to(device)
+        yield clean[pick].to(device), (text, as_hint(lines[pick]).to(device))
 
 
 def as_hint(lines: Tensor) -> Tensor:

@@ -90,8 +90,10 @@ def _train(
     sets: the recipe's names for the shipped folders of clips.
     """
     stem = Path(name).stem
-    with tempfile.TemporaryDirectory() as made:
-        cached = {role: str(_cached(folder, Path(made) / folder)) for role, folder in sets.items()}
+    with tempfile.TemporaryDirectory() as temporary:
+        cached = {
+            role: str(_cached(folder, Path(temporary) / folder)) for role, folder in sets.items()
+        }
         job = Job(
             name=stem,
             recipe=recipe,
@@ -100,7 +102,7 @@ def _train(
             sets=cached,
             device=device.type,  # type: ignore[arg-type]  # torch has more devices than a job
         )
-        folder = Path(made) / "job"
+        folder = Path(temporary) / "job"
         run_job(JobFolder.create(folder, job), lambda event: None)
         shutil.copyfile(folder / "export" / name, out / name)
 

@@ -36,11 +36,11 @@ def shown(out: Path, group: str, method: str) -> Path:
 
 def means(rows: Iterable[Row], measures: Sequence[str]) -> dict[str, float]:
     """Mean and standard error of each measure."""
-    found = list(rows)
-    made: dict[str, float] = {"clips": len(found)}
+    rows = list(rows)
+    summary: dict[str, float] = {"clips": len(rows)}
     for name in measures:
-        made[name], made[f"{name}_error"] = mean([float(row[name]) for row in found])
-    return made
+        summary[name], summary[f"{name}_error"] = mean([float(row[name]) for row in rows])
+    return summary
 
 
 def mean(values: list[float]) -> tuple[float, float]:
@@ -59,16 +59,16 @@ def paired(
     key: what names a clip to make, such as prompt and seed.
     """
 
-    def asked(row: Row) -> tuple:
+    def subject(row: Row) -> tuple:
         return tuple(row[name] for name in key)
 
-    theirs = {asked(row): row for row in rows if row["method"] == other}
-    ours = [row for row in rows if row["method"] == method and asked(row) in theirs]
-    made: dict[str, float] = {}
+    theirs = {subject(row): row for row in rows if row["method"] == other}
+    ours = [row for row in rows if row["method"] == method and subject(row) in theirs]
+    summary: dict[str, float] = {}
     for name in measures:
-        differences = [float(row[name]) - float(theirs[asked(row)][name]) for row in ours]
-        made[name], made[f"{name}_error"] = mean(differences)
-    return made
+        differences = [float(row[name]) - float(theirs[subject(row)][name]) for row in ours]
+        summary[name], summary[f"{name}_error"] = mean(differences)
+    return summary
 
 
 def machine() -> str:

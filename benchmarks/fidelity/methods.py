@@ -78,14 +78,14 @@ class Bench:
 
     def parts(self) -> Parts:
         """Every method on every customization, and the sweep: a row for each clip."""
-        made: dict[str, Callable[[], list[Row]]] = {}
+        parts: dict[str, Callable[[], list[Row]]] = {}
         for token in self.size.tokens:
             tested = METHODS | {choice: of(choice) for choice in choices(token)}
             for method, way in tested.items():
-                made[f"{token}-{method}"] = partial(self._part, token, way)
+                parts[f"{token}-{method}"] = partial(self._part, token, way)
         for network in SWEPT:
-            made[f"sweep-{network}"] = partial(self._sweep, network)
-        return made
+            parts[f"sweep-{network}"] = partial(self._sweep, network)
+        return parts
 
     def _part(self, token: str, way: Callable[[Lab], list[Row]]) -> list[Row]:
         return way(self.lab(token))
@@ -122,8 +122,8 @@ class Lab:
             self._customize()
         self.image_scenes = world.spread(world.customized_scenes(token), self.size.stills)
         self.images = self._images()
-        made = write_stills(self.folder / "images", self.images, self.image_scenes)
-        self.customized = bench.cached(made, "stills")
+        folder = write_stills(self.folder / "images", self.images, self.image_scenes)
+        self.customized = bench.cached(folder, "stills")
         few = customization_stills(token, torch.Generator().manual_seed(2), shifts=6)
         self.reference = bench.cached(write_stills(self.folder / "reference", *few), "stills")
 
@@ -139,8 +139,8 @@ class Lab:
         """What the customized checkpoint makes of its prompts; sampled once."""
         kept = self.folder / "images.safetensors"
         if not kept.exists():
-            made = sample_stills(self.checkpoint, self.image_scenes, 1000, self.bench.device)
-            write_tensors(kept, {"images": made}, {})
+            images = sample_stills(self.checkpoint, self.image_scenes, 1000, self.bench.device)
+            write_tensors(kept, {"images": images}, {})
         return read_tensors(kept)[0]["images"]
 
     def scenes(self, count: int, skip: int = 0) -> list[world.Scene]:
@@ -172,14 +172,14 @@ class Lab:
         """The result of a recipe, trained if it is not there yet."""
         recipe = RECIPES[method](self.size)
         folder = self.folder / "jobs" / file_name(method)
-        made = folder / "export" / "result.safetensors"
+        result = folder / "export" / "result.safetensors"
         with alone(folder.with_suffix(".lock"), waits=False):
-            if not made.exists():
+            if not result.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 run_job(JobFolder.create(folder, self._job(recipe)), lambda event: None)
         if recipe.stages[0].site.result == "checkpoint":
-            return Way(made)
-        return Way(self.checkpoint, made)
+            return Way(result)
+        return Way(self.checkpoint, result)
 
     def _job(self, recipe: Recipe) -> Job:
         return Job(

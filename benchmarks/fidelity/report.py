@@ -68,17 +68,17 @@ def of_methods(rows: Sequence[Row], methods: Iterable[str]) -> dict[str, dict[st
 
 def less_ours(rows: Sequence[Row], methods: Iterable[str]) -> dict[str, dict[str, float]]:
     """Without the still: it has the prompts, but not their seeds."""
-    asked = (m for m in methods if m not in (OURS, STILL))
-    return {m: paired(rows, m, OURS, MEASURES, CLIP) for m in asked}
+    others = (m for m in methods if m not in (OURS, STILL))
+    return {m: paired(rows, m, OURS, MEASURES, CLIP) for m in others}
 
 
 # ------------------------------------------------------------------------------ pictures
-def draw(out: Path, found: dict[str, Any]) -> None:
+def draw(out: Path, results: dict[str, Any]) -> None:
     """Bars of every measure, and motion against scale."""
-    bars(out / "fidelity.png", found["methods"], TITLES, list(METHODS))
+    bars(out / "fidelity.png", results["methods"], TITLES, list(METHODS))
     figure, axis = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-    for network, colour in zip(found["sweep"], ("#2a6fdb", "#d9622b"), strict=False):
-        values = found["sweep"][network]
+    for network, colour in zip(results["sweep"], ("#2a6fdb", "#d9622b"), strict=False):
+        values = results["sweep"][network]
         axis.errorbar(
             [float(s) for s in SCALES],
             [values[s]["motion"] for s in SCALES],
@@ -98,40 +98,41 @@ def clips_side_by_side(out: Path, bench: Bench) -> None:
     """The first prompt of each customization, by every method."""
     rows, clips = [], []
     for token in bench.size.tokens:
-        made = [read_tensors(shown(out, token, m)) for m in METHODS]
-        clips.append([tensors["frames"] for tensors, _ in made])
-        rows.append(made[1][1]["prompt"])
+        files = [read_tensors(shown(out, token, m)) for m in METHODS]
+        clips.append([tensors["frames"] for tensors, _ in files])
+        rows.append(files[1][1]["prompt"])
     heads = [textwrap.fill(m, 13, break_on_hyphens=False) for m in METHODS]
     show.clip_grid(out / "fidelity.gif", heads, rows, clips)
 
 
 # -------------------------------------------------------------------------------- report
-def write(page: Path, out: Path, found: dict[str, Any]) -> None:
+def write(page: Path, out: Path, results: dict[str, Any]) -> None:
     """The page of figures, and its pictures beside it."""
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     for name in ("fidelity.png", "scale_sweep.png", "fidelity.gif"):
         (pictures / name).write_bytes((out / name).read_bytes())
-    size = found["size"]
+    size = results["size"]
     lines = [
-        f"`make fidelity`, commit {found['commit']}, {found['machine']}, {found['seconds']} s. "
+        f"`make fidelity`, commit {results['commit']}, {results['machine']}, "
+        f"{results['seconds']} s. "
         f"{len(size['tokens'])} customizations of the shapes world ({', '.join(size['tokens'])}), "
         f"{size['prompts']} prompts each, the same seeds for every method; {size['steps']} steps "
         "of training. Mean and standard error.",
         "",
     ]
     for kind in KINDS:
-        lines += [f"**{kind.capitalize()}**", "", *table(found["methods"][kind], TITLES), ""]
-    for token, tried in found["choices"].items():
+        lines += [f"**{kind.capitalize()}**", "", *table(results["methods"][kind], TITLES), ""]
+    for token, tried in results["choices"].items():
         lines += [f"**Choices** ({token} alone)", "", *table(tried, TITLES), ""]
     lines += ["**Still-Moving against injection**, same prompt and seed:", ""]
     for kind in KINDS:
-        ours = found["against_injection"][kind][OURS]
+        ours = results["against_injection"][kind][OURS]
         measures = (
             f"{title} {ours[m]:+.3f} ± {ours[f'{m}_error']:.3f}" for m, title in TITLES.items()
         )
         lines.append(f"- {kind}: " + ", ".join(measures))
-    for kind, differences in found["against_ours"].items():
+    for kind, differences in results["against_ours"].items():
         lines += ["", f"**Less Still-Moving**, same prompt and seed: {kind}", ""]
         lines += table(differences, TITLES)
     lines += [

@@ -44,8 +44,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         boot(options.comfyui, Path(folder), options.device)
         ways = build(Path(folder), options.animatediff)
-        asked = [n for n in ways if n == PLAIN or any(part in n for part in options.only)]
-        ways = {name: ways[name] for name in asked}
+        chosen = [n for n in ways if n == PLAIN or any(part in n for part in options.only)]
+        ways = {name: ways[name] for name in chosen}
         print(json.dumps(measure(ways, options.rounds, options.steps, options.size)))
 
 

@@ -42,8 +42,8 @@ def main() -> None:
 
 
 def _last_line(command: list[str]) -> dict:
-    made = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(made.stdout.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(comfyui: Path) -> dict:

@@ -158,11 +158,11 @@ class Bench:
 
     def parts(self) -> Parts:
         """The main methods on every motion, the ablations on one: a row for each clip."""
-        made: dict[str, Callable[[], list[Row]]] = {}
+        parts: dict[str, Callable[[], list[Row]]] = {}
         for motion in self.size.motions:
             for name in METHODS if motion == self.size.motions[0] else MAIN:
-                made[f"{motion}-{name}"] = partial(self._part, motion, name)
-        return made
+                parts[f"{motion}-{name}"] = partial(self._part, motion, name)
+        return parts
 
     def _part(self, motion: str, name: str) -> list[Row]:
         if motion not in self.labs:
@@ -189,18 +189,18 @@ class Lab:
         prompts = [prompt_of(scene, word) for scene in scenes]
         network = self._network(name)
         if method.inverted:  # from there on nothing is drawn: a second seed gives the same clip
-            made = self.follow(network, prompts, method.colours)[None].expand(
+            drawn = self.follow(network, prompts, method.colours)[None].expand(
                 self.size.seeds, -1, -1, -1, -1, -1
             )
         else:
             seeds = [range(s * 100, s * 100 + len(prompts)) for s in range(self.size.seeds)]
-            made = torch.stack([network.frames(prompts, numbers) for numbers in seeds])
+            drawn = torch.stack([network.frames(prompts, numbers) for numbers in seeds])
         path = shown(self.bench.out, self.motion, name)
-        write_tensors(path, {"frames": made[0, 0].contiguous()}, {"prompt": prompts[0]})
-        counted = made[:1] if method.inverted else made
+        write_tensors(path, {"frames": drawn[0, 0].contiguous()}, {"prompt": prompts[0]})
+        counted = drawn[:1] if method.inverted else drawn
         return [
             {"method": name, "motion": self.motion, "scene": scenes[i].prompt, "seed": seed}
-            | {"diversity": diversity(made[:, i])}
+            | {"diversity": diversity(drawn[:, i])}
             | observe(clip, scenes[i], self.motion)
             for seed, clips in enumerate(counted)
             for i, clip in enumerate(clips)
@@ -222,9 +222,9 @@ class Lab:
             return {}
         recipe = recipe_of(method, self.size)
         folder = self.bench.out / "jobs" / file_name(f"{self.motion}-{name}")
-        made = folder / "export" / "motion.safetensors"
+        result = folder / "export" / "motion.safetensors"
         with alone(folder.with_name(f"{folder.name}.lock"), waits=False):
-            if not made.exists():
+            if not result.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 job = Job(
                     name="motion",
@@ -235,7 +235,7 @@ class Lab:
                     device=self.bench.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
                 )
                 run_job(JobFolder.create(folder, job), lambda event: None)
-        return {ROLES[recipe.stages[-1].site.result]: made}
+        return {ROLES[recipe.stages[-1].site.result]: result}
 
     def _sets(self, recipe: Recipe, method: Method) -> dict[str, str]:
         places = {
@@ -244,15 +244,15 @@ class Lab:
             "motion": self.several,
             "regularization": self.bench.sets["generated" if method.generated else "real"],
         }
-        asked = {source.set for stage in recipe.stages for source in stage.sources}
-        return {name: str(places[name]) for name in asked}
+        used = {source.set for stage in recipe.stages for source in stage.sources}
+        return {name: str(places[name]) for name in used}
 
     def follow(self, network: Network, prompts: list[str], colours: bool) -> Tensor:
         """Clips from the start latents of the reference."""
         start = self.start if colours else inversion.without_colours(self.start)
         begin = start.expand(len(prompts), -1, -1, -1, -1)
-        made = inversion.sample(guided(network, prompts), begin, self.size.inversion)
-        return latents.decode_world(made.transpose(1, 2))
+        clips = inversion.sample(guided(network, prompts), begin, self.size.inversion)
+        return latents.decode_world(clips.transpose(1, 2))
 
     @cached_property
     def start(self) -> Tensor:

@@ -48,9 +48,11 @@ def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------------ pictures
-def draw(out: Path, rows: Sequence[Row], found: dict[str, Any], size: Size) -> None:
-    bars(out / "motion.png", found["by_motion"], TITLES, MAIN)
-    bars(out / "motion_ablations.png", {size.motions[0]: found["ablations"]}, TITLES, list(METHODS))
+def draw(out: Path, rows: Sequence[Row], results: dict[str, Any], size: Size) -> None:
+    bars(out / "motion.png", results["by_motion"], TITLES, MAIN)
+    bars(
+        out / "motion_ablations.png", {size.motions[0]: results["ablations"]}, TITLES, list(METHODS)
+    )
     _paths(out / "motion_paths.png", rows, size.motions)
     _clips(out, size.motions)
 
@@ -84,47 +86,47 @@ def _clips(out: Path, motions: Sequence[str]) -> None:
     titles = ["reference", *(name.partition(":")[0] for name in MAIN)]
     clips = []
     for motion in motions:
-        made = [read_tensors(shown(out, motion, m))[0]["frames"] for m in MAIN]
-        clips.append([reference_clip(motion).frames, *made])
+        generated = [read_tensors(shown(out, motion, m))[0]["frames"] for m in MAIN]
+        clips.append([reference_clip(motion).frames, *generated])
     show.clip_grid(out / "motion.gif", titles, motions, clips)
 
 
 # -------------------------------------------------------------------------------- report
-def write(page: Path, out: Path, found: dict[str, Any]) -> None:
+def write(page: Path, out: Path, results: dict[str, Any]) -> None:
     """The page of figures, and its pictures beside it."""
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:
         (pictures / name).write_bytes((out / name).read_bytes())
-    size = found["size"]
+    size = results["size"]
     lines = [
-        f"`make motion-benchmark`, commit {found['commit']}, {found['machine']}, "
-        f"{found['seconds']} s. {len(size['motions'])} motions ({', '.join(size['motions'])}), "
+        f"`make motion-benchmark`, commit {results['commit']}, {results['machine']}, "
+        f"{results['seconds']} s. {len(size['motions'])} motions ({', '.join(size['motions'])}), "
         f"{size['clips']} clips of each by every method (from inverted latents half as many: "
         "there a seed changes nothing). Mean and standard error over clips.",
         "",
-        *table(found["methods"], TITLES),
+        *table(results["methods"], TITLES),
         "",
         "**Trajectory match by motion**",
         "",
-        *_by_motion(found["by_motion"]),
+        *_by_motion(results["by_motion"]),
         "",
     ]
-    for other, differences in found["against"].items():
+    for other, differences in results["against"].items():
         lines += [f"**Less {other}**, same prompt and seed", "", *table(differences, TITLES), ""]
     lines += [f"**Ablations** ({size['motions'][0]} alone)", ""]
-    lines += [*table(found["ablations"], TITLES), ""]
+    lines += [*table(results["ablations"], TITLES), ""]
     lines += [f"![{name}](pictures/{name})" for name in PICTURES]
     put_tables(page, "Motion from reference clips", "\n".join(lines))
 
 
-def _by_motion(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+def _by_motion(results: dict[str, dict[str, dict[str, float]]]) -> list[str]:
     values = {
         name: {
             key: of[name]["trajectory_match" + ("_error" if error else "")]
-            for motion, of in found.items()
+            for motion, of in results.items()
             for error, key in ((False, motion), (True, f"{motion}_error"))
         }
         for name in MAIN
     }
-    return table(values, {motion: motion for motion in found})
+    return table(values, {motion: motion for motion in results})

@@ -34,20 +34,20 @@ def asked_scenes() -> list[Scene]:
     ]
 
 
-def observe(frames: Tensor, asked: Scene, motion: str) -> dict[str, Any]:
+def observe(frames: Tensor, scene: Scene, motion: str) -> dict[str, Any]:
     """What a clip shows. frames: (frames, 3, SIZE, SIZE) in 0..1.
 
     trajectory_match: 1 - RMS(path - reference) / RMS(reference), both around their own centre: 1
     is the reference's motion anywhere on the stage, 0 as far from it as a clip that stands still.
-    thing: the asked colour and shape; background: the asked look. leakage: the share of the three
-    that the reference clips show instead. speed: mean length of a step, px per frame.
+    thing: the colour and shape asked for; background: the look asked for. leakage: the share of
+    the three that the reference clips show instead. speed: mean length of a step, px per frame.
     """
     seen, path = find(frames)
     parts = ("colour", "shape", "look")
     return {
         "trajectory_match": trajectory_match(path, motion),
-        "thing": float((seen.colour, seen.shape) == (asked.colour, asked.shape)),
-        "background": float(seen.look == asked.look),
+        "thing": float((seen.colour, seen.shape) == (scene.colour, scene.shape)),
+        "background": float(seen.look == scene.look),
         "leakage": sum(getattr(seen, p) in SHOWN[p] for p in parts) / len(parts),
         "speed": float((path[1:] - path[:-1]).norm(dim=1).mean()),
         "path": [[round(float(v), 2) for v in point] for point in path],

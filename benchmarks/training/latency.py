@@ -57,17 +57,17 @@ class Bench:
 
     def click(self) -> dict[str, Any]:
         """Seconds of each part of the way; the parts follow each other."""
-        found, ids = {}, []
+        times, ids = {}, []
         for name in ("set_drawn", "set_there"):
-            id, found[name] = self.timed_press(ids)
-            self.say(f"{name}: {found[name]}")
+            id, times[name] = self.timed_press(ids)
+            self.say(f"{name}: {times[name]}")
             self.server.post(f"/still_moving/jobs/{id}/stop", {})
             self.server.wait_until(lambda id=id: self.job(id)["phase"] == "stopped")
             ids.append(id)
             time.sleep(GONE_S)  # the next one would wait for its process to go
         for id in ids:  # not before: a set goes with the last job that uses it
             self.delete(id)
-        return {"click_to_first_step": found}
+        return {"click_to_first_step": times}
 
     def press(self, policy: str = "yield") -> dict[str, Any]:
         """Post the graph as the button does. The set stays the same, so it is drawn once."""
@@ -107,11 +107,11 @@ class Bench:
     def seen(self, look: Any) -> Any:
         """What a look finds, as soon as it finds something."""
         end = time.monotonic() + PATIENCE_S
-        while not (found := look()):
+        while not (value := look()):
             if time.monotonic() > end:
                 raise TimeoutError(f"not seen:\n{self.server.tail()}")
             time.sleep(LOOK_S)
-        return found
+        return value
 
     def events(self, folder: Path) -> dict[str, float]:
         """When each event first was; nothing before the first step."""
@@ -127,7 +127,7 @@ class Bench:
         """Median seconds of a prompt alone and with a job, and what one step takes."""
         self.image()  # loads what every later one finds loaded
         alone = [self.image() for _ in range(repeats)]
-        found, steps = {}, []
+        medians, steps = {}, []
         for policy in POLICIES:
             prompt = self.press(policy)["prompt_id"]
             (id,) = self.history(prompt)["outputs"]["train"]["still_moving_job"]
@@ -136,15 +136,15 @@ class Bench:
                 steps.append(self.wait_for_training(id))
                 seconds.append(self.image())
             self.delete(id)
-            found[policy] = statistics.median(seconds)
+            medians[policy] = statistics.median(seconds)
             self.say(f"{policy}: {seconds}")
             alone += [self.image() for _ in range(repeats)]
         plain, step = statistics.median(alone), statistics.median(steps)
-        over = {policy: seconds - SLACK * plain for policy, seconds in found.items()}
+        over = {policy: seconds - SLACK * plain for policy, seconds in medians.items()}
         return {
             "prompt_alone_s": round(plain, 3),
-            "prompt_with_job_s": {policy: round(s, 3) for policy, s in found.items()},
-            "ratio": {policy: round(s / plain, 3) for policy, s in found.items()},
+            "prompt_with_job_s": {policy: round(s, 3) for policy, s in medians.items()},
+            "ratio": {policy: round(s / plain, 3) for policy, s in medians.items()},
             "training_step_s": round(step, 3),
             f"steps_beyond_{SLACK}_times_alone": {p: round(s / step, 3) for p, s in over.items()},
         }
@@ -162,8 +162,8 @@ class Bench:
 
     def moment(self, prompt: str, what: str) -> float:
         """When ComfyUI said this of a prompt, in seconds since 1970."""
-        told = dict(self.history(prompt)["status"]["messages"])
-        return told[what]["timestamp"] / 1000
+        messages = dict(self.history(prompt)["status"]["messages"])
+        return messages[what]["timestamp"] / 1000
 
     def wait_for_training(self, id: str) -> float:
         """Until some steps were taken in peace; seconds of one."""

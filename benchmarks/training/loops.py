@@ -78,14 +78,14 @@ def new_training(
     weights = UNetWeights(image, SD15, "sd15", "0" * 64, "random")
     motion = MotionModule(info, tensors(module_shapes(channels, 2, True, 32)), "0" * 64, "random")
     unet = build_unet(weights, motion, dtype, device)
-    made = new_recipe(kind, size)
-    if made.stages[0].use:
+    recipe = new_recipe(kind, size)
+    if recipe.stages[0].use:
         add_motion_adapter(unet, 4, seed=1)
         for pair in motion_pairs(unet).values():
             for parameter in pair:
                 # As a finished one: it does something, and is not trained.
                 parameter.requires_grad_(False).add_(0.01)
-    return training_type(made, 0, unet, SD15, new_sets(size))
+    return training_type(recipe, 0, unet, SD15, new_sets(size))
 
 
 def new_recipe(kind: str, size: Size) -> Recipe:
@@ -99,14 +99,14 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Te
     """On the generator's device: norms of 1, small biases, weights of variance 1 / fan-in."""
     if len(shape) == 1 and name.endswith(".weight"):
         return torch.ones(shape, device=generator.device)
-    made = torch.randn(shape, generator=generator, device=generator.device)
-    return 0.01 * made if len(shape) == 1 else made / math.sqrt(math.prod(shape[1:]))
+    values = torch.randn(shape, generator=generator, device=generator.device)
+    return 0.01 * values if len(shape) == 1 else values / math.sqrt(math.prod(shape[1:]))
 
 
 def new_sets(size: Size) -> dict[str, LoadedSet]:
     generator = torch.Generator().manual_seed(1)
 
-    def made(kind: str, frames: int) -> LoadedSet:
+    def new_set(kind: str, frames: int) -> LoadedSet:
         latent = (frames, 4, size.latent, size.latent)
         items = tuple(
             Item(
@@ -120,7 +120,7 @@ def new_sets(size: Size) -> dict[str, LoadedSet]:
         )
         return LoadedSet(kind, "random", items)
 
-    stills, clips = made("stills", 1), made("clips", size.frames)
+    stills, clips = new_set("stills", 1), new_set("clips", size.frames)
     return {"frames": clips, "customized": stills, "natural": clips}
 
 

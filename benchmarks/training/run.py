@@ -185,13 +185,13 @@ def derive(row: dict, rows: dict, operations: int | None, tflops: dict[str, floa
 
 def goals(report: dict[str, Any], measured: bool) -> list[dict[str, str]]:
     """The goals of training on an H100, and whether they were reached here."""
-    found: list[dict[str, str]] = []
+    goals: list[dict[str, str]] = []
 
     def goal(what: str, value: float | None, reached: bool, unit: str = "") -> None:
         known = measured and value is not None
         state = ("reached" if reached else "not reached") if known else "not measured here (no GPU)"
         number = f"{value:.2f}{unit}" if known and value is not None else "-"
-        found.append({"goal": what, "value": number, "state": state})
+        goals.append({"goal": what, "value": number, "state": state})
 
     def lowest(kind: str, key: str, size: str = "full", tier: str | None = None) -> float | None:
         rows = [r for r in report["kinds"].get(kind, []) if key in r and r["way"]["size"] == size]
@@ -213,7 +213,7 @@ def goals(report: dict[str, Any], measured: bool) -> list[dict[str, str]]:
             used = None if used is None else used / 1e9
             name = f"{kind}: 16 x {pixels} x {pixels} under {most} GB in tier all"
             goal(name, used, used is not None and used < most, " GB")
-    return found
+    return goals
 
 
 def markdown(report: dict[str, Any]) -> str:

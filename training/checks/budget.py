@@ -37,8 +37,8 @@ class Budget:
 
     def __str__(self) -> str:
         parts = ("weights", "gradients", "optimizer", "average")
-        told = ", ".join(f"{n} {_size(getattr(self, n))}" for n in parts if getattr(self, n))
-        return f"{_size(self.total)} before activations ({told}); {self.trained:,} numbers trained"
+        sizes = ", ".join(f"{n} {_size(getattr(self, n))}" for n in parts if getattr(self, n))
+        return f"{_size(self.total)} before activations ({sizes}); {self.trained:,} numbers trained"
 
 
 def budget(

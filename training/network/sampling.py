@@ -49,8 +49,8 @@ def denoise(
         batch = torch.cat([x, x]) if guided else x
         noise = network(batch, t.expand(len(batch)).to(x.device), both)
         if guided:
-            plain, asked = noise.chunk(2)
-            noise = plain + cfg * (asked - plain)
+            plain, prompted = noise.chunk(2)
+            noise = plain + cfg * (prompted - plain)
         x = scheduler.step(noise, int(t), x, eta=1.0, variance_noise=draw(), return_dict=False)[0]
     return x
 

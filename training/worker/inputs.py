@@ -52,15 +52,15 @@ class Inputs:
 
     def fingerprints(self, stage_index: int, exports: Path) -> dict[str, str]:
         """What a resumed run must find unchanged to be the same run."""
-        found = {"checkpoint": self.weights.hash, "motion module": self.motion.hash}
-        for name, made in self.sets.items():
-            ids = "".join(item.id for item in made.items)
-            found[f"set {name}"] = hashlib.sha256(ids.encode()).hexdigest()
+        hashes = {"checkpoint": self.weights.hash, "motion module": self.motion.hash}
+        for name, cached in self.sets.items():
+            ids = "".join(item.id for item in cached.items)
+            hashes[f"set {name}"] = hashlib.sha256(ids.encode()).hexdigest()
         for name in self.adapters:
-            found[f"adapter {name}"] = file_hash(Path(self.job.adapters[name]))
+            hashes[f"adapter {name}"] = file_hash(Path(self.job.adapters[name]))
         for name, path in absorber_files(self.job, stage_index, exports).items():
-            found[f"appearance {name}"] = file_hash(path)
-        return found
+            hashes[f"appearance {name}"] = file_hash(path)
+        return hashes
 
     def check_unchanged(self, saved: dict[str, str], stage_index: int, folder: JobFolder) -> None:
         """Raises UserError naming the files that are not those of the checkpoint."""
@@ -83,10 +83,10 @@ def _check_sets(job: Job, weights: UNetWeights, sets: dict[str, LoadedSet]) -> N
                 "job.json", f"no folder for the set {name!r}", "a cached set",
                 "Cache a folder of pictures or clips and name it in the job.",
             )  # fmt: skip  # subject, found, expected, next move
-        found = sets[name].items[0].text.shape[-1]
-        if found != width:
+        own = sets[name].items[0].text.shape[-1]
+        if own != width:
             raise UserError(
-                job.sets[name], f"text {found} wide", f"{width}, as the checkpoint reads",
+                job.sets[name], f"text {own} wide", f"{width}, as the checkpoint reads",
                 "Cache the folder again with this checkpoint.",
             )  # fmt: skip  # subject, found, expected, next move
 
@@ -94,8 +94,8 @@ def _check_sets(job: Job, weights: UNetWeights, sets: dict[str, LoadedSet]) -> N
 def _read_adapters(job: Job, weights: UNetWeights) -> dict[str, Adapter]:
     adapters = {}
     for index, stage in enumerate(job.recipe.stages):
-        made = earlier(job.recipe, index, APPEARANCE) is not None
-        for name in (n for n in stage.use if not (made and n == APPEARANCE)):
+        trained = earlier(job.recipe, index, APPEARANCE) is not None
+        for name in (n for n in stage.use if not (trained and n == APPEARANCE)):
             if name not in job.adapters:
                 raise UserError("job.json", f"no file for {name!r}", "one", "Name an adapter.")
             path = Path(job.adapters[name])

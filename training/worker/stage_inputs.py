@@ -51,8 +51,8 @@ def stage_inputs(
     fixed = None
     if "words" in held:
         assert model is not None
-        found = load_embedding(held["words"])
-        fixed = LearnedWords(model, found.words, found.rows)
+        embedding = load_embedding(held["words"])
+        fixed = LearnedWords(model, embedding.words, embedding.rows)
     used = {
         source.set: prompted(sets[source.set], source.prompt, model, fixed)
         for source in stage.sources
