@@ -1,73 +1,28 @@
 """A job that gives the device away, shows a clip or is killed ends as if nothing had happened."""
 
-import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from helpers.small import (
-    PATIENCE_S,
-    ROOT,
-    curve,
-    differences,
-    learned,
-    motion_recipe,
-    new_job,
-    spatial_recipe,
-    write_files,
-)
+from helpers.disturbed import same, undisturbed, until
+from helpers.small import curve, learned, motion_recipe, new_job, spatial_recipe
 from still_moving import cli
-from still_moving.common import system
-from still_moving.training.jobs.job import JobFolder, State
-from still_moving.training.jobs.ticket import Ticket
-from still_moving.training.queue.host import Host
-from still_moving.training.queue.supervisor import Supervisor
+from still_moving.training.jobs.job import State
 from still_moving.training.worker import preview, session
 from still_moving.training.worker.session import FINISHED, run_job
 from still_moving.worlds.shapes.latents import decode_image
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EVERY = {"save_every": 2, "held_out_every": 3}
+
+
 RECIPES = {"motion": motion_recipe(**EVERY), "spatial": spatial_recipe(**EVERY, ema=0.9)}
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, Path]:
-    return write_files(tmp_path_factory.mktemp("files"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Sums depend on the number of threads; child processes have one too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    yield
-    torch.set_num_threads(before)
-
-
-def until(truth: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not truth():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.01)
-
-
-def undisturbed(tmp_path: Path, made, files) -> JobFolder:
-    folder = new_job(tmp_path / "undisturbed", made, files)
-    assert run_job(folder) == FINISHED
-    return folder
-
-
-def same(one: JobFolder, other: JobFolder) -> None:
-    assert differences(learned(one), learned(other)) == []
-    assert curve(one) == curve(other)
 
 
 def at_steps(acts: dict[int, Callable[[], object]]) -> Callable[[dict], None]:
@@ -241,80 +196,6 @@ def test_preview_colours():
     assert 0 <= shown.min() <= shown.max() <= 1
     grey = preview.to_pixels(torch.zeros(1, 4, 2, 2), "sd15")
     assert torch.equal(grey, torch.full((1, 3, 8, 8), 0.5))
-
-
-class Studio:
-    """A supervisor with true workers."""
-
-    def __init__(self, tmp_path: Path, patience_s: float = math.inf):
-        self.root, self.busy, self.patience_s = tmp_path / "root", False, patience_s
-        self.supervisor = self.start()
-
-    def start(self) -> Supervisor:
-        made = Supervisor(self.root, self._command, Host(busy=lambda: self.busy), idle_s=0.2)
-        made.start()
-        return made
-
-    def _command(self, folder: Path) -> list[str]:
-        pack = str(ROOT / "__main__.py")
-        patience = ["--patience", str(self.patience_s)]
-        return [sys.executable, pack, "train", "work", str(folder), *patience]
-
-    def add(self, like: JobFolder, **about) -> JobFolder:
-        self.supervisor.add(like.load(), Ticket("job", "made", "motion", "node", 1.0, **about))
-        return JobFolder(self.supervisor.folder("job"))
-
-    def reach(self, phase: str, step: int = 0) -> dict:
-        def there() -> bool:
-            view = self.supervisor.view("job")
-            assert view["phase"] in ("failed", phase) or view["phase"] not in ("failed", "finished")
-            return view["phase"] == phase and view["step"] >= step
-
-        until(there, f"{phase} at {step}")
-        return self.supervisor.view("job")
-
-
-@pytest.fixture
-def studio(tmp_path):
-    made = Studio(tmp_path)
-    yield made
-    made.supervisor.delete("job")
-    made.supervisor.close()
-
-
-LONGER = motion_recipe(steps=60, save_every=7, held_out_every=20)
-
-
-@pytest.mark.slow
-def test_a_true_worker_gives_way_leaves_comes_back_and_publishes(studio, tmp_path, files):
-    whole = undisturbed(tmp_path, LONGER, files)
-    folder = studio.add(whole, publish=str(tmp_path / "adapters" / "made.safetensors"))
-    studio.reach("running", step=5)
-    studio.busy = True
-    studio.reach("yielding")
-    studio.busy = False
-    studio.reach("running", step=10)
-    folder.share("leave")  # as after a long wait; the supervisor starts it again
-    view = studio.reach("finished")
-    same(whole, folder)
-    assert view["adapter"] == "made.safetensors"
-    published = (tmp_path / "adapters" / "made.safetensors").read_bytes()
-    assert published == (folder.exports / "made.safetensors").read_bytes()
-
-
-@pytest.mark.slow
-def test_a_killed_worker_is_started_again_and_a_living_one_taken_up(studio, tmp_path, files):
-    whole = undisturbed(tmp_path, LONGER, files)
-    folder = studio.add(whole)
-    studio.reach("running", step=15)
-    system.kill(int(folder.pid.read_text()))
-    studio.reach("running", step=25)
-    second = folder.pid.read_text()
-    studio.supervisor.close()
-    studio.supervisor = studio.start()
-    studio.reach("finished")
-    assert folder.pid.read_text() == second  # the same worker, to its end
-    same(whole, folder)
 
 
 def test_the_worker_says_where_it_is(tmp_path, files):

@@ -1,9 +1,8 @@
-"""The queue of jobs: order, one at a time, what survives, what is refused and removed.
+"""The queue of jobs: order, one at a time, who gives way, what survives a supervisor or a worker.
 
 The workers are real processes that hold the lock and obey, but train nothing (steady_worker.py).
 """
 
-import dataclasses
 import json
 import sys
 import threading
@@ -12,12 +11,9 @@ import time
 import pytest
 
 from helpers.queue_place import LONG, Place, add, reach, until
-from helpers.small import motion_recipe
 from still_moving.common import system
 from still_moving.common.errors import UserError
-from still_moving.training.jobs.job import Job, JobFolder, State
-from still_moving.training.jobs.ticket import Ticket, is_id
-from still_moving.training.queue.history import History, Series
+from still_moving.training.jobs.job import JobFolder
 
 
 def test_jobs_run_one_at_a_time_in_their_order(place):
@@ -166,45 +162,6 @@ def test_of_two_supervisors_one_looks_on_and_takes_over(place):
     assert second.view("b")["message"] == ""
 
 
-@pytest.mark.slow
-def test_an_adapter_is_published_once_and_overwrites_nobody(place, tmp_path):
-    target = tmp_path / "loras" / "dog.safetensors"
-    target.parent.mkdir()
-    target.write_text("somebody else's")
-    supervisor = place.supervisor()
-    add(supervisor, "a", publish=str(target))
-    assert reach(supervisor, "a", "finished")["adapter"] == "dog 2.safetensors"
-    assert target.read_text() == "somebody else's"
-    assert target.with_name("dog 2.safetensors").read_text() == "dog at 5"
-    add(supervisor, "b", steps=7, publish=str(target))
-    assert reach(supervisor, "b", "finished")["adapter"] == "dog 3.safetensors"
-    supervisor.close()
-    again = place.supervisor()
-    assert again.view("a")["adapter"] == "dog 2.safetensors"
-    assert len(list(target.parent.iterdir())) == 3
-    assert again.latest_finished("node")["id"] == "b"
-    assert again.latest_finished("other") is None
-    target.with_name("dog 3.safetensors").unlink()
-    until(lambda: again.latest_finished("node")["id"] == "a", "the loss to be noticed")
-
-
-@pytest.mark.slow
-def test_a_stopped_job_goes_on_and_publishes_under_its_own_name(place, tmp_path):
-    target = tmp_path / "dog.safetensors"
-    supervisor = place.supervisor()
-    add(supervisor, "a", steps=500, publish=str(target))
-    until(lambda: supervisor.view("a")["step"] > 3, "some steps")
-    supervisor.command("a", "stop")
-    assert reach(supervisor, "a", "stopped")["adapter"] == "dog.safetensors"
-    assert supervisor.latest_finished("node")["id"] == "a"
-    supervisor.command("a", "resume")
-    reach(supervisor, "a", "finished")
-    until(lambda: target.read_text() == "dog at 500", "the newer copy")
-    assert [p.name for p in tmp_path.glob("*.safetensors")] == ["dog.safetensors"]
-    with pytest.raises(UserError, match="finished"):
-        supervisor.command("a", "resume")
-
-
 def test_a_job_that_never_began_stops_at_once(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)
@@ -214,122 +171,6 @@ def test_a_job_that_never_began_stops_at_once(place):
     assert supervisor.view("b")["adapter"] is None
     supervisor.command("b", "resume")
     assert supervisor.view("b")["position"] == 1
-
-
-def test_deleting_removes_what_only_this_job_used(place, tmp_path):
-    supervisor = place.supervisor()
-    weights, sets = (place.root / name for name in ("weights", "sets"))
-    for path in (weights, sets / "own", sets / "shared"):
-        path.mkdir(parents=True)
-        (path / "x.safetensors").write_text("x")
-    outside = tmp_path / "mine.safetensors"
-    outside.write_text("mine")
-    own = (str(weights / "x.safetensors"), str(sets / "own"), str(outside), str(place.root))
-    add(supervisor, "a", steps=LONG, uses=(*own, str(sets / "shared")))
-    add(supervisor, "b", steps=LONG, uses=(str(sets / "shared"),))
-    reach(supervisor, "a", "running")
-    supervisor.delete("a")
-    assert not (place.root / "jobs" / "a").exists()
-    assert [p.name for p in sets.iterdir()] == ["shared"]
-    assert list(weights.iterdir()) == []
-    assert outside.read_text() == "mine"
-    until(lambda: place.removed == [{"id": "a"}], "the page to hear of it")
-    supervisor.delete("b")
-    assert list(sets.iterdir()) == []
-    assert supervisor.views() == []
-    with pytest.raises(UserError, match="a job that is there"):
-        supervisor.delete("a")
-
-
-def test_a_worker_that_does_not_listen_is_killed(place, monkeypatch):
-    monkeypatch.setattr("still_moving.training.queue.supervisor._STOP_PATIENCE_S", 0.3)
-    deaf = (
-        "import fcntl, os, sys, time; p = sys.argv[1]; f = open(p + '/lock', 'w');"
-        "fcntl.flock(f, 2); open(p + '/pid', 'w').write(str(os.getpid())); time.sleep(600)"
-    )
-    place.command = lambda folder: [sys.executable, "-c", deaf, str(folder)]
-    supervisor = place.supervisor()
-    add(supervisor, "a")
-    folder = JobFolder(supervisor.folder("a"))
-    until(lambda: folder.pid.exists() and system.is_held(folder.lock), "the lock")
-    supervisor.close()
-    other = place.supervisor()  # not its child: known by its lock alone
-    other.delete("a")
-    assert not folder.path.exists()
-
-
-@pytest.mark.parametrize("name", ["about.json", "job.json", "state.json", "control.json"])
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"id": 3}', b"\xff", b"[" * 99999])
-def test_a_damaged_job_shows_as_failed_and_harms_no_other(place, name, content):
-    supervisor = place.supervisor()
-    add(supervisor, "a", steps=LONG)
-    supervisor.command("a", "pause")
-    supervisor.close()
-    (place.root / "jobs" / "a" / name).write_bytes(content)
-    again = place.supervisor()
-    view = again.view("a")
-    assert (view["phase"], name in view["message"]) == ("failed", True)
-    again.delete("a")
-    assert again.views() == []
-
-
-@pytest.mark.slow
-def test_foreign_events_and_numbers_harm_nobody(place):
-    supervisor = place.supervisor()
-    add(supervisor, "a", steps=LONG)
-    supervisor.command("a", "stop")
-    folder = JobFolder(supervisor.folder("a"))
-    until(lambda: supervisor.view("a")["phase"] == "stopped")
-    folder.events.write_text(
-        '{"event": "step"}\n{"event": "step", "stage": 1e400, "step": "x", "loss": NaN}\n3\n'
-        '{"event": "step", "stage": 0, "step": 4, "loss": NaN, "loss_average": 2, "eta_s": NaN}\n'
-        '{"event": "held_out", "stage": -5, "step": 4, "loss": 1}\n\x00\n{"event": ["step"]}\n'
-    )
-    folder.write_state(State("stopped", -7, 3, 9))
-    until(lambda: supervisor.view("a")["average"] == [[4, 2.0]], "the good line")
-    json.dumps(supervisor.views(), allow_nan=False)
-
-
-@pytest.mark.slow
-def test_a_folder_that_goes_away_is_forgotten(place):
-    supervisor = place.supervisor()
-    add(supervisor, "a", steps=LONG)
-    reach(supervisor, "a", "running")
-    system.remove_tree(place.root / "jobs" / "a")
-    until(lambda: place.removed == [{"id": "a"}], "the loss to be noticed")
-    add(supervisor, "b")
-    reach(supervisor, "b", "finished")
-
-
-def test_what_is_no_job_is_left_alone(place):
-    jobs = place.root / "jobs"
-    for name in ("holiday pictures", ".hidden", "x" * 121):
-        (jobs / name).mkdir(parents=True)
-    (jobs / "file").write_text("mine")
-    (jobs / f"{system.REMOVED}a.1").mkdir()
-    supervisor = place.supervisor()
-    assert supervisor.views() == []
-    names = {path.name for path in jobs.iterdir()}
-    assert names == {"holiday pictures", ".hidden", "x" * 121, "file"}
-
-
-@pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a\\b", ".a", "a..b", "ä", "x" * 121, "a b"])
-def test_an_id_is_no_path(place, id):
-    assert not is_id(id)
-    supervisor = place.supervisor()
-    for call in (supervisor.view, supervisor.delete, supervisor.log, supervisor.folder):
-        with pytest.raises(UserError, match="id"):
-            call(id)
-    job = Job("dog", motion_recipe(), "/a/base", "/a/mm", {"frames": "/a/set"})
-    with pytest.raises(UserError, match="id"):
-        supervisor.add(job, Ticket(id, "dog", "motion", "node", 0.0))
-
-
-def test_a_job_whose_files_went_with_another_is_refused(place):
-    supervisor = place.supervisor()
-    with pytest.raises(UserError, match="what this job needs"):
-        add(supervisor, "a", uses=(str(place.root / "weights" / "gone.safetensors"),))
-    assert supervisor.views() == []
 
 
 def test_commands_from_many_threads_leave_one_whole_job(place):
@@ -350,49 +191,3 @@ def test_commands_from_many_threads_leave_one_whole_job(place):
     assert (control.save, control.sample) == (8, 8)
     with pytest.raises(UserError, match="command"):
         supervisor.command("a", "../x")
-
-
-def test_a_curve_keeps_its_whole_history_in_few_points():
-    series = Series(limit=8)
-    for step in range(1, 1001):
-        series.add(step, float(step))
-        points = series.points()
-        assert len(points) <= 8
-        assert points[-1][0] == step
-        assert [x for x, _ in points] == sorted({x for x, _ in points})
-    assert sum(value for _, value in series.points()[:-1]) > 0
-    assert series.points()[0][1] == (1 + series.width) / 2  # a mean over the first steps
-    series.add(1001, None)
-    assert series.points() == points
-
-
-def test_a_history_read_in_pieces_is_the_one_read_at_once(tmp_path):
-    folder = JobFolder(tmp_path)
-    piecewise = History(tmp_path, (50, 50))
-    for step in range(1, 300):
-        folder.report("step", stage=0, step=step, loss=1.0 / step, loss_average=0.5)
-        if step % 7 == 0:
-            piecewise.update()
-        if step == 150:
-            folder.cut_events(0, 100)  # a new life begins at its checkpoint
-    piecewise.update()
-    whole = History(tmp_path, (50, 50))
-    whole.update()
-    assert piecewise.loss.points() == whole.loss.points()
-    assert piecewise.last == whole.last
-    folder.events.open("a").write('{"event": "step", "st')
-    version = whole.version
-    whole.update()
-    assert (whole.version, whole.last["step"]) == (version, 299)
-
-
-def test_a_job_and_its_about_survive_a_round_trip(tmp_path):
-    from still_moving.training.jobs.ticket import read_ticket
-
-    (tmp_path / "a").mkdir()
-    ticket = Ticket("a", "Ünï", "spatial", "node", 1.5, "keep", "/x/y", ("/u",))
-    ticket.write(tmp_path / "a")
-    assert read_ticket(tmp_path / "a") == ticket
-    dataclasses.replace(ticket, id="b").write(tmp_path / "a")
-    with pytest.raises(UserError, match="the folder's name"):
-        read_ticket(tmp_path / "a")

@@ -1,0 +1,27 @@
+"""Jobs that are disturbed, held against one that nobody disturbed."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from helpers.small import PATIENCE_S, curve, differences, learned, new_job
+from still_moving.training.jobs.job import JobFolder
+from still_moving.training.worker.session import FINISHED, run_job
+
+
+def until(truth: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not truth():
+        assert time.monotonic() < deadline, f"waited too long for {what}"
+        time.sleep(0.01)
+
+
+def undisturbed(tmp_path: Path, made, files) -> JobFolder:
+    folder = new_job(tmp_path / "undisturbed", made, files)
+    assert run_job(folder) == FINISHED
+    return folder
+
+
+def same(one: JobFolder, other: JobFolder) -> None:
+    assert differences(learned(one), learned(other)) == []
+    assert curve(one) == curve(other)

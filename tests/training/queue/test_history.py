@@ -1,0 +1,38 @@
+"""What pages see of a job's events: whole curves in few points, read once as they grow."""
+
+from still_moving.training.jobs.job import JobFolder
+from still_moving.training.queue.history import History, Series
+
+
+def test_a_curve_keeps_its_whole_history_in_few_points():
+    series = Series(limit=8)
+    for step in range(1, 1001):
+        series.add(step, float(step))
+        points = series.points()
+        assert len(points) <= 8
+        assert points[-1][0] == step
+        assert [x for x, _ in points] == sorted({x for x, _ in points})
+    assert sum(value for _, value in series.points()[:-1]) > 0
+    assert series.points()[0][1] == (1 + series.width) / 2  # a mean over the first steps
+    series.add(1001, None)
+    assert series.points() == points
+
+
+def test_a_history_read_in_pieces_is_the_one_read_at_once(tmp_path):
+    folder = JobFolder(tmp_path)
+    piecewise = History(tmp_path, (50, 50))
+    for step in range(1, 300):
+        folder.report("step", stage=0, step=step, loss=1.0 / step, loss_average=0.5)
+        if step % 7 == 0:
+            piecewise.update()
+        if step == 150:
+            folder.cut_events(0, 100)  # a new life begins at its checkpoint
+    piecewise.update()
+    whole = History(tmp_path, (50, 50))
+    whole.update()
+    assert piecewise.loss.points() == whole.loss.points()
+    assert piecewise.last == whole.last
+    folder.events.open("a").write('{"event": "step", "st')
+    version = whole.version
+    whole.update()
+    assert (whole.version, whole.last["step"]) == (version, 299)
