@@ -7,7 +7,7 @@ export type Kind = "motion" | "spatial" | "customize-a-video" | "vmc" | "newmove
 /** [step over all stages, value] */
 export type Point = [number, number];
 
-/** The JSON that the server makes of a job, in training/entry.py. */
+/** The JSON that the server makes of a job: JobView in training/queue/host.py. */
 export interface JobView {
   /** The name of its folder. */
   id: string;
