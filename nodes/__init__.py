@@ -5,15 +5,19 @@ Runs in ComfyUI.
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import routes, train
+from . import routes
 from .apply.motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule, MakeScaleSchedule
 from .apply.motion_weights import ApplyMotionWeights
 from .apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
 from .apply.windows import ContextWindows
 from .clips.invert import InvertClip
 from .clips.measure import FreezeClip, MeasureMotion
+from .sets.folders import ClipSet, ImageSet
+from .sets.generate import GenerateImages, GeneratePriorClips
 from .shapes_world.node import LoadShapesWorld
 from .shared import folders
+from .train.motion_clips import TrainMotionFromClips
+from .train.trainers import TrainMotionAdapter, TrainSpatialAdapter
 
 NODES: list[type[io.ComfyNode]] = [
     LoadMotionModule,
@@ -29,7 +33,13 @@ NODES: list[type[io.ComfyNode]] = [
     InvertClip,
     MeasureMotion,
     LoadShapesWorld,
-    *train.NODES,
+    ImageSet,
+    ClipSet,
+    GenerateImages,
+    GeneratePriorClips,
+    TrainMotionAdapter,
+    TrainSpatialAdapter,
+    TrainMotionFromClips,
 ]
 
 

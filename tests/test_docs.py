@@ -98,3 +98,22 @@ def texts(entry: dict | str) -> list[str]:
     if isinstance(entry, str):
         return [entry]
     return [text for value in entry.values() for text in texts(value)]
+
+
+def test_the_tree_in_architecture_is_the_tree():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    tops = ("training", "adapters", "nodes")
+    folders = [f for top in tops for f in (ROOT / top, *(ROOT / top).iterdir()) if f.is_dir()]
+    shown = dict(re.findall(r"^((?:training|adapters|nodes)/\S*): (.+)$", text, re.MULTILINE))
+    listed = {
+        f"{folder.relative_to(ROOT).as_posix()}/": " ".join(
+            sorted(
+                f"{p.name}/" if p.is_dir() else p.name
+                for p in folder.iterdir()
+                if p.name not in ("__init__.py", "__pycache__")
+            )
+        )
+        for folder in folders
+        if folder.name != "__pycache__"
+    }
+    assert shown == listed
