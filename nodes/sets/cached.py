@@ -23,7 +23,7 @@ from ..shared import places
 
 @dataclass(frozen=True)
 class CachedSet:
-    """A set in a folder of training/cache/.
+    """A cached set in its folder.
 
     source, options: its first file, and how that was read. pictures: where its pictures are, if
     they were written for it.
