@@ -1,7 +1,6 @@
 """Training from nodes on a started ComfyUI: Run and Train, the queue, and what routes answer."""
 
 import json
-import random
 import re
 import string
 import urllib.error
@@ -151,8 +150,7 @@ def test_bad_requests_are_answered_in_a_line(server, method, path, body, status)
         assert "expected" in answer["error"]
 
 
-def test_requests_of_any_kind_never_crash_the_server(server, motion_job):
-    dice = random.Random(0)
+def test_requests_of_any_kind_never_crash_the_server(server, motion_job, dice):
     before = sorted(p for p in server.base.rglob("*") if "browser" not in p.parts)
     for _ in range(150):
         path = "".join(dice.choices(string.printable[:94].replace("/", "") + "é\\/..", k=12))

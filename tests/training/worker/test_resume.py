@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import random
 import signal
 import time
 
@@ -120,11 +119,10 @@ def test_a_job_whose_files_changed_is_not_resumed(tmp_path, spoiled):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_goes_on_as_if_nothing_had_happened(tmp_path, files):
+def test_a_killed_worker_goes_on_as_if_nothing_had_happened(tmp_path, files, dice):
     made = motion_recipe(steps=40, save_every=3, held_out_every=5)
     whole, job = (new_job(tmp_path / name, made, files) for name in ("whole", "killed"))
     assert run_job(whole) == FINISHED
-    dice = random.Random(0)
     for least in (4, 16, 28):
         child = start("train", "resume", job.path)
 
