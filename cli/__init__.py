@@ -1,7 +1,7 @@
 """The command line: ``python <pack folder> demo | cache | train | export | inspect``.
 
-Each command is a module with ``add(commands)`` and ``run(options)``. Nothing heavy is imported
-before it is needed, so ``--help`` answers at once.
+Each of these is a module whose ``add`` makes its parser, and the parser names what runs it. Nothing
+heavy is imported before it is needed, so ``--help`` answers at once.
 
 Runs on the command line.
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from helpers.small import ROOT, environment
 
-TOPS = ("common", "worlds", "adapters", "training", "nodes", "cli", "demo", "benchmarks")
+TOPS = sorted(path.parent.name for path in ROOT.glob("[!.]*/__init__.py"))
 
 LOADED = """
 import importlib, importlib.util, json, sys

@@ -1,4 +1,4 @@
-"""A job: its folder, its ticket, its exports and where they are published.
+"""A job: its folder, ticket, phase, and exports, and where these are published.
 
 Standard library alone.
 """

@@ -1,6 +1,7 @@
 """A job folder: one run, its commands and what it reports. Both sides read and write it.
 
 job.json      what to train on which files; written once
+about.json    the ticket: whose job it is, and what becomes of it (ticket.py)
 control.json  what the artist wants: run, pause or stop; save and sample requests
 sharing.json  what sharing the device asks for meanwhile; never stands above the artist
 state.json    the phase the worker is in
@@ -8,6 +9,7 @@ events.jsonl  one JSON object a line, appended
 ckpt/         checkpoints; ``latest`` names the newest whole one
 export/       finished adapters
 samples/      small clips made on the way
+log.txt       what the worker printed; lock: held by who runs it, whose number is in pid
 Only the standard library: ComfyUI's process reads this too.
 """
 

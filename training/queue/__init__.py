@@ -1,4 +1,4 @@
-"""The jobs of a root folder, one at a time.
+"""The jobs of one folder (ComfyUI's user folder/still_moving), one at a time.
 
 Standard library alone.
 """

@@ -1,4 +1,6 @@
-"""Which layers of the network a stage trains, and all that follows from it: one table.
+"""What a stage trains, and all that follows from it: one table.
+
+Where a site is a Spatial Adapter, its layers follow its policy (training/network/spatial.py).
 
 Names of layers are diffusers'. Names alone, so that ComfyUI's process can count what is trained
 without building the network. Only the standard library.

@@ -1,7 +1,10 @@
-/** The row of buttons that command a job; only those that its phase allows are there. */
+/** Commanding a job: the row of buttons that its phase allows, and what a press of one does. */
 
+import * as client from "./client.js";
 import { button, h } from "./dom.js";
+import { showError } from "./notices.js";
 import { PAUSABLE, RESUMABLE, SAMPLABLE, SAVABLE, STOPPABLE } from "./phases.js";
+import { jobs } from "./store.js";
 
 /** @import { Phase } from "./phases.js" */
 /** @import { Act, Command, JobView } from "./types.js" */
@@ -64,4 +67,17 @@ export function createActions(act) {
   }
 
   return { el, show };
+}
+
+/**
+ * Command a job; what the server refuses is shown.
+ * @param {string} id
+ * @param {Command} command
+ */
+export async function commandJob(id, command) {
+  try {
+    jobs.put(await client.sendCommand(id, command));
+  } catch (error) {
+    showError(`Could not ${command} the job`, error);
+  }
 }

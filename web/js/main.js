@@ -2,12 +2,13 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { commandJob } from "./actions.js";
 import { listJobs, sampleUrl } from "./client.js";
 import { loadStyles, oncePerFrame } from "./dom.js";
 import { ensureUid, isTrainer, renameCopies, trainers, uidOf } from "./graph.js";
 import { announceEnd, showError, showHint } from "./notices.js";
 import { createPanel } from "./panel.js";
-import { commandJob, registerSidebar, showBadge } from "./sidebar.js";
+import { registerSidebar, showBadge } from "./sidebar.js";
 import { jobs } from "./store.js";
 import { buttonOf, forgetPrompts, train, watchPrompts } from "./train.js";
 

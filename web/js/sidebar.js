@@ -1,6 +1,7 @@
 /** The sidebar tab "Still-Moving jobs": every job of this ComfyUI, and the order of the queue. */
 
 import { app } from "../../../scripts/app.js";
+import { commandJob } from "./actions.js";
 import { createCard } from "./card.js";
 import * as client from "./client.js";
 import { h, oncePerFrame } from "./dom.js";
@@ -9,24 +10,11 @@ import { ENDED, PAUSABLE } from "./phases.js";
 import { enableDragging, moveBeside, moveBy } from "./reorder.js";
 import { jobs } from "./store.js";
 
-/** @import { Command, JobView } from "./types.js" */
+/** @import { JobView } from "./types.js" */
 /** @typedef {ReturnType<typeof createCard>} Card */
 
 const ID = "still-moving-jobs";
 const TITLE = "Still-Moving jobs";
-
-/**
- * Command a job; what the server refuses is shown.
- * @param {string} id
- * @param {Command} command
- */
-export async function commandJob(id, command) {
-  try {
-    jobs.put(await client.sendCommand(id, command));
-  } catch (error) {
-    showError(`Could not ${command} the job`, error);
-  }
-}
 
 /** @param {JobView} view */
 async function remove(view) {
