@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if {"server", "browser"} & set(names):
             item.add_marker("slow")
         function = getattr(item, "function", None)
-        if getattr(function, "is_hypothesis_test", False):
+        if function is not None and getattr(function, "is_hypothesis_test", False):
             item.add_marker("fuzz")
             if "STILL_MOVING_SEED" in os.environ:
                 seed(int(os.environ["STILL_MOVING_SEED"]))(function)

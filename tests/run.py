@@ -157,7 +157,7 @@ def run_part(part: Part, arguments: list[str], environment: dict[str, str]) -> R
             assert process.stdout is not None
             for line in process.stdout:
                 print(f"[{part.name}] {line}", end="", flush=True)
-        return Result(process.returncode, (time.monotonic() - begun) / 60, *counts(junit))
+        return result_of(process.returncode, (time.monotonic() - begun) / 60, junit)
 
 
 def command_of(part: Part, junit: Path, arguments: list[str]) -> list[str]:
@@ -183,15 +183,15 @@ def why_no_pages() -> str:
     return "Node.js 20 or newer is not installed, or make has not set it up"
 
 
-def counts(junit: Path) -> tuple:
-    """Passed, failed, skipped, each test's seconds, by the report; none if there is none."""
+def result_of(code: int, minutes: float, junit: Path) -> Result:
+    """With the counts and each test's seconds by the report, if there is one."""
     if not junit.is_file():
-        return ()
+        return Result(code, minutes)
     cases = list(ElementTree.parse(junit).getroot().iter("testcase"))
     failed = sum(any(case.find(tag) is not None for tag in ("failure", "error")) for case in cases)
     skipped = sum(case.find("skipped") is not None for case in cases)
     seconds = tuple((float(case.get("time", 0)), _name(case)) for case in cases)
-    return len(cases) - failed - skipped, failed, skipped, seconds
+    return Result(code, minutes, len(cases) - failed - skipped, failed, skipped, seconds)
 
 
 def _name(case: ElementTree.Element) -> str:
@@ -213,8 +213,13 @@ def report(parts: list[Part], results: list[Result], seconds: float) -> int:
         if result.code != NO_TESTS:
             print(f"{part.name}: {result} in {result.minutes:.1f} minutes")
     failed = any(result.code not in (0, NO_TESTS) for result in results)
-    counted = (sum(of) for of in zip(*(result[2:5] for result in results), strict=True))
-    total = Result(int(failed), seconds / 60, *counted)
+    total = Result(
+        int(failed),
+        seconds / 60,
+        passed=sum(result.passed for result in results),
+        failed=sum(result.failed for result in results),
+        skipped=sum(result.skipped for result in results),
+    )
     print(f"{total.minutes:.1f} minutes in all\n{total}")
     return total.code
 

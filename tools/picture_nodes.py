@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+from playwright.sync_api import ViewportSize
 
 from helpers.host.browser import Browser, Page, why_no_browser
 from helpers.host.live import ROOT, Server, frontend_of
@@ -20,7 +21,7 @@ from helpers.host.live import ROOT, Server, frontend_of
 IMAGES = ROOT / "web" / "docs" / "images"
 ZOOM, MARGIN = 1.5, 16  # pixels of the picture to a unit of the canvas; units around the nodes
 WIDTH, INDENT, GAP = 380, 40, 60
-WINDOW = {"width": 1280, "height": 1900}  # the tallest node with its neighbours
+WINDOW: ViewportSize = {"width": 1280, "height": 1900}  # the tallest node with its neighbours
 MODULE, ADAPTER, LORA = "mm_sd_v15_v2.ckpt", "mm_sd_v15_v2_slider.safetensors", "my_dog_lora"
 CHECKPOINT, PLAIN, SPATIAL = "my_dog.safetensors", "v1-5-pruned.safetensors", "my_dog.safetensors"
 WEIGHTS = "pll_dance.safetensors"

@@ -171,6 +171,7 @@ def _body(dice: random.Random, known: list[str]) -> bytes:
 def answer(server: Server, request: bytes, whole: bool, say: Callable) -> int | None:
     """The status of the answer; None without one. Who sends no whole request hangs up."""
     parts = urlsplit(server.url)
+    assert parts.port is not None
     found = b""
     with socket.create_connection((parts.hostname, parts.port), timeout=ANSWER_S) as connection:
         try:

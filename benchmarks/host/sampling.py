@@ -69,16 +69,16 @@ def build(folder: Path, animatediff: Path | None) -> dict[str, Any]:
     unet, module = full_size.write_files(folder, "v2")
     model = full_size.load_model(unet)
     plain = apply_motion_module(model, load_motion_module(module))
-    spatial = full_size.spatial_adapter(model)
+    # Any: the helpers reach the pack by its name, still_moving, and so its classes are others.
+    spatial: Any = full_size.spatial_adapter(model)
+    motion: Any = full_size.motion_lora("v2")
     ways = {
         PLAIN: plain,
         "control: loaded and copied": apply_motion_module(
             copied(full_size.load_model(unet)), load_motion_module(module)
         ),
         "control: the adapter as a LoRA": image_lora(plain, spatial, unet, folder),
-        "Motion Adapter at -0.5": apply_motion_adapter(
-            plain, full_size.motion_lora("v2"), -0.5, "motion"
-        )[0],
+        "Motion Adapter at -0.5": apply_motion_adapter(plain, motion, -0.5, "motion")[0],
         "Spatial Adapter, merged": apply_spatial_adapter(plain, spatial, 1.0, "merged", "s")[0],
         "Spatial Adapter, runtime": apply_spatial_adapter(plain, spatial, 1.0, "runtime", "s")[0],
     }

@@ -130,16 +130,17 @@ class Encoders:
     def __init__(self, size: Size, device: torch.device):
         full = size.divide == 1
         widths = tuple((128 if full else 16) * multiple for multiple in MULTIPLES)
+        vae_options: dict[str, Any] = {  # diffusers annotates its tuples as those of one block
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "block_out_channels": widths,
+            "layers_per_block": 2,
+            "latent_channels": 4,
+            "norm_num_groups": 32 if full else 8,
+        }
         torch.manual_seed(2)
         with torch.device(device):
-            self.vae = AutoencoderKL(
-                down_block_types=("DownEncoderBlock2D",) * 4,
-                up_block_types=("UpDecoderBlock2D",) * 4,
-                block_out_channels=widths,
-                layers_per_block=2,
-                latent_channels=4,
-                norm_num_groups=32 if full else 8,
-            )
+            self.vae = AutoencoderKL(**vae_options)
             self.clip = CLIPTextModel(
                 CLIPTextConfig(
                     hidden_size=size.text,
@@ -165,7 +166,8 @@ class Encoders:
     def latents(self, pixels: Tensor) -> Tensor:
         """(frames, 3, height, width), bytes, to (frames, 4, height / 8, width / 8)."""
         scaled = pixels.to(self.vae.device).float() / 127.5 - 1
-        return self.vae.encode(scaled).latent_dist.mode() * LATENT_SCALE
+        (distribution,) = self.vae.encode(scaled, return_dict=False)
+        return distribution.mode() * LATENT_SCALE
 
     @torch.no_grad()
     def text(self) -> Tensor:

@@ -91,6 +91,7 @@ def test_scale_zero_and_an_untrained_adapter_change_no_bit(dtype):
     for used, scale in ((pair, 0.0), (untrained, 1.0), (untrained, -0.5)):
         merged, merged_bias = merge_spatial(weight, bias, used, scale)
         assert torch.equal(merged, weight)
+        assert merged_bias is not None
         assert torch.equal(merged_bias, bias)
         assert torch.equal(apply_spatial(x, used, scale, 1), x)
         assert torch.equal(

@@ -34,8 +34,8 @@ def pictures(count):
 
 
 @functools.cache
-def sample(ending):
-    """The bytes of a small valid file; None where this PyAV cannot write the codec."""
+def sample(ending: str) -> bytes:
+    """The bytes of a small valid file; none where this PyAV cannot write the codec."""
     kind = ending.removeprefix("still.").removeprefix("moving.")
     frames = pictures(FRAMES + 2)
     buffer = io.BytesIO()
@@ -46,7 +46,7 @@ def sample(ending):
     else:
         codec = {"webm": "libvpx", "mkv": "ffv1", "mov": "mpeg4", "mp4": "libx264"}[kind]
         if codec not in av.codecs_available:
-            return None
+            return b""
         container_format = "matroska" if kind == "mkv" else kind
         with av.open(buffer, "w", format=container_format) as container:
             stream = container.add_stream(codec, rate=25)

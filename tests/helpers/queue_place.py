@@ -8,7 +8,7 @@ from pathlib import Path
 from helpers.small import motion_recipe
 from still_moving.training.jobs.job import Job
 from still_moving.training.jobs.ticket import Ticket
-from still_moving.training.queue.host import Host
+from still_moving.training.queue.host import Host, JobView
 from still_moving.training.queue.supervisor import Supervisor
 
 WORKER = Path(__file__).with_name("steady_worker.py")
@@ -53,7 +53,7 @@ class Place:
         return [p for i, p in enumerate(phases) if i == 0 or phases[i - 1] != p]
 
 
-def add(supervisor: Supervisor, id: str, steps: int = 5, **ticket) -> dict:
+def add(supervisor: Supervisor, id: str, steps: int = 5, **ticket) -> JobView:
     job = Job("dog", motion_recipe(steps=steps), "/a/base", "/a/mm", {"frames": "/a/set"})
     plain = {"name": id, "kind": "motion", "uid": "node", "created": float(ord(id[0]))}
     return supervisor.add(job, Ticket(id, **plain | ticket))
@@ -66,6 +66,6 @@ def until(truth: Callable[[], object], what: str = "it") -> None:
         time.sleep(0.02)
 
 
-def reach(supervisor: Supervisor, id: str, phase: str) -> dict:
+def reach(supervisor: Supervisor, id: str, phase: str) -> JobView:
     until(lambda: supervisor.view(id)["phase"] == phase, f"{id} to be {phase}")
     return supervisor.view(id)

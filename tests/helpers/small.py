@@ -128,11 +128,11 @@ def write_set(folder: Path, made: LoadedSet) -> Path:
     records = []
     with SetWriter(folder) as writer:
         for i, item in enumerate(made.items):
-            keys = [f"{part}{i:063x}" for part in "ab"]
-            writer.add(keys[0], "latents", item.latents)
-            writer.add(keys[1], "text", item.text)
+            latents, text = f"a{i:063x}", f"b{i:063x}"
+            writer.add(latents, "latents", item.latents)
+            writer.add(text, "text", item.text)
             frames, _, height, width = item.latents.shape
-            names = [object_name(key) for key in keys]
+            names = object_name(latents), object_name(text)
             size = (8 * width, 8 * height)
             records.append(Record(item.id, item.source, item.caption, *names, frames, size))
         manifest = {

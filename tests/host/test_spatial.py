@@ -15,6 +15,7 @@ from still_moving.adapters.files.keys import UNetLayout
 from still_moving.adapters.host.hooks import unpatched_unet
 from still_moving.adapters.host.injection import inject_checkpoint
 from still_moving.adapters.host.spatial_adapter import (
+    Mode,
     apply_spatial_adapter,
     export_spatial_adapter,
 )
@@ -32,7 +33,9 @@ def model():
     return world.moving()
 
 
-def apply(model, scale=1.0, mode="auto", adapter=None):
+def apply(
+    model, scale: float | ScaleSchedule = 1.0, mode: Mode = "auto", adapter: Adapter | None = None
+):
     adapted, warnings = apply_spatial_adapter(
         model, adapter or world.spatial_adapter(), scale, mode, "mine.safetensors"
     )

@@ -4,6 +4,7 @@ import json
 import re
 import string
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -155,9 +156,9 @@ def test_requests_of_any_kind_never_crash_the_server(server, motion_job, dice):
     for _ in range(150):
         path = "".join(dice.choices(string.printable[:94].replace("/", "") + "é\\/..", k=12))
         ending = dice.choice(["", "/log", "/stop", "/open/", "/samples/1.webp", f"/{path}"])
-        url = f"/still_moving/jobs/{urllib.request.quote(path, safe='')}{ending and ending[:40]}"
+        url = f"/still_moving/jobs/{urllib.parse.quote(path, safe='')}{ending and ending[:40]}"
         method = dice.choice(["GET", "POST", "DELETE", "PUT"])
-        status, _ = ask(server, method, urllib.request.quote(url, safe="/%"), b"{}")
+        status, _ = ask(server, method, urllib.parse.quote(url, safe="/%"), b"{}")
         assert status in (400, 404, 405), url
     assert server.get("/still_moving/jobs")["jobs"]
     after = sorted(p for p in server.base.rglob("*") if "browser" not in p.parts)

@@ -55,9 +55,9 @@ def test_the_exported_lora_gives_the_merged_network(tmp_path, scale):
     merged = dict(unet.tensors)
     for layer, pair in adapter.pairs.items():
         weight, bias = merged[f"{layer}.weight"], merged[f"{layer}.bias"]
-        merged[f"{layer}.weight"], merged[f"{layer}.bias"] = merge_spatial(
-            weight, bias, pair, scale
-        )
+        weight, bias = merge_spatial(weight, bias, pair, scale)
+        assert bias is not None
+        merged[f"{layer}.weight"], merged[f"{layer}.bias"] = weight, bias
     expected, model = (diffusers_model(t, unet.layout) for t in (merged, unet.tensors))
     apply_lora(model, lora)
     for name, parameter in model.named_parameters():

@@ -5,7 +5,7 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-from playwright.sync_api import ConsoleMessage, sync_playwright
+from playwright.sync_api import ConsoleMessage, ViewportSize, sync_playwright
 
 from helpers.host.live import Server, frontend_asked, frontend_of
 
@@ -31,7 +31,7 @@ READY = "window.app?.extensionManager && Object.keys(window.LiteGraph.registered
 READY += "name => name.startsWith('StillMoving'))"
 TIMEOUT_MS = 120_000
 MESSAGE_MS = 6_000  # how long "Job completed" lies over the nodes
-SIZE = {"width": 1600, "height": 900}
+SIZE: ViewportSize = {"width": 1600, "height": 900}
 
 
 def why_no_browser(comfyui: Path) -> str | None:

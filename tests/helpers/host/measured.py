@@ -41,7 +41,7 @@ def clips_of(
                 inputs["text"] = scene.prompt
             if "seed" in inputs:
                 inputs["seed"] = seed
-            if node["class_type"] in (adapters or {}):
+            if adapters and node["class_type"] in adapters:
                 inputs["file"] = adapters[node["class_type"]]
         saved = {i: label for i, label in _saved(prompt).items() if not only or label in only}
         outputs = server.run({i: n for i, n in prompt.items() if i in saved or not _ends(n)})

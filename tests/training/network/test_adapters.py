@@ -28,6 +28,7 @@ from still_moving.training.network.lora import (
     set_motion_scale,
 )
 from still_moving.training.network.spatial import (
+    SpatialAdapter,
     SpatialAdapters,
     load_spatial_adapter,
     spatial_sites,
@@ -206,6 +207,7 @@ def test_a_block_site_acts_on_the_whole_output_of_its_block():
     unet.get_submodule(name).register_forward_hook(lambda m, i, o: seen.append(o[0]))
     for scale in (0.0, 1.0):
         for site, place in zip(adapters.sites, adapters.names, strict=True):
+            assert isinstance(site, SpatialAdapter)
             site.scale = scale if place == name else 0.0
         with torch.no_grad():
             predict(unet, *clip_inputs())

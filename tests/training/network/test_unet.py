@@ -149,7 +149,8 @@ def test_v1_resnets_normalize_all_frames_together():
         + torch.arange(FRAMES)[:, None, None, None]
     )
     _resnet_norms_across_frames(unet)
-    norm = unet.down_blocks[0].resnets[0].norm1
+    norm = unet.get_submodule("down_blocks.0.resnets.0.norm1")
+    assert isinstance(norm, torch.nn.GroupNorm)
     together = x.transpose(0, 1).reshape(32, 2 * FRAMES * SIZE * SIZE)  # 2 channels a group
     mean, variance = together.mean(1), together.var(1, unbiased=False)
     expected = (x.unflatten(1, (32, 2)) - mean[:, None, None, None]) / (

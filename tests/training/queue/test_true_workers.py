@@ -11,7 +11,7 @@ from helpers.small import ROOT, motion_recipe
 from still_moving.common import system
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.jobs.ticket import Ticket
-from still_moving.training.queue.host import Host
+from still_moving.training.queue.host import Host, JobView
 from still_moving.training.queue.supervisor import Supervisor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,7 +38,7 @@ class Studio:
         self.supervisor.add(like.load(), Ticket("job", "made", "motion", "node", 1.0, **ticket))
         return JobFolder(self.supervisor.folder("job"))
 
-    def reach(self, phase: str, step: int = 0) -> dict:
+    def reach(self, phase: str, step: int = 0) -> JobView:
         def there() -> bool:
             view = self.supervisor.view("job")
             assert view["phase"] in ("failed", phase) or view["phase"] not in ("failed", "finished")

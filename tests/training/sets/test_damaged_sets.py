@@ -48,6 +48,7 @@ def test_a_damaged_set_is_refused_or_intact_and_can_be_mended(index, accident):
         (place / "in" / "old.png").write_bytes(sample("still.png"))
         (place / "in" / "other.png").write_bytes(sample("still.jpg"))
         mended = build_or_refuse(place)
+        assert mended is not None
         assert [item.id for item in mended.items] == [item.id for item in whole.items]
         # A picture is not checked by a checksum; only an absent one is drawn again.
         for name, content in good_set().items():

@@ -1,5 +1,7 @@
 """Every format decodes to the same upright pixels, and nothing else is opened."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -37,8 +39,10 @@ def test_videos_decode_with_their_times(tmp_path, ending, codec, pixels):
 def test_animated_pictures_decode_with_their_times(tmp_path, ending):
     path = tmp_path / f"clip.{ending}"
     pictures = [Image.fromarray(bar(i)) for i in range(FRAMES)]
-    more = {"lossless": True} if ending == "webp" else {}
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40, **more)
+    options: dict[str, Any] = {"save_all": True, "append_images": pictures[1:], "duration": 40}
+    if ending == "webp":
+        options["lossless"] = True
+    pictures[0].save(path, **options)
     probe = media.probe(MediaFile(path))
     assert probe.moving
     assert probe.fps == pytest.approx(FPS)

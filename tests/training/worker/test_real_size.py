@@ -11,7 +11,7 @@ from helpers.checkout import comfyui
 from helpers.real_size import motion_shapes, sd15_shapes, write_motion_module, write_sd15
 from helpers.small import run
 from still_moving.adapters.files import keys
-from still_moving.adapters.files.adapter import load_adapter
+from still_moving.adapters.files.adapter import AdapterKind, load_adapter
 from still_moving.adapters.files.checkpoint import read_unet
 from still_moving.adapters.files.embedding import load_embedding
 from still_moving.adapters.files.image_lora import merge_image_lora
@@ -85,7 +85,11 @@ def test_photos_and_clips_become_adapters(folder, shared_data):
         *("train", "spatial", folder / "look", "--customized", folder / "photos"),
         *("--natural", folder / "clips", "--motion-adapter", motion, "--recipe", look, *files),
     )
-    for name, kind, rank, layers in (("still", "motion", 4, 126), ("look", "spatial", 64, 107)):
+    jobs: tuple[tuple[str, AdapterKind, int, int], ...] = (
+        ("still", "motion", 4, 126),
+        ("look", "spatial", 64, 107),
+    )
+    for name, kind, rank, layers in jobs:
         check_job(JobFolder(folder / name))
         file = folder / name / "export" / f"{name}.safetensors"
         adapter = load_adapter(file, kind)
