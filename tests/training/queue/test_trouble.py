@@ -47,7 +47,7 @@ def test_a_copy_that_succeeds_does_not_hide_a_folder_that_cannot_be_written(
         patched.setattr(JobFolder, "share", full_disk)
         place.busy = True
         until(lambda: "cannot be written" in supervisor.view("a")["message"], "the other")
-        entry = supervisor._board.entry("a")
+        entry = supervisor._board.find("a")
         patched.setattr(watched_job, "publish", lambda *_: entry.published)
         until(lambda: not entry.publish_trouble, "the copy")
         assert "cannot be written" in supervisor.view("a")["message"]
