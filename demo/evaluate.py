@@ -42,12 +42,12 @@ class Clips:
     frames: Tensor  # (n, frames, 3, SIZE, SIZE) in 0..1
     measures: list[Measures]
 
-    def mean(self, what: Callable[[Measures], float]) -> float:
-        return sum(map(what, self.measures)) / len(self.measures)
+    def mean(self, quantity: Callable[[Measures], float]) -> float:
+        return sum(map(quantity, self.measures)) / len(self.measures)
 
-    def error(self, what: Callable[[Measures], float]) -> float:
+    def error(self, quantity: Callable[[Measures], float]) -> float:
         """Standard error of the mean."""
-        values = torch.tensor([float(what(m)) for m in self.measures])
+        values = torch.tensor([float(quantity(m)) for m in self.measures])
         return float(values.std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
     def summary(self) -> dict[str, float]:
@@ -63,8 +63,10 @@ class Clips:
             "direction_accuracy": lambda m: m.direction,
             "look_accuracy": lambda m: m.look,
         }
-        means = {name: round(self.mean(what), 4) for name, what in named.items()}
-        errors = {f"{name}_error": round(self.error(what), 4) for name, what in named.items()}
+        means = {name: round(self.mean(quantity), 4) for name, quantity in named.items()}
+        errors = {
+            f"{name}_error": round(self.error(quantity), 4) for name, quantity in named.items()
+        }
         return means | errors
 
 
@@ -110,14 +112,14 @@ class Network:
 
     def frames(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
         """One clip a prompt: (n, frames, 3, SIZE, SIZE) in 0..1."""
-        words = torch.stack([latents.encode_prompt(prompt) for prompt in prompts])
+        text = torch.stack([latents.encode_prompt(prompt) for prompt in prompts])
         size = (latents.CHANNELS, world.FRAMES, world.SIZE, world.SIZE)
         empty = latents.encode_prompt("")
         # In small batches: what does not fit the processor's cache takes several times as long.
         parts = [
             sample_clips(
                 self.unet,
-                words[i : i + BATCH],
+                text[i : i + BATCH],
                 empty,
                 seeds=seeds[i : i + BATCH],
                 size=size,
@@ -135,14 +137,14 @@ def sample_stills(
     """Pictures by the image model alone, one a scene: (n, 3, SIZE, SIZE) in 0..1."""
     model = load_image_model(checkpoint).to(device).eval()
 
-    def network(noisy: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
-        return model(noisy, timesteps, words, return_dict=False)[0]
+    def network(noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        return model(noisy, timesteps, text, return_dict=False)[0]
 
     size = (latents.CHANNELS, world.SIZE, world.SIZE)
-    words = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes]).to(device)
+    text = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes]).to(device)
     empty = latents.encode_prompt("").to(device)
     seeds = range(seed, seed + len(scenes))
-    samples = denoise(network, words, empty, seeds=seeds, size=size, steps=25, cfg=STILLS_CFG)
+    samples = denoise(network, text, empty, seeds=seeds, size=size, steps=25, cfg=STILLS_CFG)
     return latents.decode_world(samples.cpu())
 
 

@@ -52,24 +52,24 @@ def optimize(
 
 
 def stills(per_scene: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Latents (n, 4, 16, 16) and words (n, tokens, dim) of every scene, several times each."""
+    """Latents (n, 4, 16, 16) and text (n, tokens, dim) of every scene, several times each."""
     scenes = [s for s in world.all_scenes() for _ in range(per_scene)]
     images = torch.stack([world.make_still(s, generator) for s in scenes])
-    words = torch.stack([latents.encode_prompt(s.prompt) for s in scenes])
-    return latents.encode_world(images), words
+    text = torch.stack([latents.encode_prompt(s.prompt) for s in scenes])
+    return latents.encode_world(images), text
 
 
 def batches(
     data: tuple[Tensor, Tensor], size: int, generator: torch.Generator, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Endless random batches, some captions dropped."""
-    clean, words = data
+    clean, text = data
     while True:
         pick = torch.randint(len(clean), (size,), generator=generator)
         keep = torch.rand(size, generator=generator) >= CAPTION_DROPOUT
         yield (
             clean[pick].to(device),
-            (words[pick] * keep[:, None, None]).to(device),
+            (text[pick] * keep[:, None, None]).to(device),
         )
 
 
@@ -92,17 +92,17 @@ def weighted_loss(
     weights /= weights.mean()
 
     def loss() -> Tensor:
-        clean, words = next(stream)
+        clean, text = next(stream)
         t = torch.randint(1000, (len(clean),), generator=generator)
         is_early = torch.rand(len(clean), generator=generator) < early
         t = torch.where(is_early, 500 + t // 2, t)
         noise = torch.randn(clean.shape, generator=generator).to(clean.device)
         noisy = scheduler.add_noise(clean, noise, t.to(clean.device))  # type: ignore[arg-type]  # typed IntTensor there
-        error = (predict_noise(noisy, t.to(clean.device), words) - noise).square()
+        error = (predict_noise(noisy, t.to(clean.device), text) - noise).square()
         return (error.flatten(1).mean(1) * weights[t].to(clean.device)).mean()
 
     return loss
 
 
 def image_loss(model: nn.Module, *arguments) -> Callable[[], Tensor]:
-    return weighted_loss(lambda x, t, words: model(x, t, words).sample, *arguments)
+    return weighted_loss(lambda x, t, text: model(x, t, text).sample, *arguments)

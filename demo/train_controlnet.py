@@ -69,19 +69,19 @@ def hints(scene: Scene, positions: Tensor, generator: torch.Generator) -> Tensor
 def control_batches(
     per_scene: int, size: int, generator: torch.Generator, device: torch.device
 ) -> Iterator[tuple[Tensor, Any]]:
-    """Endless batches of latents with their (words, hints); some captions dropped."""
-    clean, words, lines = [], [], []
+    """Endless batches of latents with their (text, hints); some captions dropped."""
+    clean, prompts, lines = [], [], []
     for scene in world.all_scenes():
         places = torch.rand(per_scene, 2, generator=generator)
         positions = world.MARGIN + (world.SIZE - 2 * world.MARGIN) * places
         clean.append(latents.encode_world(world.render(scene, positions)))
-        words.append(latents.encode_prompt(scene.prompt).expand(per_scene, -1, -1))
+        prompts.append(latents.encode_prompt(scene.prompt).expand(per_scene, -1, -1))
         lines.append(hints(scene, positions, generator))
-    clean, words, lines = torch.cat(clean), torch.cat(words), torch.cat(lines)
+    clean, prompts, lines = torch.cat(clean), torch.cat(prompts), torch.cat(lines)
     while True:
         pick = torch.randint(len(clean), (size,), generator=generator)
         keep = torch.rand(size, generator=generator) >= CAPTION_DROPOUT
-        text = (words[pick] * keep[:, None, None]).to(device)
+        text = (prompts[pick] * keep[:, None, None]).to(device)
         yield clean[pick].to(device), (text, as_hint(lines[pick]).to(device))
 
 
@@ -91,14 +91,14 @@ def as_hint(lines: Tensor) -> Tensor:
 
 
 def controlled(
-    model: nn.Module, control: nn.Module, noisy: Tensor, t: Tensor, words: Tensor, hint: Tensor
+    model: nn.Module, control: nn.Module, noisy: Tensor, t: Tensor, text: Tensor, hint: Tensor
 ) -> Tensor:
     """The image model's prediction with the control's features added, at scale 1."""
-    down, middle = control(noisy, t, words, hint, return_dict=False)
+    down, middle = control(noisy, t, text, hint, return_dict=False)
     return model(
         noisy,
         t,
-        words,
+        text,
         down_block_additional_residuals=down,
         mid_block_additional_residual=middle,
     ).sample

@@ -52,15 +52,15 @@ def dusk_sky() -> Tensor:
 
 
 def dusk_stills(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Latents and words of a few scenes at dusk, each at many places."""
-    images, words = [], []
+    """Latents and text of a few scenes at dusk, each at many places."""
+    images, text = [], []
     for scene in world.spread(world.all_scenes(("night",)), LORA_STILLS):
         places = torch.rand(LORA_PLACES, 2, generator=generator)
         positions = world.MARGIN + (world.SIZE - 2 * world.MARGIN) * places
         images.append(at_dusk(scene, positions))
         prompt = scene._replace(look=LORA_TOKEN).prompt
-        words.append(latents.encode_prompt(prompt).expand(LORA_PLACES, -1, -1))
-    return latents.encode_world(torch.cat(images)), torch.cat(words)
+        text.append(latents.encode_prompt(prompt).expand(LORA_PLACES, -1, -1))
+    return latents.encode_world(torch.cat(images)), torch.cat(text)
 
 
 def with_lora(model: Any) -> Any:

@@ -66,13 +66,13 @@ def new_motion_module(generator: torch.Generator) -> MotionModule:
 def clip_batches(
     count: int, size: int, generator: torch.Generator, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless random batches of natural clips: (size, 4, frames, 16, 16) and their words."""
+    """Endless random batches of natural clips: (size, 4, frames, 16, 16) and their text."""
     scenes = world.all_scenes()
     rendered = [(s, world.make_clip(s, generator).frames) for s in scenes for _ in range(count)]
     filmed = world.footage(torch.stack([frames for _, frames in rendered]))
     clips = latents.encode_world(filmed).transpose(1, 2)
-    words = torch.stack([latents.encode_prompt(s.prompt) for s, _ in rendered])
-    return batches((clips, words), size, generator, device)
+    text = torch.stack([latents.encode_prompt(s.prompt) for s, _ in rendered])
+    return batches((clips, text), size, generator, device)
 
 
 def train_motion(out: Path, device: torch.device, steps: int = 1800, batch: int = 4) -> None:
@@ -83,9 +83,7 @@ def train_motion(out: Path, device: torch.device, steps: int = 1800, batch: int 
         parameter.requires_grad_("motion_modules" in name)
     stream = clip_batches(24, batch, generator, device)
     # Motion is decided early, and the image model already knows what comes late.
-    loss = weighted_loss(
-        lambda x, t, words: predict(unet, x, t, words), stream, generator, early=0.7
-    )
+    loss = weighted_loss(lambda x, t, text: predict(unet, x, t, text), stream, generator, early=0.7)
     average = optimize(unet, loss, steps=steps, lr=1e-3, label="motion").module
     save_motion_module(out / MOTION_MODULE, average)
 
@@ -138,8 +136,8 @@ def customize(path: Path, token: str, device: torch.device, steps: int = 500) ->
     generator = torch.Generator().manual_seed(2)
     model = load_image_model(WEIGHTS / BASE).to(device)
     images, scenes = customization_stills(token, generator)
-    words = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes])
-    few = batches((latents.encode_world(images), words), 12, generator, device)
+    text = torch.stack([latents.encode_prompt(scene.prompt) for scene in scenes])
+    few = batches((latents.encode_world(images), text), 12, generator, device)
     prior = batches(stills(4, generator), 4, generator, device)
     # The new background is decided at high noise, and the base has never drawn one so light.
     custom_loss, prior_loss = (image_loss(model, s, generator, 0.5) for s in (few, prior))

@@ -5,7 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from helpers.texts import DOCS, ENGLISH, LOCALES, ROOT, main_words, text_of, words
+from helpers.texts import DOCS, ENGLISH, LOCALES, ROOT, main_texts, node_texts, text_of
 
 KILOBYTE = 1024
 
@@ -75,13 +75,13 @@ def test_a_language_has_a_word_for_everything_and_nothing_else(language):
         assert entry.strip()
         return None
 
-    assert named(words(language)) == named(ENGLISH)
-    assert named(main_words(language)) == named(main_words("en"))
+    assert named(node_texts(language)) == named(ENGLISH)
+    assert named(main_texts(language)) == named(main_texts("en"))
 
 
 @other
 def test_a_language_is_not_english(language):
-    for node_id, node in words(language).items():
+    for node_id, node in node_texts(language).items():
         assert node["display_name"] != ENGLISH[node_id]["display_name"]
         assert node["description"] != ENGLISH[node_id]["description"]
         for name, entry in node.get("inputs", {}).items():
@@ -91,7 +91,7 @@ def test_a_language_is_not_english(language):
 @pytest.mark.parametrize("language", ["en", *OTHERS])
 def test_no_text_holds_a_sign_that_the_frontend_reads_as_code(language):
     # vue-i18n: {value}, @:link and one | other
-    assert not re.search(r"[{}@|]", "".join(texts(words(language))))
+    assert not re.search(r"[{}@|]", "".join(texts(node_texts(language))))
 
 
 def texts(entry: dict | str) -> list[str]:

@@ -98,7 +98,7 @@ class Tour:
                 numbers |= {f"{label}: {k}": v for k, v in clips.summary().items() if k in SHOWN}
         return numbers
 
-    def generate(self, what: str) -> None:
+    def generate(self, title: str) -> None:
         """Time an example's prompt, as another tab would queue it."""
         prompt = api_form("customized_clip")
         for node in prompt.values():
@@ -106,7 +106,7 @@ class Tour:
                 node["inputs"]["seed"] = len(self.seconds)
         begun = time.monotonic()
         self.server.run(prompt)
-        self.seconds[what] = time.monotonic() - begun
+        self.seconds[title] = time.monotonic() - begun
 
     def jobs(self) -> list[dict]:
         return self.server.get("/still_moving/jobs")["jobs"]

@@ -104,7 +104,7 @@ def _finish(args: argparse.Namespace, parts: Parts, done: Callable[[], Any]) -> 
         while waiting:
             busy = []
             for name in waiting:
-                if _made(_file(args, name), parts[name]):
+                if _computed(_file(args, name), parts[name]):
                     bar.update()
                 else:
                     busy.append(name)
@@ -114,7 +114,7 @@ def _finish(args: argparse.Namespace, parts: Parts, done: Callable[[], Any]) -> 
             waiting = busy
 
 
-def _made(path: Path, part: Callable[[], list[Row]]) -> bool:
+def _computed(path: Path, part: Callable[[], list[Row]]) -> bool:
     """Whether a part's rows are there now; not if it, or what it needs, is made elsewhere."""
     path.parent.mkdir(exist_ok=True)
     if path.exists():

@@ -102,8 +102,8 @@ def phase_of(server: Server, id: str) -> str:
     return server.get(f"/still_moving/jobs/{id}")["phase"]
 
 
-def steer(server: Server, id: str, method: str, what: str = "") -> None:
-    request = head(method, f"/still_moving/jobs/{id}{what}", {"Content-Length": "0"})
+def steer(server: Server, id: str, method: str, command: str = "") -> None:
+    request = head(method, f"/still_moving/jobs/{id}{command}", {"Content-Length": "0"})
     assert answer(server, request, True, print) == 200
 
 
@@ -172,7 +172,7 @@ def answer(server: Server, request: bytes, whole: bool, say: Callable) -> int | 
     """The status of the answer; None without one. Who sends no whole request hangs up."""
     parts = urlsplit(server.url)
     assert parts.port is not None
-    found = b""
+    reply = b""
     with socket.create_connection((parts.hostname, parts.port), timeout=ANSWER_S) as connection:
         try:
             connection.sendall(request)
@@ -181,27 +181,27 @@ def answer(server: Server, request: bytes, whole: bool, say: Callable) -> int | 
         except OSError:
             pass  # refused before all was said; the answer tells why
         try:
-            while len(found) < 16 and (more := connection.recv(4096)):
-                found += more
+            while len(reply) < 16 and (more := connection.recv(4096)):
+                reply += more
             while connection.recv(65536):
                 pass
         except OSError as error:
-            if not found:
+            if not reply:
                 say(f"no answer: {error}")
-    words = found.split(None, 2)
-    return int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+    fields = reply.split(None, 2)
+    return int(fields[1]) if len(fields) > 1 and fields[1].isdigit() else None
 
 
 def files(place: Path, server: Server) -> dict[Path, tuple[int, int]]:
     """Every file that neither the pack's folder nor ComfyUI's own records hold."""
     ours, user = server.base / "user" / "still_moving", server.base / "user"
-    found = {}
+    stamps = {}
     for path in place.rglob("*"):
         records = path == server.log or path.name.startswith("comfyui.db")
         records = records or (path.parent == user and path.suffix == ".log")
         if path.is_file() and ours not in path.parents and not records:
-            found[path] = (path.stat().st_mtime_ns, path.stat().st_size)
-    return found
+            stamps[path] = (path.stat().st_mtime_ns, path.stat().st_size)
+    return stamps
 
 
 def tracebacks(log: str, say: Callable) -> int:

@@ -57,8 +57,8 @@ def prepare() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def ask(place: Path, requests: int, seed: int, quiet: bool) -> Counter[str]:
@@ -71,7 +71,7 @@ def ask(place: Path, requests: int, seed: int, quiet: bool) -> Counter[str]:
     return malformed.ask_malformed(comfyui, place, requests, seed, no_word if quiet else say)
 
 
-def no_word(words: str) -> None:
+def no_word(message: str) -> None:
     """What ``--json`` says meanwhile."""
 
 
@@ -115,8 +115,8 @@ class World:
 
     def add(self, supervisor: Any, id: str) -> Any:
         """A new job like the undisturbed one; returns its folder."""
-        made = self.ticket.Ticket(id, "made", "motion", "faults", time.time())
-        supervisor.add(self.whole.load(), made)
+        ticket = self.ticket.Ticket(id, "made", "motion", "faults", time.time())
+        supervisor.add(self.whole.load(), ticket)
         return type(self.whole)(supervisor.folder(id))
 
     def verdict(self, folder: Any) -> Counter[str]:

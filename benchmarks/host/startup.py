@@ -36,9 +36,9 @@ def main() -> None:
         str(options.comfyui),
         "--once",
     ]
-    runs = [_last_line(command) for _ in range(options.runs + 1)][1:]
-    seconds = [run.pop("seconds") for run in runs]
-    print(json.dumps({"median_s": statistics.median(seconds), "seconds": seconds, **runs[-1]}))
+    measured = [_last_line(command) for _ in range(options.runs + 1)][1:]
+    seconds = [measures.pop("seconds") for measures in measured]
+    print(json.dumps({"median_s": statistics.median(seconds), "seconds": seconds, **measured[-1]}))
 
 
 def _last_line(command: list[str]) -> dict:

@@ -32,7 +32,7 @@ from ...worlds.shapes import latents
 from ...worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 from ..common.parts import Parts, Row, alone, file_name
 from ..common.rows import cached, shown
-from .world import asked_scenes, observe, write_reference
+from .world import observe, prompted_scenes, write_reference
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Lab:
     def rows(self, name: str) -> list[Row]:
         """The clips of a method, kept for the picture and observed."""
         method = METHODS[name]
-        scenes = world.spread(asked_scenes(), self.size.prompts)
+        scenes = world.spread(prompted_scenes(), self.size.prompts)
         word = MOTION_WORD if method.motion_word else "right"
         prompts = [prompt_of(scene, word) for scene in scenes]
         network = self._network(name)
@@ -274,14 +274,14 @@ ROLES: dict[str, str] = {
 
 def guided(network: Network, prompts: list[str]) -> inversion.Network:
     """The network at the demo's CFG, a prompt for each clip."""
-    asked = torch.stack([latents.encode_prompt(prompt) for prompt in prompts])
-    words = torch.cat([latents.encode_prompt("").expand_as(asked), asked])
+    prompted = torch.stack([latents.encode_prompt(prompt) for prompt in prompts])
+    text = torch.cat([latents.encode_prompt("").expand_as(prompted), prompted])
 
     def noise(noisy: Tensor, timesteps: Tensor) -> Tensor:
         device = next(network.unet.parameters()).device
         both = torch.cat([noisy, noisy]).to(device), torch.cat([timesteps, timesteps]).to(device)
-        plain, said = predict(network.unet, *both, words.to(device)).chunk(2)
-        return (plain + CFG * (said - plain)).to(noisy)
+        plain, conditional = predict(network.unet, *both, text.to(device)).chunk(2)
+        return (plain + CFG * (conditional - plain)).to(noisy)
 
     return noise
 

@@ -17,7 +17,7 @@ from ...demo.world import Scene
 
 # What the reference clips show; nothing that is asked for has any of it.
 SHOWN = {"colour": COLOURS, "shape": ("circle",), "look": LOOKS}
-ASKED = {"colour": ("blue", "yellow"), "shape": ("square", "triangle"), "look": ("sand", "fog")}
+PROMPTED = {"colour": ("blue", "yellow"), "shape": ("square", "triangle"), "look": ("sand", "fog")}
 
 
 def write_reference(folder: Path, motion: str) -> Path:
@@ -25,12 +25,12 @@ def write_reference(folder: Path, motion: str) -> Path:
     return write_clips(folder, [reference_clip(motion).frames], [SCENE.prompt])
 
 
-def asked_scenes() -> list[Scene]:
+def prompted_scenes() -> list[Scene]:
     return [
         Scene(colour, shape, "right", look)
-        for look in ASKED["look"]
-        for shape in ASKED["shape"]
-        for colour in ASKED["colour"]
+        for look in PROMPTED["look"]
+        for shape in PROMPTED["shape"]
+        for colour in PROMPTED["colour"]
     ]
 
 

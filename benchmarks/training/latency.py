@@ -49,9 +49,9 @@ class Bench:
         self.server, self.quiet, self.pressed, self.seed = server, quiet, 0, 0
         self.jobs = server.base / "user" / "still_moving" / "jobs"
 
-    def say(self, words: str) -> None:
+    def say(self, message: str) -> None:
         if not self.quiet:
-            print(words, file=sys.stderr, flush=True)
+            print(message, file=sys.stderr, flush=True)
 
     # From the press to the first step
 
@@ -160,10 +160,10 @@ class Bench:
         self.server.wait_until(lambda: prompt in self.server.get(f"/history/{prompt}"))
         return self.server.get(f"/history/{prompt}")[prompt]
 
-    def moment(self, prompt: str, what: str) -> float:
+    def moment(self, prompt: str, message: str) -> float:
         """When ComfyUI said this of a prompt, in seconds since 1970."""
         messages = dict(self.history(prompt)["status"]["messages"])
-        return messages[what]["timestamp"] / 1000
+        return messages[message]["timestamp"] / 1000
 
     def wait_for_training(self, id: str) -> float:
         """Until some steps were taken in peace; seconds of one."""

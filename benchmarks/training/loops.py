@@ -160,7 +160,7 @@ class Encoders:
         self.pixels = [
             torch.randint(256, clip, dtype=torch.uint8, generator=generator) for _ in range(ITEMS)
         ]
-        self.words = torch.randint(1000, (1, TOKENS), generator=generator)
+        self.token_ids = torch.randint(1000, (1, TOKENS), generator=generator)
 
     @torch.no_grad()
     def latents(self, pixels: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class Encoders:
     @torch.no_grad()
     def text(self) -> Tensor:
         """(1, tokens, dim)."""
-        return self.clip(self.words.to(self.clip.device)).last_hidden_state
+        return self.clip(self.token_ids.to(self.clip.device)).last_hidden_state
 
 
 class PlainLoop:

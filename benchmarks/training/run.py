@@ -187,11 +187,11 @@ def goals(report: dict[str, Any], measured: bool) -> list[dict[str, str]]:
     """The goals of training on an H100, and whether they were reached here."""
     goals: list[dict[str, str]] = []
 
-    def goal(what: str, value: float | None, reached: bool, unit: str = "") -> None:
+    def goal(name: str, value: float | None, reached: bool, unit: str = "") -> None:
         known = measured and value is not None
         state = ("reached" if reached else "not reached") if known else "not measured here (no GPU)"
         number = f"{value:.2f}{unit}" if known and value is not None else "-"
-        goals.append({"goal": what, "value": number, "state": state})
+        goals.append({"goal": name, "value": number, "state": state})
 
     def lowest(kind: str, key: str, size: str = "full", tier: str | None = None) -> float | None:
         rows = [r for r in report["kinds"].get(kind, []) if key in r and r["way"]["size"] == size]
@@ -236,7 +236,7 @@ def markdown(report: dict[str, Any]) -> str:
 def table_row(row: dict[str, Any]) -> str:
     if "failed" in row:
         return f"| {row['name']} | failed: {row['failed']} | | | | | |"
-    speed, memory = (row.get(f"{what}_over_against") for what in ("speed", "memory"))
+    speed, memory = (row.get(f"{quantity}_over_against") for quantity in ("speed", "memory"))
     cells = [
         row["name"],
         f"{row['seconds']:.3f}",

@@ -119,9 +119,9 @@ class MakeScaleSchedule(io.ComfyNode):
         def scale(name: str, default: float, when: str) -> io.Float.Input:
             return scale_input(f"The adapter's scale {when}.", default, name=name, slider=False)
 
-        def percent(name: str, default: float, what: str) -> io.Float.Input:
+        def percent(name: str, default: float, tooltip: str) -> io.Float.Input:
             return io.Float.Input(
-                name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=what
+                name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip
             )
 
         return io.Schema(

@@ -94,15 +94,15 @@ def resolve_folder(text: str) -> Path:
     return folder
 
 
-def one_source(batch: Tensor | None, folder: str, what: str) -> None:
+def one_source(batch: Tensor | None, folder: str, input_name: str) -> None:
     """Raises UserError unless exactly one of a batch and a folder is there."""
     if (batch is None) == (not folder.strip()):
         found = "neither" if batch is None else "both"
         raise UserError(
-            f"{what} and folder",
+            f"{input_name} and folder",
             found,
             "one of the two",
-            f"Connect {what}, or name a folder; leave the other one empty.",
+            f"Connect {input_name}, or name a folder; leave the other one empty.",
         )
 
 
@@ -158,20 +158,20 @@ def set_inputs(connected: io.Input, files: str, *more: io.Input, also: str = "")
 
 
 def gathered(
-    what: str, batch: Tensor | None, length: int, folder: str, captions: str, clip: Any, vae: Any,
-    **options: Any,
+    input_name: str, batch: Tensor | None, length: int, folder: str, captions: str,
+    clip: Any, vae: Any, **options: Any,
 ) -> CachedSet:  # fmt: skip  # the inputs by kind, several a line
     """The set of a folder, or of a batch (n * length, height, width, 3): n pictures or clips.
 
-    what: the batch's input. Raises UserError unless exactly one of the two is there, and fits.
+    input_name: the batch's. Raises UserError unless exactly one of the two is there, and fits.
     """
-    one_source(batch, folder, what)
+    one_source(batch, folder, input_name)
     prompt = None
     if batch is None:
         place, prompt = resolve_folder(folder), captions.strip() or None
     elif len(batch) % length:
         raise UserError(
-            what, f"{len(batch)} frames", f"a multiple of {length}",
+            input_name, f"{len(batch)} frames", f"a multiple of {length}",
             "Set frames to the length of one clip.",
         )  # fmt: skip  # file, found, expected, next move
     else:

@@ -106,7 +106,7 @@ def _generate(
     return make_set(place, encoder_of(vae, clip), options)
 
 
-def prompt_inputs(example: str, count: int, what: str) -> list[io.Input]:
+def prompt_inputs(example: str, count: int, noun: str) -> list[io.Input]:
     return [
         io.String.Input(
             "prompts",
@@ -118,7 +118,7 @@ def prompt_inputs(example: str, count: int, what: str) -> list[io.Input]:
             "token", default="sks", tooltip=f"For {TOKEN}: the rare word that means the look."
         ),
         io.String.Input("class_word", default="dog", tooltip=f"For {CLASS}: what it is one of."),
-        io.Int.Input("count", default=count, min=1, max=1000, tooltip=f"How many {what}."),
+        io.Int.Input("count", default=count, min=1, max=1000, tooltip=f"How many {noun}."),
     ]
 
 

@@ -88,7 +88,7 @@ def effective_text(clip: Any) -> Iterator[tuple[str, Tensor]]:
     """
     patcher: ModelPatcher = clip.patcher
     weights = patcher.model.state_dict()
-    layer_of = {key: int(found[1]) for key in weights if (found := _TEXT_LAYER.match(key))}
+    layer_of = {key: int(match[1]) for key in weights if (match := _TEXT_LAYER.match(key))}
     count, chosen = len(set(layer_of.values())), clip.layer_idx
     if not count:
         return

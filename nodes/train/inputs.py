@@ -95,8 +95,8 @@ def recipe_of(kind: str, inputs: Mapping[str, Any], **choices: Any) -> Recipe:
     the recipe, where None does. Raises UserError for what does not fit.
     """
     numbers = {name: inputs[name] or None for name in ("steps", "rank", "lr", "frames", "seed")}
-    words = {"tier": inputs["memory"], "dtype": inputs["precision"]}
-    numbers |= {name: None if word == "auto" else word for name, word in words.items()}
+    selected = {"tier": inputs["memory"], "dtype": inputs["precision"]}
+    numbers |= {name: None if word == "auto" else word for name, word in selected.items()}
     return make_recipe(kind, inputs["preset"], **numbers, **choices)
 
 

@@ -40,29 +40,29 @@ def test_the_summary_compares_the_same_prompts():
         row("Still-Moving", 0.8, 1.0, "b"),
         row("a still, repeated", 0.9, 0.0, "a"),
     ]
-    found = summarize(clips, Size(tokens=("sks",), prompts=2))
-    ours = found["against_injection"]["styles"]["Still-Moving"]
+    summary = summarize(clips, Size(tokens=("sks",), prompts=2))
+    ours = summary["against_injection"]["styles"]["Still-Moving"]
     assert ours["fidelity"] == pytest.approx(0.1)
     assert ours["fidelity_error"] == pytest.approx(0, abs=1e-9)  # though each varies by 0.1
-    less_ours = found["against_ours"]["styles"]
+    less_ours = summary["against_ours"]["styles"]
     assert less_ours["injection"]["fidelity"] == pytest.approx(-0.1)
     assert not less_ours.keys() & {"Still-Moving", "a still, repeated"}
-    styles = found["methods"]["styles"]
+    styles = summary["methods"]["styles"]
     assert styles["Still-Moving"]["fidelity"] == pytest.approx(0.7)
     assert styles["Still-Moving"]["fidelity_error"] == pytest.approx(0.1)
     assert styles["a still, repeated"]["moving_fidelity"] == 0
-    assert found["methods"]["subjects"]["Still-Moving"]["clips"] == 0
+    assert summary["methods"]["subjects"]["Still-Moving"]["clips"] == 0
 
 
 def test_a_choice_is_compared_on_its_own_customization():
     clips = [row("Still-Moving", 0.6, 1.0), row("rank 4", 0.7, 1.0)]
     clips += [c | {"token": "pll", "fidelity": c["fidelity"] / 2} for c in clips]
     clips += [row("Still-Moving", 0.1, 1.0) | {"token": "zwx"}]
-    found = summarize(clips, Size(tokens=("sks", "zwx", "pll"), prompts=1))
-    assert found["against_ours"]["sks alone"]["rank 4"]["fidelity"] == pytest.approx(0.1)
-    assert found["against_ours"]["pll alone"]["rank 4"]["fidelity"] == pytest.approx(0.05)
-    assert list(found["choices"]) == ["sks", "pll"]
-    assert list(found["choices"]["pll"]) == ["Still-Moving", *choices("pll")]
+    summary = summarize(clips, Size(tokens=("sks", "zwx", "pll"), prompts=1))
+    assert summary["against_ours"]["sks alone"]["rank 4"]["fidelity"] == pytest.approx(0.1)
+    assert summary["against_ours"]["pll alone"]["rank 4"]["fidelity"] == pytest.approx(0.05)
+    assert list(summary["choices"]) == ["sks", "pll"]
+    assert list(summary["choices"]["pll"]) == ["Still-Moving", *choices("pll")]
 
 
 def test_figures_are_a_page_of_their_own_that_points_to_the_argument(tmp_path):
@@ -88,9 +88,9 @@ def test_every_method_of_the_paper_and_every_ablation_is_there():
     assert {"injection", "interpolation", "interleaved training", "Still-Moving"} <= set(METHODS)
     assert len(FULL.tokens) >= 4
     assert FULL.prompts >= 10
-    made = {name: recipe(FULL).stages[0] for name, recipe in RECIPES.items()}
-    assert made["no Motion Adapter"].use == ()
-    assert [s.set for s in made["no natural clips"].sources] == ["customized"]
-    assert made["no Spatial Adapter"].train == "spatial.all"
-    assert made["sites: blocks"].train == "spatial.blocks"
-    assert made["rank 64"].rank == 64
+    stages = {name: recipe(FULL).stages[0] for name, recipe in RECIPES.items()}
+    assert stages["no Motion Adapter"].use == ()
+    assert [s.set for s in stages["no natural clips"].sources] == ["customized"]
+    assert stages["no Spatial Adapter"].train == "spatial.all"
+    assert stages["sites: blocks"].train == "spatial.blocks"
+    assert stages["rank 64"].rank == 64

@@ -6,10 +6,10 @@ import torch
 from still_moving.benchmarks.common.rows import cached
 from still_moving.benchmarks.motion.methods import FULL, METHODS, diversity, recipe_of
 from still_moving.benchmarks.motion.world import (
-    ASKED,
+    PROMPTED,
     SHOWN,
-    asked_scenes,
     observe,
+    prompted_scenes,
     write_reference,
 )
 from still_moving.demo import world
@@ -41,8 +41,8 @@ def test_the_same_motion_elsewhere_matches_and_a_still_does_not(motion):
 
 
 def test_the_reference_itself_leaks_everything():
-    asked = world.Scene("blue", "square", "right", "sand")
-    seen = observe(reference_clip("zigzag").frames, asked, "zigzag")
+    scene = world.Scene("blue", "square", "right", "sand")
+    seen = observe(reference_clip("zigzag").frames, scene, "zigzag")
     assert seen["leakage"] == 1
     assert seen["thing"] == seen["background"] == 0
 
@@ -65,18 +65,18 @@ def test_a_straight_line_is_none_of_the_motions():
 
 
 def test_nothing_that_is_asked_for_was_shown():
-    assert all(not set(ASKED[part]) & set(SHOWN[part]) for part in SHOWN)
+    assert all(not set(PROMPTED[part]) & set(SHOWN[part]) for part in SHOWN)
     assert {getattr(SCENE, part) in SHOWN[part] for part in SHOWN} == {True}
-    assert len(set(asked_scenes())) == 8
+    assert len(set(prompted_scenes())) == 8
 
 
 def test_every_method_and_every_ablation_is_there():
-    made = {n: recipe_of(m, FULL) for n, m in METHODS.items() if m.kind}
-    last = {name: recipe.stages[-1] for name, recipe in made.items()}
-    assert [len(made[f"Customize-A-Video: {a}"].stages) for a in ("LoRA", "words", "both")] == [
+    recipes = {n: recipe_of(m, FULL) for n, m in METHODS.items() if m.kind}
+    last = {name: recipe.stages[-1] for name, recipe in recipes.items()}
+    assert [len(recipes[f"Customize-A-Video: {a}"].stages) for a in ("LoRA", "words", "both")] == [
         2, 2, 2,
     ]  # fmt: skip
-    assert len(made["temporal LoRA"].stages) == 1
+    assert len(recipes["temporal LoRA"].stages) == 1
     losses = {last[f"VMC{of}"].loss for of in ("", ": l2", ": plain loss", ": as its code")}
     assert len(losses) == 4
     assert last["VMC: spatial layers"].train == "spatial.qkv"

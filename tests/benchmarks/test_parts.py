@@ -23,10 +23,10 @@ def options(out: Path, helps: int = 0) -> argparse.Namespace:
 
 @pytest.mark.slow
 def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
-    made = []
+    computed = []
 
     def part(name):
-        made.append(name)
+        computed.append(name)
         return [{"part": name}]
 
     def broken():
@@ -35,9 +35,9 @@ def test_what_is_there_is_not_made_again_and_rows_keep_their_order(tmp_path):
     todo = {name: (lambda name=name: part(name)) for name in NAMES}
     with pytest.raises(RuntimeError, match="power cut"):
         parts.run(options(tmp_path), todo | {NAMES[3]: broken})
-    assert made == NAMES[:3]
+    assert computed == NAMES[:3]
     rows, about = parts.run(options(tmp_path), todo)
-    assert [row["part"] for row in rows] == made == NAMES
+    assert [row["part"] for row in rows] == computed == NAMES
     assert about["commit"] == commit()
 
 
@@ -125,10 +125,10 @@ print([row["part"] for row in rows])
 def test_two_processes_make_no_part_twice(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
-    said = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert said.stdout.strip() == str(NAMES)
+    assert process.stdout.strip() == str(NAMES)
     lines = (tmp_path / "made.txt").read_text().splitlines()
     assert sorted(line.split(" ", 1)[1] for line in lines) == NAMES
     files = sorted((tmp_path / "rows").glob("*.json"))

@@ -36,9 +36,9 @@ def files(tmp_path_factory):
     return write_files(tmp_path_factory.mktemp("files"))
 
 
-@pytest.mark.parametrize("words", HELP, ids=" ".join)
-def test_every_command_explains_itself(words):
-    code, out = main(*words, "--help")
+@pytest.mark.parametrize("command", HELP, ids=" ".join)
+def test_every_command_explains_itself(command):
+    code, out = main(*command, "--help")
     assert code == 0
     assert out.startswith("usage: ")
     assert len(out.split()) > 15
@@ -58,12 +58,12 @@ SPATIAL += ["--motion-module", "{motion_module}", "--customized", "{customized}"
 WHOLE = [*SPATIAL, "--natural", "{natural}", "--motion-adapter", "{adapter}"]
 
 
-def swapped(words: list[str], place: str, other: str) -> list[str]:
-    return [other if word == place else word for word in words]
+def swapped(command: list[str], place: str, other: str) -> list[str]:
+    return [other if word == place else word for word in command]
 
 
 @pytest.mark.parametrize(
-    ("words", "named"),
+    ("command", "named"),
     [
         (["inspect", "{none}"], "none"),
         (["inspect", "{folder}"], "set.json"),
@@ -104,23 +104,23 @@ def swapped(words: list[str], place: str, other: str) -> list[str]:
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
 )
-def test_a_mistake_is_one_line_and_exit_code_2(words, named, files, tmp_path, capsys):
+def test_a_mistake_is_one_line_and_exit_code_2(command, named, files, tmp_path, capsys):
     places = {name: str(path) for name, path in files.items()}
     for name in ("folder", "pictures"):
         (tmp_path / name).mkdir()
         places[name] = str(tmp_path / name)
     Image.new("RGB", (32, 32)).save(tmp_path / "pictures" / "a.png")
     (tmp_path / "notes.txt").write_text("no tensors, no recipe")
-    made = spatial_recipe()
-    (tmp_path / "recipe.json").write_text(made.to_json())
+    recipe = spatial_recipe()
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
     (tmp_path / "strange.json").write_text(
-        json.dumps({**json.loads(made.to_json()), "learning_rate": 1})
+        json.dumps({**json.loads(recipe.to_json()), "learning_rate": 1})
     )
     new_job(tmp_path / "job", motion_recipe(), files)
     places |= {"none": str(tmp_path / "none"), "new": str(tmp_path / "new")}
     places |= {"text": str(tmp_path / "notes.txt"), "job": str(tmp_path / "job")}
     places |= {n: str(tmp_path / f"{n}.json") for n in ("recipe", "strange")}
-    code, _ = main(*(word.format(**places) for word in words))
+    code, _ = main(*(word.format(**places) for word in command))
     err = capsys.readouterr().err.splitlines()
     assert code == 2
     assert len(err) == 1
@@ -130,11 +130,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, named, files, tmp_path, ca
 
 
 def test_a_mistyped_path_makes_no_job(files, tmp_path):
-    words = [word.format(**files, new=tmp_path / "new") for word in MOTION]
-    bad = swapped(words, str(files["checkpoint"]), str(tmp_path / "typo"))
+    command = [word.format(**files, new=tmp_path / "new") for word in MOTION]
+    bad = swapped(command, str(files["checkpoint"]), str(tmp_path / "typo"))
     assert main(*bad)[0] == 2
     assert not (tmp_path / "new").exists()
-    assert main(*words, "--steps", 1, "--frames", 3)[0] == 0
+    assert main(*command, "--steps", 1, "--frames", 3)[0] == 0
 
 
 @pytest.mark.slow
@@ -171,45 +171,45 @@ def test_train_motion_then_spatial_then_export(files, tmp_path):
     layers = load_adapter(spatial).pairs
     assert sum(name.endswith("lora_up.weight") for name in tensors) == len(layers) == 43
     for scale in ("nan", "inf"):
-        words = ("export", spatial, tmp_path / "bad.safetensors", "--scale", scale)
-        assert main(*words, "--checkpoint", files["checkpoint"])[0] == 2
+        command = ("export", spatial, tmp_path / "bad.safetensors", "--scale", scale)
+        assert main(*command, "--checkpoint", files["checkpoint"])[0] == 2
 
 
 def test_an_export_for_another_checkpoint_is_refused(files, tmp_path, capsys):
-    made = write_files(tmp_path)
-    job = new_job(tmp_path / "job", spatial_recipe(steps=1), made)
+    paths = write_files(tmp_path)
+    job = new_job(tmp_path / "job", spatial_recipe(steps=1), paths)
     assert main("train", "resume", job.path)[0] == 0
-    tensors, _ = read_tensors(made["checkpoint"])
+    tensors, _ = read_tensors(paths["checkpoint"])
     other = tmp_path / "other.safetensors"
     write_tensors(other, {k: t * 1.01 for k, t in tensors.items()}, {})
     adapter = job.exports / "made.safetensors"
     assert main("export", adapter, tmp_path / "l.safetensors", "--checkpoint", other)[0] == 2
     assert "base.safetensors" in capsys.readouterr().err
-    for source in (adapter, made["checkpoint"]):  # and no file is written over its own source
+    for source in (adapter, paths["checkpoint"]):  # and no file is written over its own source
         before = source.read_bytes()
-        assert main("export", adapter, source, "--checkpoint", made["checkpoint"])[0] == 2
+        assert main("export", adapter, source, "--checkpoint", paths["checkpoint"])[0] == 2
         assert source.read_bytes() == before
 
 
 def test_a_recipe_file_says_everything(files, tmp_path):
-    made = motion_recipe(steps=1, seed=7)
-    (tmp_path / "recipe.json").write_text(made.to_json())
-    words = [word.format(**files, new=tmp_path / "new") for word in MOTION]
-    assert main(*words, "--recipe", tmp_path / "recipe.json")[0] == 0
-    assert JobFolder(tmp_path / "new").load().recipe == made
+    recipe = motion_recipe(steps=1, seed=7)
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    command = [word.format(**files, new=tmp_path / "new") for word in MOTION]
+    assert main(*command, "--recipe", tmp_path / "recipe.json")[0] == 0
+    assert JobFolder(tmp_path / "new").load().recipe == recipe
 
 
 def test_every_number_of_a_job_is_an_option(files, tmp_path):
-    words = [word.format(**files, new=tmp_path / "new") for word in WHOLE]
+    command = [word.format(**files, new=tmp_path / "new") for word in WHOLE]
     numbers = ["--steps", 1, "--rank", 3, "--lr", 0.1, "--frames", 3, "--batch", 2, "--seed", 5]
     numbers += ["--ema", 0.5, "--save-every", 7, "--dtype", "bfloat16", "--tier", "top"]
     numbers += ["--sites", "blocks", "--prior-scale", 0.25]
-    assert main(*words, *numbers)[0] == 0
-    made = JobFolder(tmp_path / "new").load().recipe
-    (stage,) = made.stages
+    assert main(*command, *numbers)[0] == 0
+    recipe = JobFolder(tmp_path / "new").load().recipe
+    (stage,) = recipe.stages
     assert (stage.steps, stage.rank, stage.lr, stage.train) == (1, 3, 0.1, "spatial.blocks")
-    assert (made.frames, made.batch, made.seed, made.ema) == (3, 2, 5, 0.5)
-    assert (made.save_every, made.dtype, made.tier) == (7, "bfloat16", "top")
+    assert (recipe.frames, recipe.batch, recipe.seed, recipe.ema) == (3, 2, 5, 0.5)
+    assert (recipe.save_every, recipe.dtype, recipe.tier) == (7, "bfloat16", "top")
     assert stage.sources[1].scales == {"motion": 0.25}
 
 
@@ -221,8 +221,8 @@ def test_every_number_of_a_job_is_an_option(files, tmp_path):
     ],
 )
 def test_the_ablations_are_switches(files, tmp_path, switches, expected):
-    words = [w.format(**files, new=tmp_path / "new") for w in (*SPATIAL, *switches)]
-    assert main(*words, "--steps", 1, "--frames", 3)[0] == 0
+    command = [w.format(**files, new=tmp_path / "new") for w in (*SPATIAL, *switches)]
+    assert main(*command, "--steps", 1, "--frames", 3)[0] == 0
     job = JobFolder(tmp_path / "new").load()
     assert (set(job.sets), set(job.adapters)) == expected
     assert Recipe.from_json(job.recipe.to_json()) == job.recipe

@@ -18,7 +18,7 @@ def files(tmp_path_factory):
     return {**write_files(folder), **write_sets(folder), "stills": stills}
 
 
-def job_words(files, *more: object) -> list[object]:
+def job_options(files, *more: object) -> list[object]:
     short = ("--steps", 2, "--frames", FRAMES, "--device", "cpu")
     named = ("--checkpoint", files["checkpoint"], "--motion-module", files["motion_module"])
     return [*named, *short, *more]
@@ -33,14 +33,14 @@ def test_every_command_explains_itself(name):
 
 @pytest.mark.slow
 def test_customize_a_video_makes_a_motion_lora(tmp_path, files, capsys):
-    words = job_words(files, "--clip", files["clip"], "--appearance", "red circle night")
+    options = job_options(files, "--clip", files["clip"], "--appearance", "red circle night")
     absorber = ("--absorber", "both", "--words", *WORDS, "--appearance-steps", 2)
-    code, out = main("train", "customize-a-video", tmp_path / "job", *words, *absorber)
+    code, out = main("train", "customize-a-video", tmp_path / "job", *options, *absorber)
     assert code == 0, capsys.readouterr().err
-    said = capsys.readouterr().err
-    assert "appearance: " in said
-    assert "motion: " in said
-    assert "MiB before activations" in said
+    report = capsys.readouterr().err
+    assert "appearance: " in report
+    assert "motion: " in report
+    assert "MiB before activations" in report
     names = {path.name for path in (tmp_path / "job" / "export").iterdir()}
     assert names == {
         "job.safetensors",
@@ -52,15 +52,17 @@ def test_customize_a_video_makes_a_motion_lora(tmp_path, files, capsys):
     # Its absorber serves another job as a file.
     lora = tmp_path / "job" / "export" / "job appearance.safetensors"
     again = ("--absorber", "file", "--absorber-file", lora)
-    code, _ = main("train", "customize-a-video", tmp_path / "two", *words, *again)
+    code, _ = main("train", "customize-a-video", tmp_path / "two", *options, *again)
     assert code == 0, capsys.readouterr().err
     assert len(JobFolder(tmp_path / "two").load().recipe.stages) == 1
 
 
 @pytest.mark.slow
 def test_vmc_weights_are_inverted_with(tmp_path, files, capsys):
-    words = job_words(files, "--clip", files["clip"], "--prompt", "red circle zigzag", "--backward")
-    code, _ = main("train", "vmc", tmp_path / "job", *words)
+    options = job_options(
+        files, "--clip", files["clip"], "--prompt", "red circle zigzag", "--backward"
+    )
+    code, _ = main("train", "vmc", tmp_path / "job", *options)
     assert code == 0, capsys.readouterr().err
     file = tmp_path / "job" / "export" / "job.safetensors"
     assert load_motion_weights(file).info.sites == "temporal.qkv.full"
@@ -77,9 +79,9 @@ def test_vmc_weights_are_inverted_with(tmp_path, files, capsys):
 
 
 def test_newmove_learns_a_token(tmp_path, files, capsys):
-    words = job_words(files, "--clips", files["motion"], "--token", "pll")
+    options = job_options(files, "--clips", files["motion"], "--token", "pll")
     regular = ("--regularization", files["regularization"])
-    code, _ = main("train", "newmove", tmp_path / "job", *words, *regular)
+    code, _ = main("train", "newmove", tmp_path / "job", *options, *regular)
     assert code == 0, capsys.readouterr().err
     learned = load_motion_weights(tmp_path / "job" / "export" / "job.safetensors")
     assert (learned.info.token, learned.info.sites) == ("pll", "temporal.all+kv")
@@ -108,12 +110,14 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("command", "words", "said"), REFUSED)
-def test_mistakes_are_said_before_there_is_a_job(tmp_path, files, capsys, command, words, said):
-    filled = [str(word).format(**files) for word in words]
-    code, _ = main("train", command, tmp_path / "job", *job_words(files), *filled)
+@pytest.mark.parametrize(("command", "options", "message"), REFUSED)
+def test_mistakes_are_said_before_there_is_a_job(
+    tmp_path, files, capsys, command, options, message
+):
+    filled = [str(word).format(**files) for word in options]
+    code, _ = main("train", command, tmp_path / "job", *job_options(files), *filled)
     error = capsys.readouterr().err
     assert code == 2
-    assert said in error
+    assert message in error
     assert len(error.strip().splitlines()) == 1
     assert not (tmp_path / "job").exists()

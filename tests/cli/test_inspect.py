@@ -23,15 +23,15 @@ def files(tmp_path_factory):
 def test_inspect_names_each_kind(files, tmp_path):
     job = new_job(tmp_path / "job", spatial_recipe(steps=1), files)
     assert main("train", "resume", job.path)[0] == 0
-    found = {}
+    kinds = {}
     paths = {**files, "spatial": job.exports / "made.safetensors"}
     code, out = main("inspect", "--json", *paths.values())
     assert code == 0
     for name, line in zip(paths, out.splitlines(), strict=True):
         facts = json.loads(line)
         assert facts["path"] == str(paths[name])
-        found[name] = facts["is"]
-    assert found == {
+        kinds[name] = facts["is"]
+    assert kinds == {
         "checkpoint": "checkpoint",
         "motion_module": "motion module",
         "adapter": "motion adapter",
@@ -61,13 +61,13 @@ def test_cache_then_inspect_the_shapes_way(tmp_path):
     (tmp_path / "photos").mkdir()
     for i in range(2):
         Image.new("RGB", (48, 32), (90 * i, 50, 20)).save(tmp_path / "photos" / f"{i}.png")
-    words = ["cache", tmp_path / "photos", tmp_path / "set", "--shapes", "--prompt", "red circle"]
-    words += ["--width", 32, "--height", 32]
-    code, out = main(*words, "--preflight", "--json")
+    command = ["cache", tmp_path / "photos", tmp_path / "set", "--shapes", "--prompt", "red circle"]
+    command += ["--width", 32, "--height", 32]
+    code, out = main(*command, "--preflight", "--json")
     assert code == 0
     assert json.loads(out)
     assert not (tmp_path / "set").exists()
-    code, out = main(*words)
+    code, out = main(*command)
     assert code == 0
     assert "2 stills cached" in out
     code, out = main("inspect", "--json", tmp_path / "set")

@@ -39,8 +39,8 @@ def test_a_process_outlives_the_one_that_started_it(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(log)], check=True, timeout=60)
     wait_until(lambda: log.read_text(encoding="utf-8").count("\n") == 3)
-    before, said, pid = log.read_text(encoding="utf-8").split("\n")[:3]
-    assert (before, said) == ("before", "ü True True")
+    before, report, pid = log.read_text(encoding="utf-8").split("\n")[:3]
+    assert (before, report) == ("before", "ü True True")
     os.kill(int(pid), 0)  # still there
     system.kill(int(pid))
 

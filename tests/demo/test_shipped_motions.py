@@ -44,14 +44,14 @@ def pixels(path) -> Tensor:
 # ---------------------------------------------------------------------------- clips
 def test_the_clips_are_what_the_world_renders(tmp_path):
     write_shipped_clips(tmp_path)
-    shipped, made = ({p.relative_to(f): p for p in f.rglob("*.*")} for f in (CLIPS, tmp_path))
-    assert shipped.keys() == made.keys()
+    shipped, rendered = ({p.relative_to(f): p for p in f.rglob("*.*")} for f in (CLIPS, tmp_path))
+    assert shipped.keys() == rendered.keys()
     assert len(shipped) == 2 * (1 + COUNT + NATURAL)
     for name, path in shipped.items():
         if path.suffix == ".txt":
-            assert path.read_text(encoding="utf-8") == made[name].read_text(encoding="utf-8")
+            assert path.read_text(encoding="utf-8") == rendered[name].read_text(encoding="utf-8")
         else:
-            assert torch.equal(pixels(path), pixels(made[name])), name
+            assert torch.equal(pixels(path), pixels(rendered[name])), name
 
 
 def test_the_one_clip_is_the_reference_to_the_pixel():
@@ -97,9 +97,9 @@ def test_a_training_writes_its_file(name, tmp_path):
         (tmp_path / needed).symlink_to(WEIGHTS / needed)
     motions.MOTIONS[name](tmp_path, CPU, steps=2)
     load = partial(load_adapter, kind="motion") if name == MOTION_LORA else load_motion_weights
-    made, shipped = load(tmp_path / name).info, load(WEIGHTS / name).info
-    assert made.steps == 2
-    assert (made.sites, made.motion_module) == (shipped.sites, shipped.motion_module)
+    trained, shipped = load(tmp_path / name).info, load(WEIGHTS / name).info
+    assert trained.steps == 2
+    assert (trained.sites, trained.motion_module) == (shipped.sites, shipped.motion_module)
 
 
 @cache
@@ -114,8 +114,8 @@ def likeness(word: str, count: int, **files) -> float:
     if "motion_adapter" in files:
         set_motion_scale(network.unet, 1.0)
     prompts = [f"{s.colour} {s.shape} {word} {s.look}" for s in scenes]
-    made = network.frames(prompts, range(count))
-    return float(np.mean([match_of(clip, s) for clip, s in zip(made, scenes, strict=True)]))
+    clips = network.frames(prompts, range(count))
+    return float(np.mean([match_of(clip, s) for clip, s in zip(clips, scenes, strict=True)]))
 
 
 def match_of(frames: Tensor, scene: world.Scene) -> float:

@@ -29,23 +29,23 @@ def folder(tmp_path):
 
 
 def sample(network, scenes):
-    words = torch.stack([latents.encode_prompt(" ".join(scene)) for scene in scenes])
-    made = denoise(
+    text = torch.stack([latents.encode_prompt(" ".join(scene)) for scene in scenes])
+    samples = denoise(
         network,
-        words,
+        text,
         latents.encode_prompt(""),
         seeds=range(len(scenes)),
         size=(latents.CHANNELS, world.SIZE, world.SIZE),
         steps=12,
     )
-    return latents.decode_world(made)
+    return latents.decode_world(samples)
 
 
 def noisy(count):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(count, latents.CHANNELS, world.SIZE, world.SIZE, generator=generator)
-    words = latents.encode_prompt("red circle left night").expand(count, -1, -1)
-    return x, torch.linspace(1, 999, count).long(), words
+    text = latents.encode_prompt("red circle left night").expand(count, -1, -1)
+    return x, torch.linspace(1, 999, count).long(), text
 
 
 def test_an_outline_lies_around_the_shape():
@@ -64,11 +64,11 @@ def test_a_flat_picture_has_no_outline():
 
 
 def test_an_untrained_controlnet_changes_nothing(base):
-    x, t, words = noisy(2)
+    x, t, text = noisy(2)
     hint = torch.rand(2, 3, 128, 128)
     with torch.no_grad():
-        plain = base(x, t, words).sample
-        same = controlnet.controlled(base, controlnet.control_model(), x, t, words, hint)
+        plain = base(x, t, text).sample
+        same = controlnet.controlled(base, controlnet.control_model(), x, t, text, hint)
     assert torch.equal(plain, same)
 
 
@@ -109,8 +109,8 @@ def test_the_shape_comes_where_the_outline_is(base):
     near = 0
     for image, scene, position in zip(images, scenes, positions, strict=True):
         number = world.all_scenes((scene.look,)).index(scene)
-        found = match(image[None], scene.look, [number])[1][0, 0]
-        near += bool((found - position).norm() <= 1)
+        place = match(image[None], scene.look, [number])[1][0, 0]
+        near += bool((place - position).norm() <= 1)
     assert near >= 0.75 * STILLS, f"{near} of {STILLS}"
 
 

@@ -24,23 +24,23 @@ def base():
 
 
 def sample(network, scenes):
-    words = torch.stack([latents.encode_prompt(" ".join(scene)) for scene in scenes])
-    made = denoise(
+    text = torch.stack([latents.encode_prompt(" ".join(scene)) for scene in scenes])
+    samples = denoise(
         network,
-        words,
+        text,
         latents.encode_prompt(""),
         seeds=range(len(scenes)),
         size=(latents.CHANNELS, world.SIZE, world.SIZE),
         steps=12,
     )
-    return latents.decode_world(made)
+    return latents.decode_world(samples)
 
 
 def noisy(count):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(count, latents.CHANNELS, world.SIZE, world.SIZE, generator=generator)
-    words = latents.encode_prompt("red circle left night").expand(count, -1, -1)
-    return x, torch.linspace(1, 999, count).long(), words
+    text = latents.encode_prompt("red circle left night").expand(count, -1, -1)
+    return x, torch.linspace(1, 999, count).long(), text
 
 
 # ---------------------------------------------------------------------------- LoRA
@@ -67,18 +67,18 @@ def load_lora(path: Path, model: Any) -> Any:
 
 
 def test_a_lora_is_what_was_saved(tmp_path):
-    x, t, words = noisy(2)
+    x, t, text = noisy(2)
     model = lora.with_lora(load_image_model(WEIGHTS / BASE))
     with torch.no_grad():
-        plain = load_image_model(WEIGHTS / BASE)(x, t, words).sample
-        assert torch.equal(model(x, t, words).sample, plain)  # untrained: nothing changes
+        plain = load_image_model(WEIGHTS / BASE)(x, t, text).sample
+        assert torch.equal(model(x, t, text).sample, plain)  # untrained: nothing changes
         for name, value in model.named_parameters():
             if "lora_" in name:
                 value.copy_(torch.randn_like(value).half() / 8)
-        changed = model(x, t, words).sample
+        changed = model(x, t, text).sample
         lora.save_lora(tmp_path / LORA, model)
         loaded = load_lora(tmp_path / LORA, load_image_model(WEIGHTS / BASE))
-        assert torch.equal(loaded(x, t, words).sample, changed)
+        assert torch.equal(loaded(x, t, text).sample, changed)
     assert not torch.allclose(changed, plain, atol=0.1)
 
 

@@ -53,12 +53,12 @@ def test_the_base_moves_at_natural_speeds(clips):
 @weights
 def test_the_customized_checkpoint_draws_its_style_and_the_base_does_not():
     scenes = world.spread(world.all_scenes((world.STYLE_TOKEN,)), 16)
-    found = {}
+    looks = {}
     for name in (BASE, CUSTOMIZED):
         images = sample_stills(WEIGHTS / name, scenes, 0, torch.device("cpu"))
         measures = [
             measure(i.expand(2, -1, -1, -1), s) for i, s in zip(images, scenes, strict=True)
         ]
-        found[name] = sum(m.look for m in measures)
-    assert found[CUSTOMIZED] >= 15
-    assert found[BASE] == 0
+        looks[name] = sum(m.look for m in measures)
+    assert looks[CUSTOMIZED] >= 15
+    assert looks[BASE] == 0

@@ -20,12 +20,12 @@ SUBJECTS = [scene for subject in world.SUBJECTS for scene in world.customized_sc
 def test_a_rendered_clip_measures_as_what_it_is(scene, seed):
     clip = world.make_clip(scene, torch.Generator().manual_seed(seed))
     speed = float((clip.positions[1] - clip.positions[0]).norm())
-    found = measure(clip.frames, scene)
-    assert found.correct
-    assert found.look
-    assert abs(found.motion - speed) < 0.06  # positions are read to a quarter pixel
-    assert found.jitter < 0.2
-    assert found.fidelity > 0.85
+    measures = measure(clip.frames, scene)
+    assert measures.correct
+    assert measures.look
+    assert abs(measures.motion - speed) < 0.06  # positions are read to a quarter pixel
+    assert measures.jitter < 0.2
+    assert measures.fidelity > 0.85
 
 
 @pytest.mark.slow
@@ -33,23 +33,23 @@ def test_a_rendered_clip_measures_as_what_it_is(scene, seed):
 @settings(max_examples=15, deadline=None)
 def test_a_frozen_clip_has_no_motion_and_no_direction(scene, seed):
     still = world.make_still(scene, torch.Generator().manual_seed(seed))
-    found = measure(still.expand(world.FRAMES, -1, -1, -1), scene)
-    assert found.motion == 0
-    assert found.frame_difference == 0
-    assert not found.direction
-    assert not found.correct
+    measures = measure(still.expand(world.FRAMES, -1, -1, -1), scene)
+    assert measures.motion == 0
+    assert measures.frame_difference == 0
+    assert not measures.direction
+    assert not measures.correct
 
 
 @pytest.mark.parametrize("word", range(3))
 def test_another_colour_shape_or_direction_is_noticed(word):
-    asked = world.Scene("red", "circle", "left", "night")
-    shown = asked._replace(
+    scene = world.Scene("red", "circle", "left", "night")
+    shown = scene._replace(
         **[{"colour": "blue"}, {"shape": "square"}, {"direction": "up"}][word]  # type: ignore
     )
     clip = world.make_clip(shown, torch.Generator().manual_seed(1))
-    found = measure(clip.frames, asked)
-    assert [found.colour, found.shape, found.direction][word] is False
-    assert not found.correct
+    measures = measure(clip.frames, scene)
+    assert [measures.colour, measures.shape, measures.direction][word] is False
+    assert not measures.correct
 
 
 def test_fidelity_falls_with_noise_and_is_zero_in_another_look():
@@ -60,9 +60,9 @@ def test_fidelity_falls_with_noise_and_is_zero_in_another_look():
     values = [measure((frames + s * noise).clamp(0, 1), scene).fidelity for s in (0, 0.05, 0.2)]
     assert values[0] > values[1] > values[2]
     plain = world.make_clip(scene._replace(look="night"), torch.Generator().manual_seed(2)).frames
-    found = measure(plain, scene)
-    assert not found.look
-    assert found.fidelity < 0.1
+    measures = measure(plain, scene)
+    assert not measures.look
+    assert measures.fidelity < 0.1
 
 
 def test_a_shape_half_off_the_stage_is_found_where_it_is():
@@ -121,18 +121,18 @@ def test_every_scene_reads_back_from_its_prompt():
 @settings(max_examples=20, deadline=None)
 def test_a_subject_measures_as_what_it_is_and_as_nothing_else(scene, seed):
     frames = world.make_clip(scene, torch.Generator().manual_seed(seed)).frames
-    found = measure(frames, scene)
-    assert found.correct
-    assert found.look
-    assert found.frame_accuracy == 1
-    assert found.fidelity > 0.85
+    measures = measure(frames, scene)
+    assert measures.correct
+    assert measures.look
+    assert measures.frame_accuracy == 1
+    assert measures.fidelity > 0.85
     for other in world.SHAPES:
         shown = scene._replace(shape=other)
         frames = world.make_clip(shown, torch.Generator().manual_seed(seed)).frames
-        found = measure(frames, scene)
-        assert not found.shape
-        assert found.frame_accuracy == 0
-        assert found.fidelity < 0.5
+        measures = measure(frames, scene)
+        assert not measures.shape
+        assert measures.frame_accuracy == 0
+        assert measures.fidelity < 0.5
 
 
 def test_footage_is_darker_and_shows_the_same():

@@ -146,7 +146,7 @@ def build_or_refuse(place, options=OPTIONS):
     }
     names = {str(path.relative_to("out")) for path in after if path.parts[0] == "out"} - {"."}
     listed = json.loads((place / "out" / "set.json").read_bytes())["items"]
-    objects = {f"objects/{item[what]}" for item in listed for what in ("latents", "text")}
+    objects = {f"objects/{item[part]}" for item in listed for part in ("latents", "text")}
     assert {name.replace("\\", "/") for name in names} == objects | {
         "objects",
         "set.json",

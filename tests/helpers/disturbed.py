@@ -9,15 +9,15 @@ from still_moving.training.jobs.job import JobFolder
 from still_moving.training.worker.session import FINISHED, run_job
 
 
-def until(truth: Callable[[], object], what: str) -> None:
+def until(truth: Callable[[], object], description: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not truth():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
+        assert time.monotonic() < deadline, f"waited too long for {description}"
         time.sleep(0.01)
 
 
-def undisturbed(tmp_path: Path, made, files) -> JobFolder:
-    folder = new_job(tmp_path / "undisturbed", made, files)
+def undisturbed(tmp_path: Path, recipe, files) -> JobFolder:
+    folder = new_job(tmp_path / "undisturbed", recipe, files)
     assert run_job(folder) == FINISHED
     return folder
 

@@ -59,10 +59,10 @@ def add(supervisor: Supervisor, id: str, steps: int = 5, **ticket) -> JobView:
     return supervisor.add(job, Ticket(id, **plain | ticket))
 
 
-def until(truth: Callable[[], object], what: str = "it") -> None:
+def until(truth: Callable[[], object], description: str = "it") -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not truth():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
+        assert time.monotonic() < deadline, f"waited too long for {description}"
         time.sleep(0.02)
 
 

@@ -81,29 +81,33 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-def new_training(made: Recipe, index: int = 0, dtype: torch.dtype = torch.float32) -> StageTraining:
+def new_training(
+    recipe: Recipe, index: int = 0, dtype: torch.dtype = torch.float32
+) -> StageTraining:
     """A stage over a new network; its absorbers, made by an earlier stage, are left out."""
-    made = dataclasses.replace(
-        made, stages=tuple(dataclasses.replace(stage, use=()) for stage in made.stages)
+    recipe = dataclasses.replace(
+        recipe, stages=tuple(dataclasses.replace(stage, use=()) for stage in recipe.stages)
     )
-    job = Job("made", made, "", "", dict.fromkeys(SETS, ""))
+    job = Job("made", recipe, "", "", dict.fromkeys(SETS, ""))
     model = text_model(job, "shapes", SETS)
     inputs = stage_inputs(job, index, weights(), SETS, Path(), model)
-    return StageTraining(made, index, new_unet(dtype), weights().layout, inputs.sets, inputs.words)
+    return StageTraining(
+        recipe, index, new_unet(dtype), weights().layout, inputs.sets, inputs.words
+    )
 
 
 def write_sets(folder: Path) -> dict[str, Path]:
-    return {name: write_set(folder / name, made) for name, made in SETS.items()}
+    return {name: write_set(folder / name, loaded) for name, loaded in SETS.items()}
 
 
-def new_job(path: Path, made: Recipe, files: Mapping[str, Path], **more) -> JobFolder:
+def new_job(path: Path, recipe: Recipe, files: Mapping[str, Path], **more) -> JobFolder:
     """files: of ``small.write_files`` and ``write_sets``."""
     job = Job(
         name="made",
-        recipe=made,
+        recipe=recipe,
         checkpoint=str(files["checkpoint"]),
         motion_module=str(files["motion_module"]),
-        sets={s.set: str(files[s.set]) for stage in made.stages for s in stage.sources},
+        sets={s.set: str(files[s.set]) for stage in recipe.stages for s in stage.sources},
         device="cpu",
         **more,
     )

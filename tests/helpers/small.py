@@ -25,7 +25,7 @@ from still_moving.adapters.files.motion_module import MotionModule, recognize
 from still_moving.adapters.low_rank import LowRank
 from still_moving.training.jobs.job import Job, JobFolder
 from still_moving.training.network.unet import build_unet, predict
-from still_moving.training.recipes import recipe
+from still_moving.training.recipes import recipe as recipes
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.sets.store import Item, LoadedSet, Record, SetWriter, object_name
 from still_moving.training.stage.loop import StageTraining
@@ -97,37 +97,37 @@ SHORT = {"frames": FRAMES, "rank": 2, "lr": 1e-2, "steps": 6, "held_out": 2, "ti
 
 
 def motion_recipe(**overrides) -> Recipe:
-    return recipe.motion_adapter(**{**SHORT, **overrides})
+    return recipes.motion_adapter(**{**SHORT, **overrides})
 
 
 def spatial_recipe(**overrides) -> Recipe:
-    return recipe.spatial_adapter(**{**SHORT, **overrides})
+    return recipes.spatial_adapter(**{**SHORT, **overrides})
 
 
-def new_training(made: Recipe, dtype: torch.dtype = torch.float32) -> StageTraining:
+def new_training(recipe: Recipe, dtype: torch.dtype = torch.float32) -> StageTraining:
     """The first stage of a recipe, over a network with the adapters that it uses attached."""
     from still_moving.training.network.lora import load_motion_adapter
 
     unet = new_unet(dtype)
-    if made.stages[0].use:
+    if recipe.stages[0].use:
         load_motion_adapter(unet, random_motion_adapter(), "random")
-    return StageTraining(made, 0, unet, weights().layout, dict(sets()))
+    return StageTraining(recipe, 0, unet, weights().layout, dict(sets()))
 
 
 @cache
 def random_motion_adapter() -> Adapter:
     from helpers.small_files import motion_adapter
 
-    made = motion_adapter(rank=2)
-    pairs = {name: LowRank(0.1 * p.down, 0.1 * p.up) for name, p in made.pairs.items()}
-    return Adapter(made.info, pairs)
+    adapter = motion_adapter(rank=2)
+    pairs = {name: LowRank(0.1 * p.down, 0.1 * p.up) for name, p in adapter.pairs.items()}
+    return Adapter(adapter.info, pairs)
 
 
-def write_set(folder: Path, made: LoadedSet) -> Path:
+def write_set(folder: Path, loaded: LoadedSet) -> Path:
     """A cached set on disk, as the cache command leaves it."""
     records = []
     with SetWriter(folder) as writer:
-        for i, item in enumerate(made.items):
+        for i, item in enumerate(loaded.items):
             latents, text = f"a{i:063x}", f"b{i:063x}"
             writer.add(latents, "latents", item.latents)
             writer.add(text, "text", item.text)
@@ -137,8 +137,8 @@ def write_set(folder: Path, made: LoadedSet) -> Path:
             records.append(Record(item.id, item.source, item.caption, *names, frames, size))
         manifest = {
             "format": 1,
-            "kind": made.kind,
-            "encoder": made.encoder,
+            "kind": loaded.kind,
+            "encoder": loaded.encoder,
             "options": {},
             "items": [{**vars(r), "size": list(r.size)} for r in records],
         }
@@ -161,11 +161,11 @@ def write_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def new_job(path: Path, made: Recipe, files: Mapping[str, Path], name: str = "made") -> JobFolder:
-    stages = made.stages
+def new_job(path: Path, recipe: Recipe, files: Mapping[str, Path], name: str = "made") -> JobFolder:
+    stages = recipe.stages
     job = Job(
         name=name,
-        recipe=made,
+        recipe=recipe,
         checkpoint=str(files["checkpoint"]),
         motion_module=str(files["motion_module"]),
         sets={s.set: str(files[s.set]) for stage in stages for s in stage.sources},
@@ -223,13 +223,13 @@ def run(*arguments: object, timeout: float = PATIENCE_S) -> subprocess.Completed
     )
 
 
-def wait_for(truth: Callable[[], bool], child: subprocess.Popen[str], what: str) -> None:
+def wait_for(truth: Callable[[], bool], child: subprocess.Popen[str], description: str) -> None:
     """Until something holds; fails when the child ends before, or after ``PATIENCE_S``."""
     deadline = time.monotonic() + PATIENCE_S
     while not truth():
         if child.poll() is not None and not truth():
-            raise AssertionError(f"ended before {what}: {child.communicate()}")
-        assert time.monotonic() < deadline, f"waited too long for {what}"
+            raise AssertionError(f"ended before {description}: {child.communicate()}")
+        assert time.monotonic() < deadline, f"waited too long for {description}"
         time.sleep(0.02)
 
 

@@ -44,9 +44,9 @@ def main(path: Path, diary: Path, *habits: str) -> None:
     note(diary, "end", path)
 
 
-def note(diary: Path, what: str, path: Path) -> None:
+def note(diary: Path, event: str, path: Path) -> None:
     with diary.open("a") as file:
-        file.write(f"{what} {path.name}\n")
+        file.write(f"{event} {path.name}\n")
 
 
 def live(folder, state, job, habits) -> None:

@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS, LOCALES = ROOT / "web" / "docs", ROOT / "locales"
 
 
-def words(language: str) -> dict:
+def node_texts(language: str) -> dict:
     """What a language calls the nodes, by id."""
     return json.loads((LOCALES / language / "nodeDefs.json").read_text(encoding="utf-8"))
 
@@ -16,8 +16,8 @@ def text_of(node_id: str) -> str:
     return (DOCS / f"{node_id}.md").read_text(encoding="utf-8")
 
 
-def main_words(language: str) -> dict:
+def main_texts(language: str) -> dict:
     return json.loads((LOCALES / language / "main.json").read_text(encoding="utf-8"))
 
 
-ENGLISH = words("en")
+ENGLISH = node_texts("en")

@@ -35,10 +35,10 @@ def generated(
     model, start: torch.Tensor, noise: bool = False, prompt: str = "", cfg: float = 1.0
 ) -> torch.Tensor:
     """By KSampler (Advanced), with the settings that Invert Clip states."""
-    words, nothing = ([[world.text(text), {}]] for text in (prompt, ""))
+    positive, negative = ([[world.text(text), {}]] for text in (prompt, ""))
     latent = {"samples": torch.zeros_like(start) if noise else start}
     (latent,) = nodes.common_ksampler(
-        model, 0, STEPS, cfg, "ddim", SCHEDULER, words, nothing, latent,
+        model, 0, STEPS, cfg, "ddim", SCHEDULER, positive, negative, latent,
         disable_noise=not noise, start_step=0, last_step=10_000, force_full_denoise=True,
     )  # fmt: skip  # many short values, several a line
     return latent["samples"]

@@ -99,15 +99,15 @@ def test_without_texts_no_clip_is_needed(clip, model):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("red", "cat"), "caption 'a red dog': found no 'cat', expected every describing word"),
         (("red", "dog", "runs"), "caption 'a red dog': found no 'runs'"),
         (("red", "a dog of the small sort"), "tokens, expected words of 2 to 6"),
     ],
 )
-def test_words_are_refused_that_a_caption_lacks(clip, model, words, said):
-    with pytest.raises(UserError, match=said):
+def test_words_are_refused_that_a_caption_lacks(clip, model, words, message):
+    with pytest.raises(UserError, match=message):
         with_texts(job(customize_a_video(words=words, **WORDS)), model, clip, read(clip))
 
 

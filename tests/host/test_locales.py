@@ -4,7 +4,7 @@ import urllib.request
 
 import pytest
 
-from helpers.texts import ENGLISH, LOCALES, main_words, text_of, words
+from helpers.texts import ENGLISH, LOCALES, main_texts, node_texts, text_of
 from still_moving.nodes import NODES
 from still_moving.nodes.shared import folders
 
@@ -40,7 +40,7 @@ def test_english_has_no_entry_for_a_node_that_is_gone():
 
 def test_every_category_has_a_word():
     categories = {part for s in SCHEMAS.values() for part in s.category.split("/")}
-    assert set(main_words("en")["nodeCategories"]) == categories
+    assert set(main_texts("en")["nodeCategories"]) == categories
 
 
 @pytest.mark.parametrize("node_id", SCHEMAS)
@@ -56,9 +56,9 @@ def test_comfyui_serves_the_words_of_each_language(server):
     served = server.get("/i18n")
     for language in (path.name for path in LOCALES.iterdir()):
         ours = {name: served[language]["nodeDefs"][name] for name in SCHEMAS}
-        assert ours == words(language)
+        assert ours == node_texts(language)
         assert served[language]["nodeCategories"].items() >= (
-            main_words(language)["nodeCategories"].items()
+            main_texts(language)["nodeCategories"].items()
         )
 
 

@@ -30,7 +30,7 @@ def registered():
     return asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 
 
-ASKED = NUMBERS | {
+INPUTS = NUMBERS | {
     "prompt": "", "appearance": "", "token": "", "preset": "shapes world", "steps": 3, "name": "it",
     "absorber": "lora", "words": "", "absorber_file": "none", "appearance_steps": 2,
     "loss": "residual_cosine", "backward": False, "learns": "auto", "keys_values": True,
@@ -43,21 +43,21 @@ WISHES = {
     "VMC": {"prompt": "circle left"},
     "NewMove": {"prompt": "red circle pll night", "token": "pll"},
 }  # fmt: skip  # many short values, several a line
-MADE = {
+PUBLISHED = {
     "Customize-A-Video": (folders.MOTION_ADAPTERS, "StillMovingApplyMotionAdapter"),
     "VMC": (folders.MOTION_WEIGHTS, "StillMovingApplyMotionWeights"),
     "NewMove": (folders.MOTION_WEIGHTS, "StillMovingApplyMotionWeights"),
 }
 
 
-def clips_graph(method: str, **asked) -> dict:
+def clips_graph(method: str, **changes) -> dict:
     """Train Motion from Clips on what the base draws; the trainer's id is "train"."""
     prompt = motion_graph(3, "unused", 1)
     del prompt["train"]
-    inputs = ASKED | WISHES[method] | {"method": method, "name": f"my {method}"} | asked
+    inputs = INPUTS | WISHES[method] | {"method": method, "name": f"my {method}"} | changes
     if method == "NewMove":
-        words = "blue square up fog\ngreen triangle down sand"
-        prompt["others"] = generating("GeneratePriorClips", ["moving", 0], 2, words, frames=8)
+        prompts = "blue square up fog\ngreen triangle down sand"
+        prompt["others"] = generating("GeneratePriorClips", ["moving", 0], 2, prompts, frames=8)
         inputs["regularization"] = ["others", 0]
     prompt["train"] = node(
         "TrainMotionFromClips", model=["world", 0], motion_module=["module", 0],
@@ -78,7 +78,7 @@ def jobs(server) -> dict[str, dict]:
 
 @pytest.mark.parametrize("method", WISHES)
 def test_a_press_of_train_makes_what_loaders_offer(server, jobs, method):
-    job, (folder, loader) = jobs[method], MADE[method]
+    job, (folder, loader) = jobs[method], PUBLISHED[method]
     assert (job["phase"], job["step"]) == ("finished", 3), job["message"]
     assert job["adapter"] == f"my {method}.safetensors"
     assert job["adapter"] in choices(server, loader)
@@ -110,7 +110,7 @@ def test_the_memory_is_said_before_it_is_taken(server, jobs):
 
 
 @pytest.mark.parametrize(
-    ("method", "asked", "said"),
+    ("method", "changes", "message"),
     [
         ("Customize-A-Video", {"words": "red"}, "words"),
         ("Customize-A-Video", {"words": "red, square"}, "no 'square'"),
@@ -124,8 +124,8 @@ def test_the_memory_is_said_before_it_is_taken(server, jobs):
         ("VMC", {"frames": 16}, "frames"),
     ],
 )
-def test_what_would_spoil_a_training_is_said_before_it(server, method, asked, said):
+def test_what_would_spoil_a_training_is_said_before_it(server, method, changes, message):
     before = len(server.get("/still_moving/jobs")["jobs"])
-    with pytest.raises(RuntimeError, match=said):
-        server.run(pressed(clips_graph(method, **asked), f"bad {method} {asked}", "bad"))
+    with pytest.raises(RuntimeError, match=message):
+        server.run(pressed(clips_graph(method, **changes), f"bad {method} {changes}", "bad"))
     assert len(server.get("/still_moving/jobs")["jobs"]) == before

@@ -60,9 +60,9 @@ class Loaded:
         for key, table in list(network.named_buffers()):
             self.kept[key] = table
             write(network, key, table.clone())  # on the card, say
-        found = {name: getattr(network.model_sampling, name).clone() for name in TABLES}
+        loaded = {name: getattr(network.model_sampling, name).clone() for name in TABLES}
         patcher.unpatch_model(unpatch_weights=False)
-        return found
+        return loaded
 
 
 def tables(sampling) -> dict[str, torch.Tensor]:

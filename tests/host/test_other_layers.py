@@ -50,8 +50,8 @@ def test_a_checkpoint_that_reads_more_than_latents_is_not_injected(tmp_path, cha
     model = world.plain()
     with pytest.raises(UserError) as error:
         inject_checkpoint(model, tmp_path / "more.safetensors", amount)
-    said = f"more.safetensors: found {NAMES[channels]} checkpoint ({channels} input channels)"
-    assert said in str(error.value)
+    message = f"more.safetensors: found {NAMES[channels]} checkpoint ({channels} input channels)"
+    assert message in str(error.value)
     assert model.patches == {}
 
 
@@ -68,7 +68,7 @@ def fewer(model):
 
 @amounts
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (
             other_size,
@@ -77,10 +77,10 @@ def fewer(model):
         (fewer, r"2 of \d+ layers not there, first .*skip_connection"),
     ],
 )
-def test_no_layer_is_damaged_by_one_of_another_size(amount, change, words):
+def test_no_layer_is_damaged_by_one_of_another_size(amount, change, message):
     model = world.plain()
     change(model)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         inject_checkpoint(model, WEIGHTS / BASE, amount)
 
 

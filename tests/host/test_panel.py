@@ -148,7 +148,7 @@ def test_a_job_shows_on_its_node_obeys_a_click_and_ends_with_a_toast(editor):
     editor.page.evaluate(COUNT_REFRESHES)
     panel.get_by_role("button", name="Pause").click()
     editor.page.locator(".sm-panel .sm-phase", has_text="Paused").wait_for()
-    assert editor.jobs.asked[-1] == f"POST /jobs/{job['id']}/pause"
+    assert editor.jobs.requests[-1] == f"POST /jobs/{job['id']}/pause"
     assert editor.train_button() == "*Paused"
     assert editor.buttons() == ["Resume", "Stop and save"]
     editor.push(uid="here", phase="finished", adapter="mine.safetensors")
@@ -280,7 +280,7 @@ def test_deleting_asks_first(editor):
         dialog.wait_for(state="hidden")
         editor.page.wait_for_timeout(200)
         assert editor.cards() == left
-        assert (f"DELETE /jobs/{job['id']}" in editor.jobs.asked) == (answer == "Delete")
+        assert (f"DELETE /jobs/{job['id']}" in editor.jobs.requests) == (answer == "Delete")
 
 
 @pytest.fixture

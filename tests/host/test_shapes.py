@@ -72,16 +72,16 @@ def drawn(samples):
 def batch(count=3):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(count, 4, 16, 16, generator=generator)
-    words = latents.encode_prompt(PROMPT).expand(count, -1, -1)
-    return x, torch.linspace(1, 999, count).long(), words
+    text = latents.encode_prompt(PROMPT).expand(count, -1, -1)
+    return x, torch.linspace(1, 999, count).long(), text
 
 
 # ---------------------------------------------------------------------------- MODEL
 @pytest.mark.parametrize("name", [BASE, CUSTOMIZED])
 def test_the_model_predicts_what_the_training_network_predicts(name):
-    x, t, words = batch()
-    ours = load_model(WEIGHTS / name).model.diffusion_model(x, t, context=words)
-    theirs = load_image_model(WEIGHTS / name).eval()(x, t, words).sample
+    x, t, text = batch()
+    ours = load_model(WEIGHTS / name).model.diffusion_model(x, t, context=text)
+    theirs = load_image_model(WEIGHTS / name).eval()(x, t, text).sample
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
 
 
@@ -195,11 +195,11 @@ def test_inpainting_and_odd_sizes_encode(loaded):
 
 # ---------------------------------------------------------------------------- CONTROL_NET
 def test_the_controlnet_computes_what_it_computed_in_training(loaded):
-    x, t, words = batch()
+    x, t, text = batch()
     hint = torch.rand(3, 3, 128, 128, generator=torch.Generator().manual_seed(1))
-    ours = loaded[4].control_model(x, hint, t, words)
+    ours = loaded[4].control_model(x, hint, t, text)
     down, middle = train_controlnet.load_controlnet(WEIGHTS / CONTROLNET).eval()(
-        x, t, words, hint, return_dict=False
+        x, t, text, hint, return_dict=False
     )
     for a, b in zip(ours["output"] + ours["middle"], [*down, middle], strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)

@@ -120,8 +120,8 @@ def test_quantized_weights_run_instead_of_merging():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_merges_to_rounding(dtype):
     stored = world.moving(world.stored_as(dtype))
-    merged, run = (world.sample(apply(stored, 1.0, mode)) for mode in ("merged", "runtime"))
-    assert world.difference(merged, run) < (0.02 if dtype == torch.float16 else 0.1)
+    merged, runtime = (world.sample(apply(stored, 1.0, mode)) for mode in ("merged", "runtime"))
+    assert world.difference(merged, runtime) < (0.02 if dtype == torch.float16 else 0.1)
 
 
 def test_the_exported_lora_equals_the_adapter(model, tmp_path):

@@ -260,12 +260,12 @@ class JobFolder:
             ) from None
         return parse(kind, data, str(path))
 
-    def _read(self, path: Path, what: str) -> str:
+    def _read(self, path: Path, expected: str) -> str:
         try:
             return system.patient(lambda: path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(path, "nothing", what, "Check the folder's name.") from None
+            raise UserError(path, "nothing", expected, "Check the folder's name.") from None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                path, f"unreadable ({error})", what, "Check the file, or start a new job."
+                path, f"unreadable ({error})", expected, "Check the file, or start a new job."
             ) from None

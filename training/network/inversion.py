@@ -93,11 +93,11 @@ def _at(t: int, x: Tensor) -> Tensor:
 def network_of(unet: UNetMotionModel, text: Tensor) -> Network:
     """A UNet that reads one text for every clip, without CFG. text: (tokens, dim)."""
     parameter = next(unet.parameters())
-    words = text[None].to(parameter.device, parameter.dtype)
+    encoded = text[None].to(parameter.device, parameter.dtype)
 
     def network(noisy: Tensor, timesteps: Tensor) -> Tensor:
         both = noisy.to(parameter.device, parameter.dtype), timesteps.to(parameter.device)
-        return predict(unet, *both, words.expand(len(noisy), -1, -1)).to(noisy)
+        return predict(unet, *both, encoded.expand(len(noisy), -1, -1)).to(noisy)
 
     return network
 

@@ -73,8 +73,8 @@ def sample_clips(
     parameter = next(unet.parameters())
     device, dtype = parameter.device, parameter.dtype
 
-    def network(noisy: Tensor, timesteps: Tensor, words: Tensor) -> Tensor:
-        return predict(unet, noisy.to(dtype), timesteps, words.to(dtype)).float()
+    def network(noisy: Tensor, timesteps: Tensor, text: Tensor) -> Tensor:
+        return predict(unet, noisy.to(dtype), timesteps, text.to(dtype)).float()
 
     text, unconditional = text.to(device), unconditional.to(device)
     return denoise(network, text, unconditional, seeds=seeds, size=size, steps=steps, cfg=cfg).cpu()

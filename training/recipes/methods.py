@@ -80,8 +80,8 @@ def customize_a_video(
         use=() if absorber == "none" else ("appearance",),
         noise=_NOISE,
     )
-    made = Recipe("customize-a-video", (*stages, motion), frames=frames)
-    return override(made, overrides)
+    recipe = Recipe("customize-a-video", (*stages, motion), frames=frames)
+    return override(recipe, overrides)
 
 
 def vmc(
@@ -149,8 +149,8 @@ def newmove(
         coarse=coarse,
         noise=_NOISE,
     )
-    made = Recipe("newmove", (stage,), frames=frames, batch=len(sources), token=motion_word)
-    return override(dataclasses.replace(made, save_every=100), overrides)
+    recipe = Recipe("newmove", (stage,), frames=frames, batch=len(sources), token=motion_word)
+    return override(dataclasses.replace(recipe, save_every=100), overrides)
 
 
 METHODS = {"customize-a-video": customize_a_video, "vmc": vmc, "newmove": newmove}

@@ -192,8 +192,8 @@ def validate(recipe: Recipe, origin: str) -> Recipe:
     need(recipe.held_out >= 0, "held_out", recipe.held_out, "0 or more")
     need(bool(recipe.stages), "stages", recipe.stages, "at least one stage")
     one = len(recipe.token.split()) == 1 and recipe.token == recipe.token.strip()
-    said = any(source.says == "token" for stage in recipe.stages for source in stage.sources)
-    need(one or not (said or recipe.token), "token", recipe.token, "one word")
+    uses_token = any(source.says == "token" for stage in recipe.stages for source in stage.sources)
+    need(one or not (uses_token or recipe.token), "token", recipe.token, "one word")
     for stage in recipe.stages:
         check_name(stage.name, f"{origin}: stage name")
         _validate_stage(stage, recipe.frames, need)

@@ -232,8 +232,8 @@ class _refusing:
         if isinstance(error, UserError) or not isinstance(error, Exception):
             return
         # strerror spares a person FFmpeg's error numbers.
-        said = str(getattr(error, "strerror", None) or error)
-        reason = said.replace(str(self.file.path), "the file").strip().splitlines()
+        message = str(getattr(error, "strerror", None) or error)
+        reason = message.replace(str(self.file.path), "the file").strip().splitlines()
         expected = "a playable clip" if self.file.is_video else "a jpg, png, webp or gif picture"
         raise UserError(
             self.file.path,

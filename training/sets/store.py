@@ -179,16 +179,16 @@ def _load(folder: Path, manifest: dict[str, Any]) -> LoadedSet:
     return LoadedSet(manifest["kind"], manifest["encoder"], tuple(items))
 
 
-def read_object(folder: Path, name: str, what: str) -> Tensor:
+def read_object(folder: Path, name: str, part: str) -> Tensor:
     """The one tensor of an object file. Raises UserError unless it is bit for bit as written."""
     path = folder / OBJECTS / name
     try:
         tensors, metadata = read_tensors(path)
     except UserError as error:
-        raise UserError(path, error.found, f"the {what} of an item", _AGAIN) from error
-    if set(tensors) != {what} or tensors[what].dtype != torch.float32:
-        raise UserError(path, f"tensors {sorted(tensors)}", f"{what} in float32", _AGAIN)
-    tensor = tensors[what].clone()  # not mapped from the file: Windows could not remove that
+        raise UserError(path, error.found, f"the {part} of an item", _AGAIN) from error
+    if set(tensors) != {part} or tensors[part].dtype != torch.float32:
+        raise UserError(path, f"tensors {sorted(tensors)}", f"{part} in float32", _AGAIN)
+    tensor = tensors[part].clone()  # not mapped from the file: Windows could not remove that
     if metadata.get("sha256") != _digest(tensor):
         raise UserError(path, "data that does not match its checksum", "intact data", _AGAIN)
     return tensor
@@ -239,22 +239,22 @@ class SetWriter:
             with contextlib.suppress(OSError):
                 undo()
 
-    def holds(self, key: str, what: str) -> bool:
+    def holds(self, key: str, part: str) -> bool:
         """Is this object there and intact? A damaged one counts as absent and is written anew."""
         try:
-            read_object(self.folder, object_name(key), what)
+            read_object(self.folder, object_name(key), part)
         except UserError:
             return False
         return True
 
-    def add(self, key: str, what: str, tensor: Tensor) -> None:
+    def add(self, key: str, part: str, tensor: Tensor) -> None:
         """Write an object. Raises UserError for NaN or infinity: no training survives them."""
         path = self.folder / OBJECTS / object_name(key)
         tensor = tensor.detach().to("cpu", torch.float32).contiguous()
-        refuse_non_finite(path, {what: tensor})
+        refuse_non_finite(path, {part: tensor})
         if not path.exists():
             self._undo.append(path.unlink)
-        write_tensors(path, {what: tensor}, {"sha256": _digest(tensor)})
+        write_tensors(path, {part: tensor}, {"sha256": _digest(tensor)})
 
     def is_current(self, manifest: dict[str, Any]) -> bool:
         """Does the folder already hold exactly this set?"""

@@ -44,13 +44,13 @@ class _Layer(nn.Module):
 class ClipText(nn.Module):
     """A frozen CLIP text encoder; its words are those of a tokenizer.
 
-    tensors: of the text model, named from ``embeddings.`` on; split: words to token numbers,
+    tensors: of the text model, named from ``embeddings.`` on; tokenize: text to token numbers,
     without start and end.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], split: Callable[[str], list[int]]):
+    def __init__(self, tensors: Mapping[str, Tensor], tokenize: Callable[[str], list[int]]):
         super().__init__()
-        self.split = split
+        self.tokenize = tokenize
         count = 1 + max(int(m[1]) for k in tensors if (m := re.match(r"encoder\.layers\.(\d+)", k)))
         vocabulary, width = tensors[_TABLE].shape
         length = tensors["embeddings.position_embedding.weight"].shape[0]
@@ -76,7 +76,7 @@ class ClipText(nn.Module):
 
     def pieces(self, text: str) -> list[int]:
         """Token numbers of a text, without start and end, as many as there is room for."""
-        return self.split(text)[: self._length - 2]
+        return self.tokenize(text)[: self._length - 2]
 
     @property
     def _length(self) -> int:
@@ -115,10 +115,10 @@ def read_clip_text(path: Path, tokenizer: Path | None) -> ClipText:
         )  # fmt: skip  # subject, found, expected, next move
     prefix = name.removesuffix(_TABLE)
     own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
-    return ClipText(own, _splitter(tokenizer))
+    return ClipText(own, _tokenizer(tokenizer))
 
 
-def _splitter(folder: Path | None) -> Callable[[str], list[int]]:
+def _tokenizer(folder: Path | None) -> Callable[[str], list[int]]:
     if folder is None:
         return _nothing_but_nothing
     for name in ("vocab.json", "merges.txt"):

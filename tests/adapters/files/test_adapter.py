@@ -159,7 +159,7 @@ SITE = "input_blocks.1.1.proj_out"
 
 
 @pytest.mark.parametrize(
-    ("words", "change"),
+    ("message", "change"),
     [
         ("only 'up' of", lambda t: t.pop(f"{SITE}.down")),
         ("only 'down' of", lambda t: t.pop(f"{SITE}.up")),
@@ -172,23 +172,23 @@ SITE = "input_blocks.1.1.proj_out"
         ("the key 'extra'", lambda t: t.update({"extra": torch.ones(1)})),
     ],
 )
-def test_a_damaged_spatial_adapter_is_refused(tmp_path, words, change):
+def test_a_damaged_spatial_adapter_is_refused(tmp_path, message, change):
     write_tensors(tmp_path / "a", broken(SITE, change), {})
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         load_adapter(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
-    ("words", "metadata"),
+    ("message", "metadata"),
     [
         ("format 2", {"still_moving.format": "2"}),
         ("damaged metadata", {"still_moving.steps": "many"}),
         ("damaged metadata", {"still_moving.format": ""}),
     ],
 )
-def test_damaged_or_newer_metadata_is_refused(tmp_path, words, metadata):
+def test_damaged_or_newer_metadata_is_refused(tmp_path, message, metadata):
     write_tensors(tmp_path / "a", broken(SITE, lambda t: None), metadata)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         load_adapter(tmp_path / "a")
 
 

@@ -65,7 +65,7 @@ SVD = {"input_blocks.1.1.time_stack.0.norm1.weight": (320,)}
 
 
 @pytest.mark.parametrize(
-    ("words", "shapes"),
+    ("message", "shapes"),
     [
         ("SD2 checkpoint", wider(UNET, 1024)),
         ("SDXL checkpoint", wider(UNET, 2048) | {"label_emb.0.0.weight": (1280, 2816)}),
@@ -81,14 +81,14 @@ SVD = {"input_blocks.1.1.time_stack.0.norm1.weight": (320,)}
         ("1 wrong shapes, first 'out.2.bias' \\(5,\\)", UNET | {"out.2.bias": (5,)}),
     ],
 )
-def test_relatives_of_sd15_are_refused_by_name(words, shapes):
-    with pytest.raises(UserError, match=words) as error:
+def test_relatives_of_sd15_are_refused_by_name(message, shapes):
+    with pytest.raises(UserError, match=message) as error:
         recognize("other.safetensors", hollow(shapes))
     assert "expected an SD1.5 checkpoint" in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("words", "shapes"),
+    ("message", "shapes"),
     [
         ("LoRA for images", {"lora_unet_conv_in.lora_up.weight": (320, 4, 1, 1)}),
         ("a motion module", motion_shapes("v3")),
@@ -101,8 +101,8 @@ def test_relatives_of_sd15_are_refused_by_name(words, shapes):
         ("1 other tensors", {"what": (2, 768)}),
     ],
 )
-def test_files_without_a_unet_are_refused_by_name(words, shapes):
-    with pytest.raises(UserError, match=words):
+def test_files_without_a_unet_are_refused_by_name(message, shapes):
+    with pytest.raises(UserError, match=message):
         extract_unet("other.safetensors", hollow(shapes))
 
 
@@ -112,19 +112,19 @@ def test_a_diffusers_folder_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("channels", "words"),
+    ("channels", "kind"),
     [(9, "an inpainting checkpoint"), (8, "an InstructPix2Pix checkpoint"), (12, "a checkpoint")],
 )
-def test_a_file_that_reads_more_than_latents_is_called_what_it_is(tmp_path, channels, words):
+def test_a_file_that_reads_more_than_latents_is_called_what_it_is(tmp_path, channels, kind):
     path = tmp_path / "more.safetensors"
     tensors = random_tensors(UNET_SHAPES | {"input_blocks.0.0.weight": (64, channels, 3, 3)})
     write_tensors(path, {PREFIX + name: tensor for name, tensor in tensors.items()}, {})
     with pytest.raises(UserError) as error:
         read_unet(path)
-    said = str(error.value)
-    assert f"more.safetensors: found {words} ({channels} input channels)" in said
-    assert "with 4 input channels" in said
-    assert "damaged" not in said
+    message = str(error.value)
+    assert f"more.safetensors: found {kind} ({channels} input channels)" in message
+    assert "with 4 input channels" in message
+    assert "damaged" not in message
 
 
 def test_a_checkpoint_with_nan_is_refused(tmp_path):

@@ -127,10 +127,10 @@ def other_files():
 
 
 @pytest.mark.parametrize(
-    ("words", "shapes"), [pytest.param(*c[1:], id=c[0]) for c in other_files()]
+    ("message", "shapes"), [pytest.param(*c[1:], id=c[0]) for c in other_files()]
 )
-def test_other_files_are_refused_by_name(words, shapes):
-    with pytest.raises(UserError, match=words) as error:
+def test_other_files_are_refused_by_name(message, shapes):
+    with pytest.raises(UserError, match=message) as error:
         recognize("folder/wrong.ckpt", hollow(shapes))
     assert "folder/wrong.ckpt" in str(error.value).replace("\\", "/")
     assert error.value.next_move.endswith(".")

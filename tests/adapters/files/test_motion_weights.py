@@ -41,7 +41,7 @@ def after(network) -> dict[str, Tensor]:
     }
 
 
-def made(network, after, form="difference") -> MotionWeights:
+def learned_weights(network, after, form="difference") -> MotionWeights:
     info = MotionWeightsInfo(**{**vars(INFO), "form": form})
     return MotionWeights.between(info, network, after)
 
@@ -49,7 +49,7 @@ def made(network, after, form="difference") -> MotionWeights:
 @pytest.mark.parametrize("form", ["difference", "whole"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_a_file_gives_back_what_was_learned(tmp_path, network, after, form, dtype):
-    weights = made(network, after, form)
+    weights = learned_weights(network, after, form)
     save_motion_weights(tmp_path / "w.safetensors", weights, dtype)
     again = load_motion_weights(tmp_path / "w.safetensors")
     assert again.info == weights.info
@@ -66,7 +66,7 @@ def test_a_file_gives_back_what_was_learned(tmp_path, network, after, form, dtyp
 
 @pytest.mark.parametrize("form", ["difference", "whole"])
 def test_the_amount_is_a_straight_line(network, after, form):
-    weights = made(network, after, form)
+    weights = learned_weights(network, after, form)
     none, half, all_of_it = (apply_motion_weights(network, weights, a) for a in (0.0, 0.5, 1.0))
     assert all(none[name] is network[name] for name in network)
     for name, tensor in after.items():
@@ -90,7 +90,7 @@ def test_both_forms_agree_and_keep_the_dtype(amount, form):
 
 
 def test_parts_are_told_by_their_names(network, after):
-    weights = made(network, after)
+    weights = learned_weights(network, after)
     assert set(weights.part(temporal=True)) == set(LAYERS)
     assert set(weights.part(temporal=False)) == set(KEYS)
     assert all(is_temporal(name) for name in LAYERS)
@@ -100,7 +100,7 @@ def test_parts_are_told_by_their_names(network, after):
 
 
 def test_another_network_is_refused(network, after):
-    weights = made(network, after)
+    weights = learned_weights(network, after)
     with pytest.raises(UserError, match="found none"):
         apply_motion_weights({"other": torch.ones(2)}, weights, 1.0, "file")
     wide = {name: torch.ones(2, 2) for name in after}
@@ -110,7 +110,7 @@ def test_another_network_is_refused(network, after):
 
 def test_every_reader_knows_the_file_by_name(tmp_path, network, after):
     path = tmp_path / "w.safetensors"
-    save_motion_weights(path, made(network, after))
+    save_motion_weights(path, learned_weights(network, after))
     assert kinds.kind_of(read_tensors(path)[0]) is kinds.MOTION_WEIGHTS
     for reader in (load_adapter, read_motion_module):
         with pytest.raises(UserError, match="motion weights"):

@@ -77,23 +77,23 @@ def test_convolutions_keep_their_four_dimensions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("adapter", "words"),
+    ("adapter", "message"),
     [(spatial_adapter(sites="blocks"), "whole blocks"), (motion_adapter(), "Motion Adapter")],
 )
-def test_what_cannot_be_merged_is_refused_and_nothing_written(tmp_path, adapter, words):
-    with pytest.raises(UserError, match=words):
+def test_what_cannot_be_merged_is_refused_and_nothing_written(tmp_path, adapter, message):
+    with pytest.raises(UserError, match=message):
         export_lora(adapter, shapes_unet(), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("layer", "channels", "words"),
+    ("layer", "channels", "message"),
     [("input_blocks.9.0.out_layers.3", 64, "no such layer"), ("out.2", 64, "4 channels out")],
 )
-def test_another_unet_is_refused_by_the_layer_that_does_not_fit(tmp_path, layer, channels, words):
+def test_another_unet_is_refused_by_the_layer_that_does_not_fit(tmp_path, layer, channels, message):
     adapter = spatial_adapter()
     adapter.pairs[layer] = random_pair(channels, 4, 0)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         export_lora(adapter, shapes_unet(), tmp_path / "a")
 
 

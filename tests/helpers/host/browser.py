@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import ConsoleMessage, ViewportSize, sync_playwright
 
-from helpers.host.live import Server, frontend_asked, frontend_of
+from helpers.host.live import Server, frontend_of, required_frontend
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = [
@@ -38,9 +38,9 @@ def why_no_browser(comfyui: Path) -> str | None:
     """The reason why no browser can look at this checkout's server; None when one can."""
     if not CHROMIUM:
         return "no Chromium found (set CHROMIUM)"
-    asked = frontend_asked(comfyui)
-    if frontend_of(comfyui) is None and asked != version("comfyui-frontend-package"):
-        return f"frontend {asked} is not installed (make)"
+    required = required_frontend(comfyui)
+    if frontend_of(comfyui) is None and required != version("comfyui-frontend-package"):
+        return f"frontend {required} is not installed (make)"
     return None
 
 
@@ -162,7 +162,7 @@ class Browser:
     @property
     def has_nodes_2(self) -> bool:
         """Whether Nodes 2.0 of this frontend shows the widgets of packs; a prototype did not."""
-        major, minor = map(int, frontend_asked(self.server.comfyui).split(".")[:2])
+        major, minor = map(int, required_frontend(self.server.comfyui).split(".")[:2])
         return (major, minor) >= (1, 30)
 
     def open(self, nodes_2: bool = False) -> Page:

@@ -6,7 +6,9 @@ from urllib.parse import unquote
 
 from playwright.sync_api import Page, Route
 
-PLACE = re.compile(r"/still_moving/(?P<what>jobs|queue)(?:/(?P<id>[^/?]+))?(?:/(?P<verb>[^/?]+))?")
+PLACE = re.compile(
+    r"/still_moving/(?P<resource>jobs|queue)(?:/(?P<id>[^/?]+))?(?:/(?P<verb>[^/?]+))?"
+)
 AFTER = {"pause": "paused", "resume": "running", "stop": "stopped"}
 PIXEL = (  # the smallest GIF
     b"GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00"
@@ -44,12 +46,12 @@ def view(number: int = 1, **changes) -> dict:
 
 
 class FakeJobs:
-    """Answers the pack's routes for a page. asked: what came, as "POST /jobs/<id>/pause"."""
+    """Answers the pack's routes for a page. requests: what came, as "POST /jobs/<id>/pause"."""
 
     def __init__(self, page: Page):
         self.page = page
         self.views: dict[str, dict] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.orders: list[list[str]] = []
         self.seq = 1
         page.route("**/still_moving/**", self._answer)
@@ -66,10 +68,10 @@ class FakeJobs:
         self._event("still_moving.removed", {"id": job})
 
     def clear(self) -> None:
-        """No jobs, nothing asked."""
+        """No jobs, no requests."""
         for job in list(self.views):
             self.drop(job)
-        self.asked, self.orders = [], []
+        self.requests, self.orders = [], []
 
     def _put(self, view: dict) -> None:
         self.seq += 1
@@ -83,14 +85,14 @@ class FakeJobs:
         )
 
     def _answer(self, route: Route) -> None:
-        found = PLACE.search(route.request.url)
-        assert found
-        job, verb = unquote(found["id"] or ""), found["verb"]
+        match = PLACE.search(route.request.url)
+        assert match
+        job, verb = unquote(match["id"] or ""), match["verb"]
         method = route.request.method
-        self.asked.append(f"{method} {found[0].removeprefix('/still_moving')}")
+        self.requests.append(f"{method} {match[0].removeprefix('/still_moving')}")
         if verb == "samples":
             return route.fulfill(body=PIXEL, content_type="image/gif")
-        if found["what"] == "queue":
+        if match["resource"] == "queue":
             self._order(json.loads(route.request.post_data or "{}")["order"])
         elif method == "DELETE":
             del self.views[job]

@@ -140,7 +140,7 @@ class Server:
             return False
 
 
-def frontend_asked(comfyui: Path) -> str:
+def required_frontend(comfyui: Path) -> str:
     """The version of the frontend package that this checkout asks for."""
     requirements = (comfyui / "requirements.txt").read_text()
     required = re.search(r"comfyui-frontend-package==([\d.]+)", requirements)
@@ -153,7 +153,7 @@ def frontend_of(comfyui: Path) -> Path | None:
 
     None where there are none: the environment's own frontend serves then.
     """
-    place = Path(sys.prefix) / f"frontend-{frontend_asked(comfyui)}"
+    place = Path(sys.prefix) / f"frontend-{required_frontend(comfyui)}"
     static = place / "comfyui_frontend_package" / "static"
     return static if static.is_dir() else None
 

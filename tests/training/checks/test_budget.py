@@ -22,14 +22,14 @@ def test_the_budget_is_what_a_step_leaves(name, dtype):
     training.optimizer.zero_grad()
     draw = training_draw(0, 0, training.stage, list(map(len, training.learned_items)), 0)
     training.draw_loss(draw, training.learned_items[0]).backward()
-    said = budget(weights(), motion_module(), RECIPES[name], 0, dtype)
+    estimate = budget(weights(), motion_module(), RECIPES[name], 0, dtype)
     values = list(training.trainable.parameters.values())
-    assert said.trained == sum(p.numel() for p in values)
-    assert said.gradients == sum(p.grad.nbytes for p in values if p.grad is not None)
+    assert estimate.trained == sum(p.numel() for p in values)
+    assert estimate.gradients == sum(p.grad.nbytes for p in values if p.grad is not None)
     moments = [t for entry in training.optimizer.state.values() for t in entry.values() if t.dim()]
-    assert said.optimizer == sum(t.nbytes for t in moments)
+    assert estimate.optimizer == sum(t.nbytes for t in moments)
     held = {t.data_ptr(): t.nbytes for t in training.unet.state_dict().values()}
-    assert said.weights == sum(held.values())
+    assert estimate.weights == sum(held.values())
 
 
 def test_an_average_costs_as_much_as_what_is_trained():
@@ -50,8 +50,8 @@ def real(version: str) -> tuple[UNetWeights, MotionModule]:
 
 def test_newmove_in_full_fits_a_card_of_24_gb():
     files = real("v2")
-    made = methods.newmove(motion_word="pll")
-    full = budget(*files, made, 0, torch.bfloat16)
+    recipe = methods.newmove(motion_word="pll")
+    full = budget(*files, recipe, 0, torch.bfloat16)
     assert 450e6 < full.trained < 500e6
     assert full.total < 16 * 2**30  # 8 are left for activations
     alone = budget(*files, methods.newmove(motion_word="pll", keys_values=False), 0, torch.bfloat16)
@@ -69,8 +69,8 @@ def test_real_sites_are_as_many_as_the_papers():
 
 
 def test_words_count_their_text_encoder():
-    made = customize(absorber="both", words=("red", "circle"))
-    said = [budget(*real("v3"), made, i, torch.float16).weights for i in (0, 1)]
-    ours = budget(weights(), motion_module(), made, 0, torch.float16)
-    assert said[0] - said[1] > TEXT_ENCODER - 2**25
+    recipe = customize(absorber="both", words=("red", "circle"))
+    estimates = [budget(*real("v3"), recipe, i, torch.float16).weights for i in (0, 1)]
+    ours = budget(weights(), motion_module(), recipe, 0, torch.float16)
+    assert estimates[0] - estimates[1] > TEXT_ENCODER - 2**25
     assert ours.weights < TEXT_ENCODER

@@ -20,21 +20,21 @@ from still_moving.training.checks.captions import check_recipe, is_common, names
 from still_moving.training.recipes.recipe import Recipe
 
 
-def refused(made: Recipe, match: str, **sets) -> None:
+def refused(recipe: Recipe, match: str, **sets) -> None:
     with pytest.raises(UserError, match=match):
-        check_recipe(made, {**SETS, **sets})
+        check_recipe(recipe, {**SETS, **sets})
 
 
-@pytest.mark.parametrize("made", [customize(), customize(absorber="none"), vmc(), newmove()])
-def test_good_sets_pass(made):
-    check_recipe(made, SETS)
+@pytest.mark.parametrize("recipe", [customize(), customize(absorber="none"), vmc(), newmove()])
+def test_good_sets_pass(recipe):
+    check_recipe(recipe, SETS)
 
 
-@pytest.mark.parametrize("made", [customize(), vmc()])
-def test_clips_are_refused_by_what_is_wrong_with_them(made):
-    refused(made, r"0\.mp4: found 2 frames, expected at least 3", clip=clips(CAPTION, frames=2))
-    refused(made, r"0\.mp4: found one frame, a still", clip=clips(CAPTION, frames=1))
-    refused(made, "2 clips, expected exactly one", clip=clips(CAPTION, CAPTION))
+@pytest.mark.parametrize("recipe", [customize(), vmc()])
+def test_clips_are_refused_by_what_is_wrong_with_them(recipe):
+    refused(recipe, r"0\.mp4: found 2 frames, expected at least 3", clip=clips(CAPTION, frames=2))
+    refused(recipe, r"0\.mp4: found one frame, a still", clip=clips(CAPTION, frames=1))
+    refused(recipe, "2 clips, expected exactly one", clip=clips(CAPTION, CAPTION))
 
 
 def test_newmove_refuses_stills_and_short_clips_in_both_sets():
@@ -49,10 +49,10 @@ def test_a_caption_must_say_more_than_the_appearance():
     check_recipe(customize(caption="red circle wobbles night"), SETS)
 
 
-@pytest.mark.parametrize("made", [vmc(), customize(absorber="none")])
-def test_a_caption_without_a_verb_is_refused(made):
-    refused(made, "nothing about a motion", clip=clips("a red circle at night"))
-    quiet = replace(made, check_captions=False)
+@pytest.mark.parametrize("recipe", [vmc(), customize(absorber="none")])
+def test_a_caption_without_a_verb_is_refused(recipe):
+    refused(recipe, "nothing about a motion", clip=clips("a red circle at night"))
+    quiet = replace(recipe, check_captions=False)
     check_recipe(quiet, {**SETS, "clip": clips("a red circle at night")})
 
 

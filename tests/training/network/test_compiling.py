@@ -51,10 +51,10 @@ def distance(one: Tensor, other: Tensor) -> float:
 
 @pytest.mark.night
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [motion_recipe(), spatial_recipe()], ids=KINDS)
-def test_compiled_segments_have_the_gradients_of_written_ones(made):
+@pytest.mark.parametrize("recipe", [motion_recipe(), spatial_recipe()], ids=KINDS)
+def test_compiled_segments_have_the_gradients_of_written_ones(recipe):
     """Traced, differentiated and partitioned as always; only the code generator is left out."""
-    training = new_training(made)
+    training = new_training(recipe)
     randomize(training.trainable.parameters.values(), 0.05)
     expected = gradient(training)
     compiling.compile_segments(training.tiers, backend="aot_eager_decomp_partition")

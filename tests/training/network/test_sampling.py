@@ -40,9 +40,9 @@ def test_a_network_that_knows_the_noise_finds_the_picture():
         kept = alphas[timesteps[0]]
         return (noisy - kept.sqrt() * picture) / (1 - kept).sqrt()
 
-    words = torch.zeros(5, 1, 1)
-    found = denoise(truth, words, words[0], seeds=range(5), size=(64,), steps=10, cfg=1.0)
-    assert torch.allclose(found, picture.expand_as(found), atol=1e-4)
+    text = torch.zeros(5, 1, 1)
+    samples = denoise(truth, text, text[0], seeds=range(5), size=(64,), steps=10, cfg=1.0)
+    assert torch.allclose(samples, picture.expand_as(samples), atol=1e-4)
 
 
 def test_guidance_goes_on_in_the_direction_of_the_prompt():
@@ -50,9 +50,9 @@ def test_guidance_goes_on_in_the_direction_of_the_prompt():
         return text[:, :1, 0].expand_as(noisy)
 
     def one(cfg, empty):
-        asked = torch.ones(1, 1, 1)
-        words = torch.full((1, 1), empty)
-        return denoise(network, asked, words, seeds=[0], size=(3,), steps=3, cfg=cfg)
+        text = torch.ones(1, 1, 1)
+        no_text = torch.full((1, 1), empty)
+        return denoise(network, text, no_text, seeds=[0], size=(3,), steps=3, cfg=cfg)
 
     # The network's answer is constant and the clip linear in it.
     step = one(2.0, 0.25) - one(1.0, 0.25)

@@ -113,17 +113,17 @@ def test_a_cache_holds_what_the_encoders_say(kind):
 
 @pytest.mark.night
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [motion_recipe(), spatial_recipe()], ids=KINDS)
-def test_loss_curves_of_200_steps_overlap(made):
-    made = dataclasses.replace(made, tier="all")
-    ours, plain = new_training(made), PlainLoop(new_training(made), None, autocast=False)
+@pytest.mark.parametrize("recipe", [motion_recipe(), spatial_recipe()], ids=KINDS)
+def test_loss_curves_of_200_steps_overlap(recipe):
+    recipe = dataclasses.replace(recipe, tier="all")
+    ours, plain = new_training(recipe), PlainLoop(new_training(recipe), None, autocast=False)
     plain.training.tiers.set("none")
     losses = []
     for n in range(200):
         loss = plain.loss(n, noise_of(plain.training, n))
         loss.backward()
         values = list(plain.training.trainable.parameters.values())
-        torch.nn.utils.clip_grad_norm_(values, made.clip_norm)
+        torch.nn.utils.clip_grad_norm_(values, recipe.clip_norm)
         plain.optimizer.step()
         plain.optimizer.zero_grad()
         losses.append(loss.item())

@@ -56,10 +56,10 @@ def test_a_bypassed_clip_is_its_frames():
 
 def test_pictures_pass_time_by_and_clips_do_not_in_one_stage():
     """Interleaved training, the baseline of Still-Moving: each sample sees the network it needs."""
-    made = small.spatial_recipe(sites="all", motion_adapter=False)
+    recipe = small.spatial_recipe(sites="all", motion_adapter=False)
     sources = (Source("customized", "frame"), Source("natural", "clip"))
-    made = replace(made, stages=(replace(made.stages[0], sources=sources),))
-    training = small.new_training(made)
+    recipe = replace(recipe, stages=(replace(recipe.stages[0], sources=sources),))
+    training = small.new_training(recipe)
     draw = Draw(source=0, item=0, timestep=500, noise_seed=3, frame=0.4)
     held = training.learned_items
     losses = {}

@@ -28,7 +28,7 @@ def gradients(training, tier: str) -> dict[str, Tensor]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "made",
+    "recipe",
     [
         motion_recipe(),
         spatial_recipe(),
@@ -37,8 +37,8 @@ def gradients(training, tier: str) -> dict[str, Tensor]:
     ],
     ids=["motion", "layers", "blocks", "all"],
 )
-def test_every_tier_gives_equal_gradients_bit_for_bit(made):
-    training = new_training(made)
+def test_every_tier_gives_equal_gradients_bit_for_bit(recipe):
+    training = new_training(recipe)
     randomize(training.trainable.parameters.values(), 0.05)
     expected = gradients(training, "none")
     assert all(grad.abs().max() > 0 for grad in expected.values())

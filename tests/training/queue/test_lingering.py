@@ -40,8 +40,8 @@ def test_a_resume_waits_for_the_old_process(place, phase, habits):
     assert (view["phase"], view["position"], view["message"]) == ("queued", 1, "")
     assert place.lives() == ["begin a"]
     goes_on(place, supervisor)
-    told = place.phases("a")
-    assert told[told.index(phase) :][:4] == [phase, "queued", "loading", "running"]
+    phases = place.phases("a")
+    assert phases[phases.index(phase) :][:4] == [phase, "queued", "loading", "running"]
 
 
 @pytest.mark.parametrize("phase", ["stopped", "failed"])
@@ -119,11 +119,11 @@ def test_a_pause_after_the_resume_holds_until_the_next(place):
 
 def test_a_job_that_has_ended_is_neither_paused_nor_saved(place):
     supervisor = ended(place)
-    for what in ("stop", "pause"):
-        assert supervisor.command("a", what)["phase"] == "stopped"
-    for what in ("save", "sample"):
+    for command in ("stop", "pause"):
+        assert supervisor.command("a", command)["phase"] == "stopped"
+    for command in ("save", "sample"):
         with pytest.raises(UserError, match="no worker"):
-            supervisor.command("a", what)
+            supervisor.command("a", command)
     until(lambda: place.lives()[-1] == "end a", "the end of the process")
     assert supervisor.view("a")["phase"] == "stopped"
 

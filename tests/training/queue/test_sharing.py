@@ -110,8 +110,8 @@ def test_the_artist_stands_above_sharing(tmp_path, files):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
 def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
-    made = RECIPES[kind]
-    folder = new_job(tmp_path / "job", made, files)
+    recipe = RECIPES[kind]
+    folder = new_job(tmp_path / "job", recipe, files)
     job = folder.load()
     text = job.to_json().replace('"sample_every": 0', '"sample_every": 3')
     folder.spec.write_text(text)
@@ -127,12 +127,12 @@ def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
     assert all(torch.equal(draws[0], state) for state in draws)
     names = sorted(path.name for path in folder.samples.iterdir())
     assert names == ["3.webp", "4.webp", "6.webp"]
-    told = [e["file"] for e in folder.read_events() if e["event"] == "sample"]
-    assert told == names
+    samples = [e["file"] for e in folder.read_events() if e["event"] == "sample"]
+    assert samples == names
     with Image.open(folder.samples / "6.webp") as clip:
-        assert getattr(clip, "n_frames", 1) == made.frames
+        assert getattr(clip, "n_frames", 1) == recipe.frames
         assert clip.width == 2 * clip.height
-    same(undisturbed(tmp_path, made, files), folder)
+    same(undisturbed(tmp_path, recipe, files), folder)
 
 
 @pytest.mark.slow
@@ -141,8 +141,8 @@ def test_a_sample_that_fails_is_told_and_training_goes_on(tmp_path, files):
     folder.samples.write_text("a file where the folder should be")
     ask = at_steps({2: lambda: folder.send(sample=True)})
     assert run_job(folder, ask) == FINISHED
-    told = [e for e in folder.read_events() if e["event"] == "sample_failed"]
-    assert [(e["step"], "FileExistsError" in e["reason"]) for e in told] == [(2, True)]
+    failures = [e for e in folder.read_events() if e["event"] == "sample_failed"]
+    assert [(e["step"], "FileExistsError" in e["reason"]) for e in failures] == [(2, True)]
     same(undisturbed(tmp_path, RECIPES["motion"], files), folder)
 
 

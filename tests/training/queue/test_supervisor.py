@@ -28,7 +28,7 @@ def test_jobs_run_one_at_a_time_in_their_order(place):
     supervisor.command("a", "stop")
     for id in "dbc":
         reach(supervisor, id, "finished")
-    assert place.lives() == [f"{what} {id}" for id in "adbc" for what in ("begin", "end")]
+    assert place.lives() == [f"{event} {id}" for id in "adbc" for event in ("begin", "end")]
     assert [view["id"] for view in supervisor.views()] == ["d", "c", "b", "a"]
 
 
@@ -179,8 +179,8 @@ def test_commands_from_many_threads_leave_one_whole_job(place):
     reach(supervisor, "a", "running")
 
     def press() -> None:
-        for what in ("pause", "resume", "save", "sample"):
-            supervisor.command("a", what)
+        for command in ("pause", "resume", "save", "sample"):
+            supervisor.command("a", command)
 
     threads = [threading.Thread(target=press) for _ in range(8)]
     for thread in threads:

@@ -25,9 +25,9 @@ class Studio:
         self.supervisor = self.start()
 
     def start(self) -> Supervisor:
-        made = Supervisor(self.root, self._command, Host(busy=lambda: self.busy), idle_s=0.2)
-        made.start()
-        return made
+        supervisor = Supervisor(self.root, self._command, Host(busy=lambda: self.busy), idle_s=0.2)
+        supervisor.start()
+        return supervisor
 
     def _command(self, folder: Path) -> list[str]:
         pack = str(ROOT / "__main__.py")
@@ -50,10 +50,10 @@ class Studio:
 
 @pytest.fixture
 def studio(tmp_path):
-    made = Studio(tmp_path)
-    yield made
-    made.supervisor.delete("job")
-    made.supervisor.close()
+    started = Studio(tmp_path)
+    yield started
+    started.supervisor.delete("job")
+    started.supervisor.close()
 
 
 LONGER = motion_recipe(steps=60, save_every=7, held_out_every=20)

@@ -61,9 +61,9 @@ def test_the_papers_numbers_are_the_defaults():
         *("temporal.qkv.full", 400, 1e-4),
         "residual_cosine",
     )
-    made = methods.newmove(motion_word="pll")
-    (stage,) = made.stages
-    assert (stage.train, stage.coarse, made.batch) == ("temporal.all+kv", 0.5, 2)
+    recipe = methods.newmove(motion_word="pll")
+    (stage,) = recipe.stages
+    assert (stage.train, stage.coarse, recipe.batch) == ("temporal.all+kv", 0.5, 2)
     assert [source.set for source in stage.sources] == ["motion", "regularization"]
     assert {stage.noise.offset for stage in (look, motion, stage)} == {0.0}
 
@@ -110,10 +110,10 @@ def lives(folder, *steps: tuple[int, int]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_an_interrupted_job_is_the_uninterrupted_one(tmp_path, files, name):
-    made = RECIPES[name]
-    whole, torn = (new_job(tmp_path / place, made, files) for place in ("whole", "torn"))
+    recipe = RECIPES[name]
+    whole, torn = (new_job(tmp_path / place, recipe, files) for place in ("whole", "torn"))
     assert run_job(whole) == FINISHED, whole.read_state().message
-    lives(torn, *((s, n) for s in range(len(made.stages)) for n in (1, 3)))
+    lives(torn, *((s, n) for s in range(len(recipe.stages)) for n in (1, 3)))
     assert run_job(torn) == FINISHED
     ours, theirs = (load_checkpoint(job.checkpoints) for job in (whole, torn))
     assert ours is not None
@@ -137,7 +137,7 @@ def test_full_weights_load_back_as_the_network_that_was_trained(tmp_path, files,
     assert (learned.info.sites, learned.info.base) == (RECIPES[name].stages[0].train, "shapes")
     assert learned.info.token == RECIPES[name].token
     read, module = read_unet(files["checkpoint"]), read_motion_module(files["motion_module"])
-    made = build_unet(*with_motion(read, module, learned, "file"), torch.float32, CPU)
+    loaded = build_unet(*with_motion(read, module, learned, "file"), torch.float32, CPU)
     trained = build_unet(read, module, torch.float32, CPU)
     checkpoint = load_checkpoint(job.checkpoints)
     assert checkpoint is not None
@@ -145,7 +145,7 @@ def test_full_weights_load_back_as_the_network_that_was_trained(tmp_path, files,
     for key, tensor in checkpoint.tensors.items():
         parameters[key].data = tensor
     base = prediction(build_unet(read, module, torch.float32, CPU))
-    ours, expected = prediction(made), prediction(trained)
+    ours, expected = prediction(loaded), prediction(trained)
     assert (ours - expected).norm() < 1e-3 * (expected - base).norm()
     assert (expected - base).norm() > 1e-3 * base.norm()
 
@@ -156,12 +156,12 @@ def test_stacked_motion_loras_commute():
         generator = torch.Generator().manual_seed(seed)
         for parameter in trainable.parameters.values():
             parameter.data = 0.1 * torch.randn(parameter.shape, generator=generator)
-    pairs = [trainable.low_rank(dict(trainable.parameters)) for trainable in trainables]
+    loras = [trainable.low_rank(dict(trainable.parameters)) for trainable in trainables]
     stacked = []
-    for order in (pairs, pairs[::-1]):
+    for order in (loras, loras[::-1]):
         tensors = dict(motion_module().tensors)
-        for made in order:
-            for layer, pair in made.items():
+        for pairs in order:
+            for layer, pair in pairs.items():
                 key = f"{layer}.weight"
                 tensors[key] = merge_lora(tensors[key], pair, 1.0).detach()
         module = dataclasses.replace(motion_module(), tensors=tensors)

@@ -82,8 +82,8 @@ recipes = st.builds(
 
 @pytest.mark.slow
 @given(recipes)
-def test_json_round_trip(made):
-    assert Recipe.from_json(made.to_json()) == made
+def test_json_round_trip(drawn):
+    assert Recipe.from_json(drawn.to_json()) == drawn
 
 
 def test_the_defaults_are_the_papers_numbers():
@@ -235,10 +235,10 @@ PATHS += [f"stages.0.sources.1.{f.name}" for f in dataclasses.fields(Source)]
 @given(st.sampled_from(PATHS), anything)
 def test_any_value_anywhere_is_taken_or_refused(path, value):
     try:
-        made = Recipe.from_json(damaged(path, value))
+        accepted = Recipe.from_json(damaged(path, value))
     except UserError:
         return
-    assert Recipe.from_json(made.to_json()) == made
+    assert Recipe.from_json(accepted.to_json()) == accepted
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000, "1" * 5000, '{"a": 1}'])

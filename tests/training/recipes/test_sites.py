@@ -29,7 +29,7 @@ def test_the_table_has_every_name_that_a_recipe_may_use():
 
 
 def test_the_packs_recipes_use_the_whole_table_and_nothing_else():
-    assert {stage.train for made in RECIPES for stage in made.stages} == set(SITES)
+    assert {stage.train for recipe in RECIPES for stage in recipe.stages} == set(SITES)
 
 
 @pytest.mark.parametrize("name", SITES)

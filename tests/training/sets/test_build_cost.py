@@ -16,11 +16,11 @@ def reads(monkeypatch):
     """How often each file was surveyed, decoded and hashed, by (what, file name)."""
     counts = Counter()
 
-    def count(module, name, what):
+    def count(module, name, operation):
         real = getattr(module, name)
 
         def counted(path, *rest):
-            counts[what, path.name] += 1
+            counts[operation, path.name] += 1
             return real(path, *rest)
 
         monkeypatch.setattr(module, name, counted)
@@ -32,7 +32,7 @@ def reads(monkeypatch):
 
 
 def of(reads, name):
-    return {what: count for (what, file), count in reads.items() if file == name}
+    return {operation: count for (operation, file), count in reads.items() if file == name}
 
 
 def test_a_new_picture_is_surveyed_decoded_and_hashed_once(stills, tmp_path, reads):
@@ -46,7 +46,7 @@ def test_a_finished_set_is_surveyed_and_hashed_once_and_not_decoded(stills, tmp_
     reads.clear()
     build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
     assert set(reads.values()) == {1}
-    assert {what for what, _ in reads} == {"survey", "hash"}
+    assert {operation for operation, _ in reads} == {"survey", "hash"}
 
 
 def test_a_report_that_is_there_already_is_not_made_again(stills, tmp_path, reads):

@@ -31,13 +31,13 @@ def checkpoint(step: int, stage: int = 0) -> Checkpoint:
     return Checkpoint(values, optimizer, average, meta)
 
 
-def is_whole(found: Checkpoint | None, step: int) -> bool:
+def is_whole(loaded: Checkpoint | None, step: int) -> bool:
     expected = checkpoint(step)
-    return found is not None and (
-        found.meta == {**expected.meta, "parts": ["tensors", "optimizer", "average"]}
-        and not differences(found.tensors, expected.tensors)
-        and not differences(found.optimizer, expected.optimizer)
-        and not differences(found.average, expected.average)
+    return loaded is not None and (
+        loaded.meta == {**expected.meta, "parts": ["tensors", "optimizer", "average"]}
+        and not differences(loaded.tensors, expected.tensors)
+        and not differences(loaded.optimizer, expected.optimizer)
+        and not differences(loaded.average, expected.average)
     )
 
 
@@ -51,9 +51,9 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
     assert is_whole(load_checkpoint(tmp_path / "ckpt"), 5)
     whole = checkpoint(6)
     save_checkpoint(tmp_path / "ckpt", Checkpoint(whole.tensors, {}, {}, whole.meta))
-    found = load_checkpoint(tmp_path / "ckpt")
-    assert found is not None
-    assert (found.optimizer, found.average) == ({}, {})
+    loaded = load_checkpoint(tmp_path / "ckpt")
+    assert loaded is not None
+    assert (loaded.optimizer, loaded.average) == ({}, {})
 
 
 def test_the_two_newest_are_kept(tmp_path):
@@ -65,10 +65,10 @@ def test_the_two_newest_are_kept(tmp_path):
 
 def test_a_loaded_checkpoint_outlives_its_files(tmp_path):
     save_checkpoint(tmp_path, checkpoint(5))
-    found = load_checkpoint(tmp_path)
+    loaded = load_checkpoint(tmp_path)
     for file in (tmp_path / "0-0000005").iterdir():
         file.write_bytes(b"\0" * file.stat().st_size)  # in place, as no rename would
-    assert is_whole(found, 5)
+    assert is_whole(loaded, 5)
 
 
 def killed(act, *, at_call: int | None = None, at_byte: int | None = None) -> bool:
@@ -127,9 +127,9 @@ def test_a_save_killed_anywhere_leaves_the_old_or_the_new_checkpoint(tmp_path, w
         shutil.copytree(tmp_path / "made", folder)
         where = {"at_call": n} if ways == "calls" else {"at_byte": 47 * n}
         died = killed(lambda to=folder: save_checkpoint(to, checkpoint(150)), **where)
-        found = load_checkpoint(folder)
-        new = found is not None and found.meta["step"] == 150
-        assert is_whole(found, 150 if new else 100), (n, names(folder))
+        loaded = load_checkpoint(folder)
+        new = loaded is not None and loaded.meta["step"] == 150
+        assert is_whole(loaded, 150 if new else 100), (n, names(folder))
         outcomes.append(new)
         if n % 4 == 0:  # the next save works, and what the killed one left is gone
             save_checkpoint(folder, checkpoint(200))
@@ -165,12 +165,12 @@ def test_the_first_save_killed_anywhere_leaves_none_or_a_whole_one(tmp_path):
     for n in range(1000):
         folder = tmp_path / str(n)
         died = killed(lambda to=folder: save_checkpoint(to, checkpoint(1)), at_call=n)
-        found = load_checkpoint(folder)
-        assert found is None or is_whole(found, 1), n
+        loaded = load_checkpoint(folder)
+        assert loaded is None or is_whole(loaded, 1), n
         shutil.rmtree(folder, ignore_errors=True)
         if not died:
             break
-    assert is_whole(found, 1)
+    assert is_whole(loaded, 1)
 
 
 @pytest.mark.parametrize(

@@ -101,10 +101,10 @@ def own_sets(monkeypatch):
 
     copies = {
         name: dataclasses.replace(
-            made,
-            items=tuple(dataclasses.replace(i, latents=i.latents.clone()) for i in made.items),
+            shared,
+            items=tuple(dataclasses.replace(i, latents=i.latents.clone()) for i in shared.items),
         )
-        for name, made in sets().items()
+        for name, shared in sets().items()
     }
     monkeypatch.setattr(small, "sets", lambda: copies)
 
@@ -157,8 +157,8 @@ def test_half_precision_trains_fp32_values(name, dtype):
 
 
 def test_fp16_scales_its_loss_and_the_scale_survives(tmp_path):
-    made = motion_recipe(steps=9)
-    training = new_training(made, torch.float16)
+    recipe = motion_recipe(steps=9)
+    training = new_training(recipe, torch.float16)
     training.scaler.load_state_dict({**training.scaler.state_dict(), "scale": 2.0**40})
     first = training.advance()
     assert first.skipped  # infinite gradients: the scaler backs off
@@ -167,7 +167,7 @@ def test_fp16_scales_its_loss_and_the_scale_survives(tmp_path):
         assert step.step < 9
         training.scaler.update(2.0**10)
     save_checkpoint(tmp_path, training.checkpoint())
-    resumed = new_training(made, torch.float16)
+    resumed = new_training(recipe, torch.float16)
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint is not None
     resumed.restore(checkpoint)
@@ -175,4 +175,4 @@ def test_fp16_scales_its_loss_and_the_scale_survives(tmp_path):
     one, other = training.advance(), resumed.advance()
     assert (one.loss, one.grad_norm) == (other.loss, other.grad_norm)
     assert differences(training.trainable.parameters, resumed.trainable.parameters) == []
-    assert new_training(made).scaler.is_enabled() is False
+    assert new_training(recipe).scaler.is_enabled() is False

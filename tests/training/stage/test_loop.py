@@ -119,10 +119,10 @@ def test_short_natural_clips_are_refused_by_name():
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", ["motion", "layers", "all spatial weights"])
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, name, batch):
-    made = dataclasses.replace(RECIPES[name], batch=batch, ema=0.9)
-    whole = new_training(made)
+    recipe = dataclasses.replace(RECIPES[name], batch=batch, ema=0.9)
+    whole = new_training(recipe)
     steps = [whole.advance() for _ in range(6)]
-    again, resumed = [], new_training(made)
+    again, resumed = [], new_training(recipe)
     for saved_at in (1, 3, 6):
         while resumed.step < saved_at:
             again.append(resumed.advance())
@@ -130,7 +130,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, name, batch):
         checkpoint = load_checkpoint(tmp_path)
         assert checkpoint is not None
         torch.manual_seed(saved_at)  # nothing may draw from it
-        resumed = new_training(made)
+        resumed = new_training(recipe)
         resumed.restore(checkpoint)
     for one, other in zip(steps, again, strict=True):
         same = {"seconds": 0.0}

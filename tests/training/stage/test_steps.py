@@ -34,10 +34,10 @@ def test_steps_read_late_are_the_steps_read_at_once(behind, spoiled, monkeypatch
 
     copies = {
         name: dataclasses.replace(
-            made,
-            items=tuple(dataclasses.replace(i, latents=i.latents.clone()) for i in made.items),
+            shared,
+            items=tuple(dataclasses.replace(i, latents=i.latents.clone()) for i in shared.items),
         )
-        for name, made in small.sets().items()
+        for name, shared in small.sets().items()
     }
     monkeypatch.setattr(small, "sets", lambda: copies)
     for item in copies["frames"].items[:spoiled]:
@@ -71,13 +71,13 @@ def files(tmp_path_factory):
 def test_a_worker_ahead_of_its_device_reports_and_keeps_the_same(
     tmp_path, files, monkeypatch, ahead
 ):
-    made = motion_recipe(held_out_every=3, save_every=4, steps=7)
-    jobs = [new_job(tmp_path / str(n), made, files) for n in (0, ahead)]
+    recipe = motion_recipe(held_out_every=3, save_every=4, steps=7)
+    jobs = [new_job(tmp_path / str(n), recipe, files) for n in (0, ahead)]
     assert run_job(jobs[0]) == FINISHED
     monkeypatch.setitem(compiling.AHEAD, "cpu", ahead)
     assert run_job(jobs[1]) == FINISHED
-    told = [[(e["event"], e["step"]) for e in job.read_events()] for job in jobs]
-    assert told[0] == told[1]
+    events = [[(e["event"], e["step"]) for e in job.read_events()] for job in jobs]
+    assert events[0] == events[1]
     assert curve(jobs[0]) == curve(jobs[1])
     assert differences(learned(jobs[0]), learned(jobs[1])) == []
 
@@ -87,23 +87,23 @@ class AsksForNumbers(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.asked = []
+        self.waits = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func is torch.ops.aten._local_scalar_dense.default or "nonzero" in str(func):
-            self.asked.append(str(func))
+            self.waits.append(str(func))
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("made", [motion_recipe(ema=0.9), spatial_recipe()], ids=KINDS)
-def test_a_step_asks_the_device_for_no_number(made):
-    training = new_training(made)
+@pytest.mark.parametrize("recipe", [motion_recipe(ema=0.9), spatial_recipe()], ids=KINDS)
+def test_a_step_asks_the_device_for_no_number(recipe):
+    training = new_training(recipe)
     training.advance()
     with AsksForNumbers() as mode:
         training.launch()
         training.launch()
-    assert mode.asked == []
+    assert mode.waits == []
     with AsksForNumbers() as mode:
         assert len(list(training.read())) == 2
         assert bool(training.unet.conv_in.weight.isfinite().all())
-    assert mode.asked  # a question is seen
+    assert mode.waits  # a question is seen

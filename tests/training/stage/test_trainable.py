@@ -34,8 +34,8 @@ def test_training_leaves_the_weights_that_were_read_alone():
 
 
 def test_names_in_files_are_those_of_the_files():
-    for made, total in ((motion_recipe(), 42), (spatial_recipe(motion_adapter=False), 43)):
-        stage = made.stages[0]
+    for recipe, total in ((motion_recipe(), 42), (spatial_recipe(motion_adapter=False), 43)):
+        stage = recipe.stages[0]
         trainable = Trainable(new_unet(), stage, weights().layout, seed=0)
         pairs = trainable.low_rank({n: p.detach() for n, p in trainable.parameters.items()})
         assert len(pairs) == total

@@ -65,17 +65,17 @@ def test_stage_two_leaves_the_absorbers_alone_and_exports_without_them(tmp_path,
     assert adapter.info.fingerprint == fingerprint(weights().tensors)
     assert len(adapter.pairs) == 42
     assert all(".motion_modules." in layer for layer in adapter.pairs)
-    made = load_embedding(job.exports / "made appearance words.safetensors")
-    assert made.words == WORDS
-    assert made.rows.shape == (3, 64)
+    embedding = load_embedding(job.exports / "made appearance words.safetensors")
+    assert embedding.words == WORDS
+    assert embedding.rows.shape == (3, 64)
 
 
 def test_stage_two_trains_over_what_stage_one_was(tmp_path, files):
     """The absorber in the weights is the network that stage 1 ended with; nothing moves it."""
-    made = customize()
-    training = new_training(made)
+    recipe = customize()
+    training = new_training(recipe)
     randomize(p for n, p in training.trainable.parameters.items() if n.endswith("up"))
-    job = new_job(tmp_path / "job", made, files).load()
+    job = new_job(tmp_path / "job", recipe, files).load()
     read, module = read_unet(files["checkpoint"]), read_motion_module(files["motion_module"])
     export(tmp_path, training, job, read, module)
     ours = stage_inputs(job, 1, weights(), SETS, tmp_path, None)
@@ -84,7 +84,7 @@ def test_stage_two_trains_over_what_stage_one_was(tmp_path, files):
     TemporalSwitch(merged, on=False)
     assert torch.allclose(prediction(merged), prediction(training.unet), atol=1e-5)
     second = build_unet(ours.weights, motion_module(), torch.float32, CPU)
-    stage_two = StageTraining(made, 1, second, weights().layout, ours.sets)
+    stage_two = StageTraining(recipe, 1, second, weights().layout, ours.sets)
     before = {k: v.clone() for k, v in second.state_dict().items()}
     stage_two.advance()
     assert all("lora_" in name for name in differences(before, second.state_dict()))
@@ -94,10 +94,10 @@ def test_the_words_of_stage_one_are_read_in_stage_two(tmp_path, files):
     """Trained words change the caption's rows where they stand, and only there."""
     job = new_job(tmp_path / "job", customize(absorber="words", words=WORDS), files)
     assert run_job(job) == FINISHED
-    made = job.load()
+    loaded = job.load()
     sets = {"clip": SETS["clip"], "appearance": SETS["appearance"]}
-    model = text_model(made, "shapes", sets)
-    read = stage_inputs(made, 1, weights(), sets, job.exports, model).sets["clip"].items[0]
+    model = text_model(loaded, "shapes", sets)
+    read = stage_inputs(loaded, 1, weights(), sets, job.exports, model).sets["clip"].items[0]
     plain = SETS["clip"].items[0]
     moved = [i for i in range(6) if not torch.equal(read.text[i], plain.text[i])]
     assert (read.caption, moved) == (CAPTION, [0, 1, 3])  # red, circle, night; never "zigzag"

@@ -41,13 +41,13 @@ def test_a_crash_leaves_its_traceback_and_a_job_that_resumes(tmp_path, files):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "a full disk"),
         (torch.OutOfMemoryError("tried to allocate"), "memory: found too little"),
     ],
 )
-def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, said):
+def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, message):
     folder = new_job(tmp_path / "job", motion_recipe(**EVERY), files)
 
     def fail(event):
@@ -55,7 +55,7 @@ def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, said)
             raise error
 
     assert run_job(folder, fail) == USER_ERROR
-    assert said in folder.read_state().message
+    assert message in folder.read_state().message
     assert not folder.log.exists()
     assert run_job(folder) == FINISHED
 
@@ -63,13 +63,13 @@ def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, said)
 @pytest.mark.slow
 def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path, files):
     """A learning rate that blows up: skipped steps, then the end, with finite weights on disk."""
-    made = motion_recipe(steps=60, lr=1.0, save_every=1)
-    made = dataclasses.replace(made, max_skips=3, weight_decay=0.0, clip_norm=1e9)
+    recipe = motion_recipe(steps=60, lr=1.0, save_every=1)
+    recipe = dataclasses.replace(recipe, max_skips=3, weight_decay=0.0, clip_norm=1e9)
     bad = training_set("clips", count=3)
     for item in bad.items:
         item.latents.mul_(1e30)  # finite, but its square is not
     own = {**files, "frames": write_set(tmp_path / "bad", bad)}
-    job = new_job(tmp_path / "job", made, own)
+    job = new_job(tmp_path / "job", recipe, own)
     assert run_job(job) == USER_ERROR
     assert "3 non-finite losses in a row" in job.read_state().message
     kinds = [event["event"] for event in job.read_events()]

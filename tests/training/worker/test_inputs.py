@@ -78,6 +78,6 @@ def test_more_frames_than_the_motion_module_has_are_refused(tmp_path, files):
 
 def test_the_module_under_test_is_not_the_one_in_the_files(files):
     """The files hold fp16 copies: a guard for the comparisons above."""
-    made = read_unet(files["checkpoint"]).tensors
-    assert {tensor.dtype for tensor in made.values()} == {torch.float16}
+    tensors = read_unet(files["checkpoint"]).tensors
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     assert motion_module().hash != file_hash(files["motion_module"])

@@ -58,22 +58,20 @@ def finished(job: JobFolder) -> None:
     assert job.phase() == "finished"
 
 
-def doubled(made: Recipe) -> Recipe:
-    return dataclasses.replace(made, batch=2 * made.batch)
+def doubled(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, batch=2 * recipe.batch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "made",
+    "recipe",
     [motion_recipe(save_every=2, held_out_every=3), spatial_recipe(ema=0.9)],
     ids=["motion", "spatial"],
 )
-def test_two_processes_train_as_one_with_twice_the_batch(tmp_path, files, made):
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path, files, recipe):
     """Bit for bit: with a sample each, the sum of two is the same in any order."""
-    one, two = (
-        new_job(tmp_path / name, recipe, files)
-        for name, recipe in (("one", doubled(made)), ("two", made))
-    )
+    one = new_job(tmp_path / "one", doubled(recipe), files)
+    two = new_job(tmp_path / "two", recipe, files)
     assert run_job(one) == FINISHED
     finished(two)
     assert differences(learned(one), learned(two)) == []

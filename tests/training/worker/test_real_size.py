@@ -42,8 +42,8 @@ def finished(*arguments: object) -> str:
     return done.stdout
 
 
-def numbers(path: Path, made: recipe.Recipe) -> Path:
-    path.write_text(made.to_json())
+def numbers(path: Path, chosen: recipe.Recipe) -> Path:
+    path.write_text(chosen.to_json())
     return path
 
 
@@ -61,8 +61,8 @@ def test_every_key_of_both_files_has_its_place(folder):
     state = build_unet(weights, module, torch.float16, torch.device("meta")).state_dict()
     own_positions = {name for name in state if name.endswith("pos_embed.pe")}
     assert placed | own_positions == set(state)
-    found = {keys.animatediff_positions(name) for name in own_positions}
-    assert {name for pair in found for name in pair} == positions
+    pairs = {keys.animatediff_positions(name) for name in own_positions}
+    assert {name for pair in pairs for name in pair} == positions
 
 
 def test_photos_and_clips_become_adapters(folder, shared_data):
@@ -142,17 +142,17 @@ def test_clips_become_motions(folder, shared_data):
         coder = ("--checkpoint", checkpoint, "--comfyui", host, "--prompt", prompt)
         size = ("--width", 64, "--height", 64, "--frames", FRAMES)
         finished("cache", folder / f"{name} files", folder / name, *coder, *size)
-    for name, made in WISHES.items():
+    for name, chosen in WISHES.items():
         sets = [folder / word if word in ("one", "several", "others") else word
                 for word in SETS[name]]  # fmt: skip
-        wish = numbers(folder / f"{name}.json", made)
+        wish = numbers(folder / f"{name}.json", chosen)
         files = ("--checkpoint", checkpoint, "--motion-module", module, "--device", "cpu")
         finished(
-            *("train", made.name, folder / name, *sets, "--recipe", wish),
+            *("train", chosen.name, folder / name, *sets, "--recipe", wish),
             *("--comfyui", host, *files),
         )
         job = JobFolder(folder / name)
-        check_job(job, stages=len(made.stages))
+        check_job(job, stages=len(chosen.stages))
         file = job.exports / f"{name}.safetensors"
         facts = json.loads(finished("inspect", "--json", file))
         if name == "customize":
@@ -166,7 +166,7 @@ def test_clips_become_motions(folder, shared_data):
             assert words.rows.shape == (2, 768)
         else:
             learned = load_motion_weights(file)
-            assert learned.info.sites == made.stages[0].train
+            assert learned.info.sites == chosen.stages[0].train
             assert facts["tensors"] == {"vmc": 126, "newmove": 588 - 42 + 32}[name]
             moved = apply_motion_weights(read_motion_module(module).tensors, learned, 0.5)
             assert len(moved) == 588

@@ -93,9 +93,9 @@ def test_the_export_holds_the_average_of_the_weights(tmp_path, files):
 def test_all_spatial_weights_are_exported_as_a_checkpoint(tmp_path, files):
     job = new_job(tmp_path / "job", spatial_recipe(steps=1, sites="all"), files)
     assert run_job(job) == FINISHED
-    made = read_unet(job.exports / "made.safetensors")
+    exported = read_unet(job.exports / "made.safetensors")
     base = read_unet(files["checkpoint"])
-    assert made.base == "shapes"
-    assert len(differences({k: t.float() for k, t in base.tensors.items()}, made.tensors)) == len(
-        weights().tensors
-    )
+    assert exported.base == "shapes"
+    assert len(
+        differences({k: t.float() for k, t in base.tensors.items()}, exported.tensors)
+    ) == len(weights().tensors)

@@ -47,10 +47,10 @@ def life(folder: JobFolder, last_step: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("made", [motion_recipe(**EVERY), spatial_recipe(**EVERY, ema=0.9)])
-def test_an_interrupted_job_is_the_uninterrupted_one(tmp_path, files, made, batch):
-    made = dataclasses.replace(made, batch=batch)
-    whole, torn = (new_job(tmp_path / name, made, files) for name in ("whole", "torn"))
+@pytest.mark.parametrize("recipe", [motion_recipe(**EVERY), spatial_recipe(**EVERY, ema=0.9)])
+def test_an_interrupted_job_is_the_uninterrupted_one(tmp_path, files, recipe, batch):
+    recipe = dataclasses.replace(recipe, batch=batch)
+    whole, torn = (new_job(tmp_path / name, recipe, files) for name in ("whole", "torn"))
     assert run_job(whole) == FINISHED
     # Ends before the first save, right after one, between two, and in the last step.
     for last_step in (1, 2, 5, 6):
@@ -81,8 +81,8 @@ def test_a_finished_job_run_again_changes_nothing(tmp_path, files):
 @pytest.mark.slow
 def test_stages_follow_each_other_and_resume_in_the_second(tmp_path, files):
     first, second = motion_recipe(steps=2).stages[0], spatial_recipe(steps=3).stages[0]
-    made = dataclasses.replace(motion_recipe(**EVERY), stages=(first, second))
-    whole, torn = (new_job(tmp_path / name, made, files) for name in ("whole", "torn"))
+    recipe = dataclasses.replace(motion_recipe(**EVERY), stages=(first, second))
+    whole, torn = (new_job(tmp_path / name, recipe, files) for name in ("whole", "torn"))
     assert run_job(whole) == FINISHED
 
     def second_stage(event: dict) -> None:
@@ -120,8 +120,8 @@ def test_a_job_whose_files_changed_is_not_resumed(tmp_path, spoiled):
 
 @pytest.mark.slow
 def test_a_killed_worker_goes_on_as_if_nothing_had_happened(tmp_path, files, dice):
-    made = motion_recipe(steps=40, save_every=3, held_out_every=5)
-    whole, job = (new_job(tmp_path / name, made, files) for name in ("whole", "killed"))
+    recipe = motion_recipe(steps=40, save_every=3, held_out_every=5)
+    whole, job = (new_job(tmp_path / name, recipe, files) for name in ("whole", "killed"))
     assert run_job(whole) == FINISHED
     for least in (4, 16, 28):
         child = start("train", "resume", job.path)

@@ -83,10 +83,10 @@ def test_a_stop_before_the_first_step_draws_no_point_twice(tmp_path, files):
 def test_save_now_saves_and_goes_on(tmp_path, files):
     job = new_job(tmp_path / "job", motion_recipe(), files)
     assert commanded(job, 3, lambda: job.send(save=True)) == FINISHED
-    told = [(e["event"], e["step"]) for e in job.read_events()]
-    assert told.count(("saved", 3)) == 1
-    assert told.count(("exported", 3)) == 1
-    assert told[-1][0] == "phase"
+    events = [(e["event"], e["step"]) for e in job.read_events()]
+    assert events.count(("saved", 3)) == 1
+    assert events.count(("exported", 3)) == 1
+    assert events[-1][0] == "phase"
 
 
 @pytest.mark.slow
@@ -162,9 +162,9 @@ sys.exit(code)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", [motion_recipe(steps=2), spatial_recipe(steps=2)])
-def test_a_job_reaches_for_no_net_and_imports_no_comfyui(tmp_path, files, made):
-    job = new_job(tmp_path / "job", made, files)
+@pytest.mark.parametrize("recipe", [motion_recipe(steps=2), spatial_recipe(steps=2)])
+def test_a_job_reaches_for_no_net_and_imports_no_comfyui(tmp_path, files, recipe):
+    job = new_job(tmp_path / "job", recipe, files)
     done = subprocess.run(
         [sys.executable, "-c", NO_NET, str(ROOT / "__main__.py"), "train", "resume", str(job.path)],
         env=environment(),
