@@ -16,6 +16,12 @@ from .sites import SITES, SiteName
 # None of the three shares noise between frames: that is Still-Moving's.
 _NOISE = Noise(0.0)
 Absorber = Literal["lora", "words", "both", "file", "none"]
+# What a first stage trains to absorb the appearance; it has none for the other two absorbers.
+_ABSORBED: dict[Absorber, SiteName] = {
+    "lora": "spatial.qkv",
+    "words": "words",
+    "both": "spatial.qkv+words",
+}
 
 
 def customize_a_video(
@@ -49,39 +55,47 @@ def customize_a_video(
     appearance_steps: 0 chooses 150 for LoRA alone, 300 with words. Ranks are the paper's (4 and 1);
     rates, steps and the range of crops are lost from its text and chosen here.
     """
-    if absorber in ("words", "both") and not words:
-        raise UserError("words", "none", "2 to 6 that describe the clip", "Name some, or use lora.")
-    stages: list[Stage] = []
-    if absorber in ("lora", "words", "both"):
-        with_words = absorber != "lora"
-        train = {"lora": "spatial.qkv", "words": "words", "both": "spatial.qkv+words"}[absorber]
-        frame = Source("appearance", "frame", prompt=appearance, crop=crop, single=True)
-        stages.append(
-            Stage(
-                name="appearance",
-                train=cast(SiteName, train),
-                sources=(frame,),
-                steps=appearance_steps or (300 if with_words else 150),
-                rank=appearance_rank,
-                lr=appearance_lr,
-                noise=_NOISE,
-                words=words if with_words else (),
-                words_lr=words_lr,
-            )
-        )
+    frame = Source("appearance", "frame", prompt=appearance, crop=crop, single=True)
+    absorbing = _absorbing_stages(
+        absorber, frame, words, appearance_steps, appearance_rank, appearance_lr, words_lr
+    )
     clip = Source("clip", "clip", {"motion": 1.0}, prompt=caption, single=True, says="motion")
+    use = () if absorber == "none" else ("appearance",)
     motion = Stage(
-        name="motion",
-        train="temporal.qkv",
-        sources=(clip,),
-        steps=steps,
+        "motion", "temporal.qkv", (clip,), steps=steps, rank=rank, lr=lr, use=use, noise=_NOISE
+    )
+    recipe = Recipe("customize-a-video", (*absorbing, motion), frames=frames)
+    return override(recipe, overrides)
+
+
+def _absorbing_stages(
+    absorber: Absorber,
+    frame: Source,
+    words: tuple[str, ...],
+    steps: int,
+    rank: int,
+    lr: float,
+    words_lr: float,
+) -> tuple[Stage, ...]:
+    """The stage that takes up the appearance, or none; steps: 0 chooses."""
+    site = _ABSORBED.get(absorber)
+    if site is None:
+        return ()
+    with_words = SITES[site].words
+    if with_words and not words:
+        raise UserError("words", "none", "2 to 6 that describe the clip", "Name some, or use lora.")
+    stage = Stage(
+        name="appearance",
+        train=site,
+        sources=(frame,),
+        steps=steps or (300 if with_words else 150),
         rank=rank,
         lr=lr,
-        use=() if absorber == "none" else ("appearance",),
         noise=_NOISE,
+        words=words if with_words else (),
+        words_lr=words_lr,
     )
-    recipe = Recipe("customize-a-video", (*stages, motion), frames=frames)
-    return override(recipe, overrides)
+    return (stage,)
 
 
 def vmc(
