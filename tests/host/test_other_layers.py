@@ -31,9 +31,8 @@ relatives = pytest.mark.parametrize("channels", NAMES)
         lambda model: inject_checkpoint(model, WEIGHTS / CUSTOMIZED, 1.0),
         lambda model: apply_spatial_adapter(model, world.spatial_adapter(), 1.0, "runtime", "a"),
         baking.check,
-        baking.bake,
     ],
-    ids=["motion module", "injected in part", "injected", "spatial", "checked", "baked"],
+    ids=["motion module", "injected in part", "injected", "spatial", "trained for"],
 )
 def test_a_model_that_reads_more_than_latents_is_refused_by_its_name(channels, connect):
     with pytest.raises(UserError) as error:

@@ -23,6 +23,7 @@ class Editor:
     def __init__(self, opened: Page):
         self.opened, self.page = opened, opened.page
         self.jobs = FakeJobs(opened.page)
+        self.jobs.reload()
 
     def reset(self) -> None:
         """An empty graph without jobs, toasts or errors."""

@@ -67,6 +67,11 @@ class FakeJobs:
         del self.views[job]
         self._event("still_moving.removed", {"id": job})
 
+    def reload(self) -> None:
+        """Have the page list its jobs anew, so that it forgets what the real server trained."""
+        with self.page.expect_response("**/still_moving/jobs"):
+            self._event("reconnected", {})
+
     def clear(self) -> None:
         """No jobs, no requests."""
         for job in list(self.views):
