@@ -119,7 +119,7 @@ async def command(request: web.Request) -> web.Response:
         raise UserError(
             "open", "a page on another machine", "a page on the machine that runs ComfyUI",
             "Look for the job's folder in ComfyUI's user folder.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     return web.json_response(await _off_loop(jobs.supervisor().command, id, name))
 
 

@@ -30,7 +30,7 @@ class _OwnTables:
     def set_sigmas(self, sigmas: Tensor) -> None:
         for name in ("sigmas", "log_sigmas"):
             self.__dict__.pop(name, None)
-        super().set_sigmas(sigmas)  # type: ignore[misc]
+        super().set_sigmas(sigmas)  # type: ignore[misc]  # of the class that this is mixed into
 
     def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
         self.__dict__.setdefault(name, tensor)

@@ -81,9 +81,14 @@ class TrainMotionFromClips(Trainer):
 
     @classmethod
     def execute(
-        cls, model: Any = None, motion_module: Any = None, clips: CachedSet | None = None,
-        clip: Any = None, regularization: CachedSet | None = None, **inputs: Any,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: Any = None,
+        motion_module: Any = None,
+        clips: CachedSet | None = None,
+        clip: Any = None,
+        regularization: CachedSet | None = None,
+        **inputs: Any,
+    ) -> io.NodeOutput:
         if answer := cls.without_training():
             return answer
         assert clips is not None
@@ -136,7 +141,7 @@ def with_texts(
             raise UserError(
                 "clip", "nothing", "the CLIP of the checkpoint, to read your words",
                 "Connect it; or train no words, and describe in Clip Set instead of prompts.",
-            )  # fmt: skip
+            )  # fmt: skip  # file, found, expected, next move
         job = replace(job, text_encoder=str(baking.bake_clip(clip)), tokenizer=str(tokenizer()))
     text_model(job, base, sets)
     return job
@@ -171,7 +176,7 @@ def absorber_file(recipe: Recipe, name: str) -> dict[str, str]:
         raise UserError(
             "absorber_file", "none", "a LoRA for images, as absorber says",
             "Choose one, or another absorber.",
-        )  # fmt: skip
+        )  # fmt: skip  # file, found, expected, next move
     return {"appearance": str(folders.path_of(folders.LORAS, name).resolve())}
 
 

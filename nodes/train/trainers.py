@@ -160,9 +160,12 @@ class TrainMotionAdapter(Trainer):
 
     @classmethod
     def execute(
-        cls, training_set: CachedSet | None = None, model: Any = None, motion_module: Any = None,
+        cls,
+        training_set: CachedSet | None = None,
+        model: Any = None,
+        motion_module: Any = None,
         **inputs: Any,
-    ) -> io.NodeOutput:  # fmt: skip
+    ) -> io.NodeOutput:
         if answer := cls.without_training():
             return answer
         assert training_set is not None
@@ -216,10 +219,14 @@ class TrainSpatialAdapter(Trainer):
 
     @classmethod
     def execute(
-        cls, motion_adapter: str, model: Any = None, motion_module: Any = None,
-        customized_images: CachedSet | None = None, natural_clips: CachedSet | None = None,
+        cls,
+        motion_adapter: str,
+        model: Any = None,
+        motion_module: Any = None,
+        customized_images: CachedSet | None = None,
+        natural_clips: CachedSet | None = None,
         **inputs: Any,
-    ) -> io.NodeOutput:  # fmt: skip
+    ) -> io.NodeOutput:
         if answer := cls.without_training():
             return answer
         assert customized_images is not None

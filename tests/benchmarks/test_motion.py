@@ -74,8 +74,10 @@ def test_every_method_and_every_ablation_is_there():
     recipes = {n: recipe_of(m, FULL) for n, m in METHODS.items() if m.kind}
     last = {name: recipe.stages[-1] for name, recipe in recipes.items()}
     assert [len(recipes[f"Customize-A-Video: {a}"].stages) for a in ("LoRA", "words", "both")] == [
-        2, 2, 2,
-    ]  # fmt: skip
+        2,
+        2,
+        2,
+    ]
     assert len(recipes["temporal LoRA"].stages) == 1
     losses = {last[f"VMC{of}"].loss for of in ("", ": l2", ": plain loss", ": as its code")}
     assert len(losses) == 4

@@ -44,7 +44,7 @@ def test_a_frozen_clip_has_no_motion_and_no_direction(scene, seed):
 def test_another_colour_shape_or_direction_is_noticed(word):
     scene = world.Scene("red", "circle", "left", "night")
     shown = scene._replace(
-        **[{"colour": "blue"}, {"shape": "square"}, {"direction": "up"}][word]  # type: ignore
+        **[{"colour": "blue"}, {"shape": "square"}, {"direction": "up"}][word]  # type: ignore  # one of three fields
     )
     clip = world.make_clip(shown, torch.Generator().manual_seed(1))
     measures = measure(clip.frames, scene)

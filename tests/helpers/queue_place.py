@@ -25,8 +25,12 @@ class Place:
         self.views, self.removed = [], []  # as they were pushed
         self.habits: tuple[str, ...] = ()  # of its workers
         self.command: Callable[[Path], list[str]] = lambda folder: [
-            sys.executable, str(WORKER), str(folder), str(self.diary), *self.habits,
-        ]  # fmt: skip
+            sys.executable,
+            str(WORKER),
+            str(folder),
+            str(self.diary),
+            *self.habits,
+        ]
 
     def supervisor(self, **more) -> Supervisor:
         host = Host(lambda: self.busy, self.views.append, self.removed.append)

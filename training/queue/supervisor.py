@@ -187,7 +187,7 @@ class Supervisor:
             raise UserError(
                 watched.folder.path, f"a folder that cannot be removed ({error.strerror})",
                 "one that nobody has open", "Close what reads it, and delete the job again.",
-            ) from None  # fmt: skip
+            ) from None  # fmt: skip  # file, found, expected, next move
         finally:
             watched.deleting = False
 
@@ -285,4 +285,4 @@ def _no_room(path: Path, error: OSError) -> UserError:
     return UserError(
         path, f"a folder that takes no file ({error.strerror})", "one that does",
         "Free some space, or let ComfyUI write there.",
-    )  # fmt: skip
+    )  # fmt: skip  # file, found, expected, next move

@@ -115,8 +115,10 @@ def test_steps_that_are_no_numbers_change_nothing():
     skipped = []
     for _ in range(9):
         before = training.checkpoint()
-        kept = {part: {k: v.clone() for k, v in getattr(before, part).items()}
-                for part in ("tensors", "optimizer", "average")}  # fmt: skip
+        kept = {
+            part: {k: v.clone() for k, v in getattr(before, part).items()}
+            for part in ("tensors", "optimizer", "average")
+        }
         average = training.loss_average
         step = training.advance()
         skipped.append(step.skipped)

@@ -143,8 +143,9 @@ def test_clips_become_motions(folder, shared_data):
         size = ("--width", 64, "--height", 64, "--frames", FRAMES)
         finished("cache", folder / f"{name} files", folder / name, *coder, *size)
     for name, chosen in WISHES.items():
-        sets = [folder / word if word in ("one", "several", "others") else word
-                for word in SETS[name]]  # fmt: skip
+        sets = [
+            folder / word if word in ("one", "several", "others") else word for word in SETS[name]
+        ]
         wish = numbers(folder / f"{name}.json", chosen)
         files = ("--checkpoint", checkpoint, "--motion-module", module, "--device", "cpu")
         finished(
