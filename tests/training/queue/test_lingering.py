@@ -10,6 +10,8 @@ from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import JobFolder, State
 from still_moving.training.queue.supervisor import Supervisor
 
+pytestmark = pytest.mark.slow  # each starts workers
+
 HELD, FREE = ("holds",), ("lingers",)
 ENDS = [("stopped", HELD), ("stopped", FREE), ("failed", HELD), ("failed", FREE)]
 TWO_LIVES = ["begin a", "end a", "begin a"]

@@ -49,6 +49,7 @@ def test_a_stopped_job_goes_on_and_publishes_under_its_own_name(place, tmp_path)
         supervisor.command("a", "resume")
 
 
+@pytest.mark.slow
 def test_deleting_removes_what_only_this_job_used(place, tmp_path):
     supervisor = place.supervisor()
     weights, sets = (place.root / name for name in ("weights", "sets"))
@@ -74,6 +75,7 @@ def test_deleting_removes_what_only_this_job_used(place, tmp_path):
         supervisor.delete("a")
 
 
+@pytest.mark.slow
 def test_a_worker_that_does_not_listen_is_killed(place, monkeypatch):
     monkeypatch.setattr("still_moving.training.queue.supervisor._STOP_PATIENCE_S", 0.3)
     deaf = (

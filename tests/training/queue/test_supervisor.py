@@ -16,6 +16,7 @@ from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import JobFolder
 
 
+@pytest.mark.slow
 def test_jobs_run_one_at_a_time_in_their_order(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)
@@ -84,6 +85,7 @@ def test_a_job_gives_way_and_comes_back_after_some_quiet(place, policy):
     reach(supervisor, "a", "running")
 
 
+@pytest.mark.slow
 def test_a_sharing_job_runs_on(place):
     supervisor = place.supervisor()
     place.busy = True
@@ -103,6 +105,7 @@ def test_a_killed_worker_is_replaced(place):
     assert reach(supervisor, "a", "finished")["step"] == 150
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_at_once_is_given_up_with_its_last_words(place):
     place.command = lambda folder: [sys.executable, "-c", "raise SystemExit('no torch <here>')"]
     supervisor = place.supervisor()
@@ -116,6 +119,7 @@ def test_a_worker_that_dies_at_once_is_given_up_with_its_last_words(place):
     reach(supervisor, "a", "finished")
 
 
+@pytest.mark.slow
 def test_a_command_that_is_no_program_is_told(place):
     place.command = lambda folder: [str(folder / "nothing")]
     supervisor = place.supervisor()
@@ -123,6 +127,7 @@ def test_a_command_that_is_no_program_is_told(place):
     assert "cannot be started" in reach(supervisor, "a", "failed")["message"]
 
 
+@pytest.mark.slow
 def test_a_new_supervisor_takes_up_what_runs_and_what_was_interrupted(place):
     first = place.supervisor()
     add(first, "a", steps=LONG)
@@ -162,6 +167,7 @@ def test_of_two_supervisors_one_looks_on_and_takes_over(place):
     assert second.view("b")["message"] == ""
 
 
+@pytest.mark.slow
 def test_a_job_that_never_began_stops_at_once(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)
@@ -173,6 +179,7 @@ def test_a_job_that_never_began_stops_at_once(place):
     assert supervisor.view("b")["position"] == 1
 
 
+@pytest.mark.slow
 def test_commands_from_many_threads_leave_one_whole_job(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)

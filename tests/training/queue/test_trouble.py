@@ -9,6 +9,8 @@ from helpers.queue_place import LONG, add, reach, until
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.queue import watched_job
 
+pytestmark = pytest.mark.slow  # each starts workers
+
 
 def full_disk(*_):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
