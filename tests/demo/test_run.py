@@ -12,6 +12,8 @@ from still_moving.demo import run as demo
 from still_moving.demo.evaluate import check
 from still_moving.training.recipes.recipe import Recipe
 
+pytestmark = pytest.mark.slow  # all look at one run of the demo
+
 
 def short(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], steps=3),))
@@ -26,7 +28,6 @@ def result(tmp_path_factory):
     return out, demo.run_demo(out, 2, "cpu", quiet=True, recipes=SHORT)
 
 
-@pytest.mark.slow
 def test_everything_that_was_promised_is_written(result):
     out, metrics = result
     assert json.loads((out / "metrics.json").read_text()) == metrics

@@ -91,12 +91,14 @@ def test_inversion_followed_by_sampling_is_the_clip():
     assert errors[5] < errors[0] / 4
 
 
+@pytest.mark.slow
 def test_start_latents_look_like_noise():
     clip, start = shapes_world()[1], inverted(5)
     assert start.std().item() == pytest.approx(1.0, abs=0.25)
     assert (start - clip).abs().mean() > 0.3
 
 
+@pytest.mark.slow
 def test_without_colours_only_each_channels_mean_is_gone():
     start = inverted(5)
     bare = without_colours(start)
