@@ -85,6 +85,13 @@ def test_what_comfyui_reaches_imports_nothing_that_takes_seconds():
             assert not foreign(module, at_import(module)) & TRAINER, module
 
 
+@pytest.mark.parametrize("module", modules(TORCH))
+def test_torch_and_safetensors_are_all_that_is_needed(module):
+    """What else a function needs, it imports itself, and says so when it is not there."""
+    allowed = {"torch", "safetensors", *sys.stdlib_module_names}
+    assert foreign(module, at_import(module)) <= allowed
+
+
 @pytest.mark.slow
 def test_what_runs_anywhere_loads_neither_comfyui_nor_the_trainer():
     assert not loaded_by(*modules(TORCH, LAZY_HOST)) & (COMFYUI | TRAINER)
