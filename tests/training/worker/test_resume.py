@@ -46,8 +46,15 @@ def life(folder: JobFolder, last_step: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("recipe", [motion_recipe(**EVERY), spatial_recipe(**EVERY, ema=0.9)])
+@pytest.mark.parametrize(
+    ("recipe", "batch"),
+    [  # of a single stage, tests/training/stage/test_loop.py asks this for each recipe and batch
+        (motion_recipe(**EVERY), 1),
+        (spatial_recipe(**EVERY, ema=0.9), 2),
+        pytest.param(motion_recipe(**EVERY), 2, marks=pytest.mark.night),
+        pytest.param(spatial_recipe(**EVERY, ema=0.9), 1, marks=pytest.mark.night),
+    ],
+)
 def test_an_interrupted_job_is_the_uninterrupted_one(tmp_path, files, recipe, batch):
     recipe = dataclasses.replace(recipe, batch=batch)
     whole, torn = (new_job(tmp_path / name, recipe, files) for name in ("whole", "torn"))
