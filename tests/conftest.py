@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import seed, settings
 
+from helpers import card
 from helpers.pack import load_pack
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -19,6 +20,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
+card.put_in()  # before anything imports torch
 load_pack()
 
 

@@ -2,10 +2,11 @@
 
 One process holds one ComfyUI, so what runs in one is a pytest of its own for each checkout:
 COMFYUI_PATH (default ~/comfy/ComfyUI), and COMFYUI_OLD_PATH (default ~/comfy/ComfyUI-0.3.64) for
-what is marked ``every_comfyui``. As many parts run side by side as there are cores, up to two;
-what is marked ``big`` comes after them, alone, since two of SD1.5's real size would not fit a
-small machine's memory. Marks and tiers: CONTRIBUTING.md. Other arguments go to every pytest. Ends
-with the slowest tests, one line a part and one for all, and fails if any failed.
+what is marked ``every_comfyui``. So is what runs on the pretended card (helpers/card). As many
+parts run side by side as there are cores, up to two; what is marked ``big`` comes after them,
+alone, since two of SD1.5's real size would not fit a small machine's memory. Marks and tiers:
+CONTRIBUTING.md. Other arguments go to every pytest. Ends with the slowest tests, one line a part
+and one for all, and fails if any failed.
 """
 
 import argparse
@@ -20,9 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from helpers import card
+
 TESTS = Path(__file__).resolve().parent
 HOST, TRAINING, WORKER = TESTS / "host", TESTS / "training", TESTS / "training" / "worker"
-WEB = TESTS / "web"
+CARD, WEB = TESTS / "card", TESTS / "web"
 NO_TESTS = 5  # pytest's exit code when a selection such as -k left none
 SIDE_BY_SIDE = 2
 CORES = os.cpu_count() or 1
@@ -42,6 +45,7 @@ class Part(NamedTuple):
     selection: list[str]
     marks: str
     comfyui: Path
+    on_card: bool = False
 
 
 PAGES = Part("pages", [], "", Path())  # no pytest: Node runs them
@@ -87,7 +91,7 @@ def parts_of(tier: str) -> list[Part]:
     """The parts of a tier, those that take long first, so that no core waits in the end."""
     marks = TIERS[tier]
     new, old = checkouts()
-    rest = [f"--ignore={folder}" for folder in (HOST, TRAINING)]
+    rest = [f"--ignore={folder}" for folder in (HOST, TRAINING, CARD)]
     away = [f"--ignore={WORKER}", f"--ignore={TRAINING / 'queue'}"]
     trainer = [
         Part("jobs and worker", [str(WORKER), str(TRAINING / "queue")], marks, new),
@@ -101,6 +105,7 @@ def parts_of(tier: str) -> list[Part]:
     return [
         Part(f"{called(new)}, server", [str(HOST)], _both(marks, server), new),
         trainer[0],
+        Part("pretended card", [str(CARD)], marks, new, on_card=True),
         Part(f"{called(old)}, server", [str(HOST)], _both(on_old, server), old),
         trainer[1],
         Part(called(new), [str(HOST)], _both(marks, model), new),
@@ -113,8 +118,9 @@ def parts_of(tier: str) -> list[Part]:
 def big_parts() -> list[Part]:
     """What is marked ``big``: without ComfyUI, and in each."""
     new, old = checkouts()
+    away = [f"--ignore={folder}" for folder in (HOST, CARD)]
     return [
-        Part("big, without ComfyUI", [f"--ignore={HOST}", str(TESTS)], "big", new),
+        Part("big, without ComfyUI", [*away, str(TESTS)], "big", new),
         Part(f"big, {called(new)}", [str(HOST)], "big", new),
         Part(f"big, {called(old)}", [str(HOST)], "big and every_comfyui", old),
     ]
@@ -148,7 +154,7 @@ def run_part(part: Part, arguments: list[str], environment: dict[str, str]) -> R
         with subprocess.Popen(
             command_of(part, junit, arguments),
             cwd=TESTS.parent,
-            env={**os.environ, "COMFYUI_PATH": str(part.comfyui), **environment},
+            env={**os.environ, "COMFYUI_PATH": str(part.comfyui), **environment, **_card(part)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -158,6 +164,11 @@ def run_part(part: Part, arguments: list[str], environment: dict[str, str]) -> R
             for line in process.stdout:
                 print(f"[{part.name}] {line}", end="", flush=True)
         return result_of(process.returncode, (time.monotonic() - begun) / 60, junit)
+
+
+def _card(part: Part) -> dict[str, str]:
+    """Variables of a part that runs on the card, where there can be one; else its tests say why."""
+    return card.environment() if part.on_card and not card.why_not() else {}
 
 
 def command_of(part: Part, junit: Path, arguments: list[str]) -> list[str]:

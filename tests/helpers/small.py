@@ -16,6 +16,7 @@ import torch
 from diffusers import UNetMotionModel
 from torch import Tensor
 
+from helpers import card
 from helpers.real_size import write_random
 from helpers.small_files import MODULE_SHAPES, PREFIX, UNET_SHAPES, random_tensors, shapes_unet
 from still_moving import cli
@@ -199,9 +200,12 @@ def differences(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Of a child process: one thread, so that its sums come out as ours do; nothing set for it."""
+    """Of a child process: one thread, so that its sums come out as ours do; nothing set for it.
+
+    It is on the pretended card if this process is.
+    """
     mine = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_OFFLINE", "PYTHONPATH")}
-    return {**mine, "OMP_NUM_THREADS": "1", **more}
+    return {**mine, "OMP_NUM_THREADS": "1", **card.inherited(), **more}
 
 
 def command(*arguments: object, root: Path = ROOT) -> list[str]:
