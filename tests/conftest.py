@@ -54,6 +54,17 @@ def no_process_in_a_fast_test(request, monkeypatch) -> None:
 
 
 @pytest.fixture
+def one_thread():
+    """Sums depend on the number of threads; child processes have one."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def dice() -> random.Random:
     """For cases that are drawn by hand: the same ones, or at night new ones."""
     return random.Random(int(os.environ.get("STILL_MOVING_SEED", "0")))

@@ -1,6 +1,7 @@
 """Tests on the pretended card: counted as skipped, with the reason, in a process without it."""
 
 import gc
+from collections.abc import Callable
 
 import pytest
 
@@ -14,6 +15,8 @@ if not REASON and not card.inside():
 elif REASON:
     REASON = f"no pretended card: {REASON}"
 
+DIFFERENCES: dict[str, float] = {}
+
 pytest_pycollect_makemodule = collector(REASON)
 
 
@@ -22,6 +25,18 @@ def pytest_terminal_summary(terminalreporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     if REASON and skipped:
         terminalreporter.write_line(f"{len(skipped)} tests did not run: {REASON}")
+    for name, difference in sorted(DIFFERENCES.items()):
+        terminalreporter.write_line(f"largest difference to the CPU: {name}: {difference:.1e}")
+
+
+@pytest.fixture
+def note_difference() -> Callable[[str, float], None]:
+    """Call with what was compared and its relative difference; the largest are printed."""
+
+    def note(name: str, difference: float) -> None:
+        DIFFERENCES[name] = max(difference, DIFFERENCES.get(name, 0.0))
+
+    return note
 
 
 @pytest.fixture(scope="session", autouse=True)

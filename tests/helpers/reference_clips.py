@@ -22,7 +22,7 @@ CAPTION, LOOK, MOTION_WORD = "red circle zigzag night", "red circle night", "pll
 CPU = torch.device("cpu")
 
 
-def clips(*captions: str, frames: int = FRAMES + 1) -> LoadedSet:
+def clips(*captions: str, frames: int = FRAMES + 1, size: int = SIZE) -> LoadedSet:
     """A clip of noise for each caption, read as the shapes world reads."""
     model = ShapesText()
     generator = torch.Generator().manual_seed(len(captions))
@@ -30,7 +30,7 @@ def clips(*captions: str, frames: int = FRAMES + 1) -> LoadedSet:
         Item(
             f"clip {i}",
             caption,
-            torch.randn(frames, 4, SIZE, SIZE, generator=generator),
+            torch.randn(frames, 4, size, size, generator=generator),
             model.encode(model.pieces(caption), {}),
             f"{i}.mp4",
         )
@@ -39,15 +39,17 @@ def clips(*captions: str, frames: int = FRAMES + 1) -> LoadedSet:
     return LoadedSet("clips", "shapes", tuple(items))
 
 
-ONE = clips(CAPTION)
-SEVERAL = clips("red circle pll night", "blue square pll fog", "green circle pll sand")
-OTHERS = clips("red square left night", "blue circle up fog", "green square down sand")
-SETS: Mapping[str, LoadedSet] = {
-    "clip": ONE,
-    "appearance": ONE,
-    "motion": SEVERAL,
-    "regularization": OTHERS,
-}
+def clip_sets(size: int = SIZE) -> dict[str, LoadedSet]:
+    """Under every name that the recipes use. size: of a side, in latent pixels."""
+    one = clips(CAPTION, size=size)
+    several = ("red circle pll night", "blue square pll fog", "green circle pll sand")
+    others = ("red square left night", "blue circle up fog", "green square down sand")
+    motion, regularization = clips(*several, size=size), clips(*others, size=size)
+    return {"clip": one, "appearance": one, "motion": motion, "regularization": regularization}
+
+
+SETS: Mapping[str, LoadedSet] = clip_sets()
+ONE, SEVERAL, OTHERS = SETS["clip"], SETS["motion"], SETS["regularization"]
 SHORT = {"frames": FRAMES, "held_out": 2, "tier": "none", "save_every": 2, "held_out_every": 3}
 LOOKS = {"appearance": LOOK, "appearance_rank": 2, "crop": 0.5}
 LOOKS |= {"appearance_steps": 3, "appearance_lr": 1e-2}
@@ -82,18 +84,21 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def new_training(
-    recipe: Recipe, index: int = 0, dtype: torch.dtype = torch.float32
+    recipe: Recipe,
+    index: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
+    sets: Mapping[str, LoadedSet] = SETS,
 ) -> StageTraining:
     """A stage over a new network; its absorbers, made by an earlier stage, are left out."""
     recipe = dataclasses.replace(
         recipe, stages=tuple(dataclasses.replace(stage, use=()) for stage in recipe.stages)
     )
-    job = Job("made", recipe, "", "", dict.fromkeys(SETS, ""))
-    model = text_model(job, "shapes", SETS)
-    inputs = stage_inputs(job, index, weights(), SETS, Path(), model)
-    return StageTraining(
-        recipe, index, new_unet(dtype), weights().layout, inputs.sets, inputs.words
-    )
+    job = Job("made", recipe, "", "", dict.fromkeys(sets, ""))
+    model = text_model(job, "shapes", sets)
+    inputs = stage_inputs(job, index, weights(), sets, Path(), model)
+    unet = new_unet(dtype, device)
+    return StageTraining(recipe, index, unet, weights().layout, inputs.sets, inputs.words)
 
 
 def write_sets(folder: Path) -> dict[str, Path]:
@@ -108,7 +113,6 @@ def new_job(path: Path, recipe: Recipe, files: Mapping[str, Path], **more) -> Jo
         checkpoint=str(files["checkpoint"]),
         motion_module=str(files["motion_module"]),
         sets={s.set: str(files[s.set]) for stage in recipe.stages for s in stage.sources},
-        device="cpu",
-        **more,
+        **{"device": "cpu", **more},
     )
     return JobFolder.create(path, job)

@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import UNetMotionModel
@@ -48,8 +49,8 @@ def motion_module() -> MotionModule:
     return MotionModule(recognize("random", tensors), tensors, "a" * 64, "random")
 
 
-def new_unet(dtype: torch.dtype = torch.float32) -> UNetMotionModel:
-    return build_unet(weights(), motion_module(), dtype, CPU)
+def new_unet(dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> UNetMotionModel:
+    return build_unet(weights(), motion_module(), dtype, device)
 
 
 def clip_inputs(clips: int = 1, seed: int = 5) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,11 +106,13 @@ def spatial_recipe(**overrides) -> Recipe:
     return recipes.spatial_adapter(**{**SHORT, **overrides})
 
 
-def new_training(recipe: Recipe, dtype: torch.dtype = torch.float32) -> StageTraining:
+def new_training(
+    recipe: Recipe, dtype: torch.dtype = torch.float32, device: torch.device = CPU
+) -> StageTraining:
     """The first stage of a recipe, over a network with the adapters that it uses attached."""
     from still_moving.training.network.lora import load_motion_adapter
 
-    unet = new_unet(dtype)
+    unet = new_unet(dtype, device)
     if recipe.stages[0].use:
         load_motion_adapter(unet, random_motion_adapter(), "random")
     return StageTraining(recipe, 0, unet, weights().layout, dict(sets()))
@@ -162,7 +165,10 @@ def write_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def new_job(path: Path, recipe: Recipe, files: Mapping[str, Path], name: str = "made") -> JobFolder:
+def new_job(
+    path: Path, recipe: Recipe, files: Mapping[str, Path], name: str = "made", **more: Any
+) -> JobFolder:
+    """more: what else a ``Job`` says, on the CPU unless that is a device."""
     stages = recipe.stages
     job = Job(
         name=name,
@@ -171,7 +177,7 @@ def new_job(path: Path, recipe: Recipe, files: Mapping[str, Path], name: str = "
         motion_module=str(files["motion_module"]),
         sets={s.set: str(files[s.set]) for stage in stages for s in stage.sources},
         adapters={use: str(files["adapter"]) for stage in stages for use in stage.use},
-        device="cpu",
+        **{"device": "cpu", **more},
     )
     return JobFolder.create(path, job)
 
