@@ -25,7 +25,7 @@ from helpers import card
 
 TESTS = Path(__file__).resolve().parent
 HOST, TRAINING, WORKER = TESTS / "host", TESTS / "training", TESTS / "training" / "worker"
-CARD, WEB = TESTS / "card", TESTS / "web"
+CARD, CARD_HOST, WEB = TESTS / "card", TESTS / "card" / "host", TESTS / "web"
 NO_TESTS = 5  # pytest's exit code when a selection such as -k left none
 SIDE_BY_SIDE = 2
 CORES = os.cpu_count() or 1
@@ -105,10 +105,11 @@ def parts_of(tier: str) -> list[Part]:
     return [
         Part(f"{called(new)}, server", [str(HOST)], _both(marks, server), new),
         trainer[0],
-        Part("pretended card", [str(CARD)], marks, new, on_card=True),
+        Part("pretended card", [str(CARD), f"--ignore={CARD_HOST}"], marks, new, True),
         Part(f"{called(old)}, server", [str(HOST)], _both(on_old, server), old),
         trainer[1],
         Part(called(new), [str(HOST)], _both(marks, model), new),
+        Part(f"pretended card, {called(new)}", [str(CARD_HOST)], marks, new, True),
         others,
         *([] if tier == "weights" else [PAGES]),
         Part(called(old), [str(HOST)], _both(on_old, model), old),
