@@ -1,11 +1,10 @@
 """Fused attention: torch chooses which of its kernels runs, and they all compute the same here.
 
-They save what torch's own save for the backward pass, and compute it again from there.
+The choice is torch's own, by dtype, shape, mask and the card's capability. Backward computes the
+forward again, with gradients. Dropout, which no network here has, is refused.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,21 +20,25 @@ _NO_AUTOGRAD = _NO_AUTOGRAD | torch._C.DispatchKeySet(torch._C.DispatchKey.ADInp
 class Attention:
     """Of queries, keys and values (batch, heads, tokens, channels) under a bias and a mask."""
 
-    def __init__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, **options: Any):
+    def __init__(
+        self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None,
+        is_causal: bool, scale: float | None, dropout_p: float,
+    ):  # fmt: skip  # what attends, then how
         for name, tensor in (("key", k), ("value", v), ("attn_bias", bias)):
             if tensor is not None and tensor.device != q.device:
                 raise mismatch("scaled_dot_product_attention", name, tensor.device)
         if q.size(0) > _LARGEST_GRID:
             raise RuntimeError("CUDA error: invalid configuration argument")
-        self.dtype, self.options = q.dtype, options
+        if dropout_p:
+            raise RuntimeError("the pretended card's fused attention drops nothing")
+        self.dtype, self.is_causal, self.scale = q.dtype, is_causal, scale
         self.inputs = [host_view(tensor).float() for tensor in (q, k, v)]
         self.bias = None if bias is None else host_view(bias).float()
 
     def _plain(self, inputs: list[Tensor], bias: Tensor | None) -> Tensor:
         q, k, v = inputs
-        causal, scale = self.options["is_causal"], self.options["scale"]
         return torch.ops.aten._scaled_dot_product_attention_math(
-            q, k, v, bias, 0.0, causal, None, scale=scale
+            q, k, v, bias, 0.0, self.is_causal, None, scale=self.scale
         )[0]
 
     def forward(self) -> Tensor:
@@ -59,11 +62,6 @@ class Attention:
         return tuple(on_card(tensor.to(self.dtype)) for tensor in found)
 
 
-def choose(*_arguments: Any, **_options: Any) -> int:
-    """Plain attention: matrix products, as on a CPU."""
-    return 0
-
-
 def _state() -> Tensor:
     """In place of the random state that a real kernel saves for its dropout."""
     return torch.empty(0, dtype=torch.int64, device=CUDA)
@@ -75,7 +73,7 @@ def _sums(q: Tensor, *more: int) -> Tensor:
 
 
 def efficient(q, k, v, bias, compute_log_sumexp, dropout_p=0.0, is_causal=False, *, scale=None):
-    out = Attention(q, k, v, bias, is_causal=is_causal, scale=scale).forward()
+    out = Attention(q, k, v, bias, is_causal, scale, dropout_p).forward()
     return out, _sums(q), _state(), _state()
 
 
@@ -84,13 +82,13 @@ def efficient_backward(
     *, scale=None,
 ):  # fmt: skip  # as torch calls it
     of_bias = bool(mask[3]) and bias is not None
-    attention = Attention(q, k, v, bias, is_causal=is_causal, scale=scale)
+    attention = Attention(q, k, v, bias, is_causal, scale, dropout_p)
     found = attention.backward(gradient, of_bias)
     return found if of_bias else (*found, None)
 
 
 def flash(q, k, v, dropout_p=0.0, is_causal=False, return_debug_mask=False, *, scale=None):
-    out = Attention(q, k, v, None, is_causal=is_causal, scale=scale).forward()
+    out = Attention(q, k, v, None, is_causal, scale, dropout_p).forward()
     return out, _sums(q), None, None, q.size(2), k.size(2), _state(), _state(), _state()
 
 
@@ -98,14 +96,14 @@ def flash_backward(
     gradient, q, k, v, out, sums, cum_q, cum_k, max_q, max_k, dropout_p, is_causal, seed, offset,
     *, scale=None,
 ):  # fmt: skip  # as torch calls it
-    return Attention(q, k, v, None, is_causal=is_causal, scale=scale).backward(gradient)
+    return Attention(q, k, v, None, is_causal, scale, dropout_p).backward(gradient)
 
 
 def cudnn(
     q, k, v, bias, compute_log_sumexp, dropout_p=0.0, is_causal=False, return_debug_mask=False,
     *, scale=None,
 ):  # fmt: skip  # as torch calls it
-    out = Attention(q, k, v, bias, is_causal=is_causal, scale=scale).forward()
+    out = Attention(q, k, v, bias, is_causal, scale, dropout_p).forward()
     return out, _sums(q, 1), None, None, q.size(2), k.size(2), _state(), _state(), _state()
 
 
@@ -113,12 +111,11 @@ def cudnn_backward(
     gradient, q, k, v, out, sums, seed, offset, bias, cum_q, cum_k, max_q, max_k, dropout_p,
     is_causal, *, scale=None,
 ):  # fmt: skip  # as torch calls it
-    return Attention(q, k, v, bias, is_causal=is_causal, scale=scale).backward(gradient)
+    return Attention(q, k, v, bias, is_causal, scale, dropout_p).backward(gradient)
 
 
 _NAME = "_scaled_dot_product_{}_attention{}"
 FUSED = {
-    "_fused_sdp_choice": choose,
     _NAME.format("efficient", ""): efficient,
     _NAME.format("efficient", "_backward"): efficient_backward,
     _NAME.format("flash", ""): flash,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -27,11 +28,11 @@ OWN = (
     "set_.source_Storage", "set_.source_Storage_storage_offset", "set_.source_Tensor", "resize_",
     "empty.memory_format", "empty_strided", "is_set_to", "record_stream", "is_pinned",
     "_pin_memory", "_efficientzerotensor", "_local_scalar_dense", "_cudnn_init_dropout_state",
-    "_cslt_compress",
+    "_cslt_compress", "_fused_sdp_choice",
 )  # fmt: skip  # a list of names
 # For CUDA torch composes these of kernels that no CPU has; a CPU does them in one.
 COMPOSED = ("copy_", "convolution")
-SPECIAL = {"copy_": copy, **FUSED}
+SPECIAL: dict[str, Callable[..., Any]] = {"copy_": copy, **FUSED}
 
 calls: Counter[str] = Counter()  # how often, by kernel with its overload
 _registered = torch.library.Library("aten", "IMPL")  # a kernel lives as long as this
@@ -92,6 +93,16 @@ class Kernel:
             return compute(self.op, self.written, args, kwargs)
 
 
+def _counted(name: str) -> Callable[..., Any]:
+    """A kernel of ``SPECIAL``, counted as the others are."""
+
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        calls[name] += 1
+        return SPECIAL[name](*args, **kwargs)
+
+    return kernel
+
+
 def _writes(argument: Any) -> bool:
     return bool(argument.alias_info and argument.alias_info.is_write)
 
@@ -109,7 +120,7 @@ def insert() -> int:
             op = getattr(packet, overload or "default", None)
             if op is None or name in OWN:
                 continue
-            kernel = SPECIAL.get(name) or Kernel(op, name)
+            kernel = _counted(name) if name in SPECIAL else Kernel(op, name)
             _registered.impl(name, kernel, "CUDA", allow_override=True)
             inserted += 1
     return inserted
