@@ -50,15 +50,6 @@ class Kernel:
         self.rule = DeviceRule.of(name, self.written)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        calls[self.name] += 1
-        try:
-            return self._run(args, kwargs)
-        except torch.OutOfMemoryError as error:
-            # As out of C++: a traceback with our frames in it would keep their tensors alive.
-            del args, kwargs
-            raise error.with_traceback(None) from None
-
-    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         given = self._tensors(args, kwargs)
         self.rule.check(given)
         count_waits(self.name, given, kwargs.get("output_size"))
@@ -93,14 +84,19 @@ class Kernel:
             return compute(self.op, self.written, args, kwargs)
 
 
-def _counted(name: str) -> Callable[..., Any]:
-    """A kernel of ``SPECIAL``, counted as the others are."""
+def _entry(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """What torch calls: a kernel that is counted, and lets go of everything when memory is out."""
 
-    def kernel(*args: Any, **kwargs: Any) -> Any:
+    def called(*args: Any, **kwargs: Any) -> Any:
         calls[name] += 1
-        return SPECIAL[name](*args, **kwargs)
+        try:
+            return kernel(*args, **kwargs)
+        except torch.OutOfMemoryError as error:
+            # As out of C++: a traceback with our frames in it would keep their tensors alive.
+            del args, kwargs
+            raise error.with_traceback(None) from None
 
-    return kernel
+    return called
 
 
 def _writes(argument: Any) -> bool:
@@ -120,7 +116,7 @@ def insert() -> int:
             op = getattr(packet, overload or "default", None)
             if op is None or name in OWN:
                 continue
-            kernel = _counted(name) if name in SPECIAL else Kernel(op, name)
+            kernel = _entry(name, SPECIAL.get(name) or Kernel(op, name))
             _registered.impl(name, kernel, "CUDA", allow_override=True)
             inserted += 1
     return inserted
