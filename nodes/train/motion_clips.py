@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
 import comfy.sd1_clip
 import folder_paths
 import torch
@@ -22,7 +21,7 @@ from ...adapters.host.motion_module import LoadedMotionModule
 from ...common.errors import UserError
 from ...training.checks.budget import budget
 from ...training.checks.captions import check_recipe
-from ...training.checks.device import pick_dtype
+from ...training.checks.device import pick_device, pick_dtype
 from ...training.jobs.exports import embeddings_of
 from ...training.jobs.job import Job
 from ...training.recipes.recipe import Recipe
@@ -210,7 +209,7 @@ def memory_of(model: ModelPatcher, module: LoadedMotionModule, recipe: Recipe) -
     )
     motion = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     files = weights, MotionModule(info, motion, module.hash, module.name)
-    dtype = pick_dtype(recipe.dtype, comfy.model_management.get_torch_device())
+    dtype = pick_dtype(recipe.dtype, pick_device("auto"))  # the worker's choice, not ComfyUI's
     return [
         f"Memory, {stage.name}: {budget(*files, recipe, i, dtype)}"
         for i, stage in enumerate(recipe.stages)

@@ -26,7 +26,17 @@ def pick_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
         return getattr(torch, wanted)
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    native = torch.version.hip is not None or has_bfloat16(torch.cuda.get_device_capability(device))
+    return torch.bfloat16 if native else torch.float16
+
+
+def has_bfloat16(capability: tuple[int, int]) -> bool:
+    """Whether an NVIDIA card computes in bf16 itself: from Ampere on, compute capability 8.0.
+
+    ``torch.cuda.is_bf16_supported()`` says yes to older ones, too, which do it by emulation, and
+    how to ask for the others alone differs from version to version.
+    """
+    return capability >= (8, 0)
 
 
 def free_memory(device: torch.device) -> int:
