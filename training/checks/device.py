@@ -6,6 +6,7 @@ Torch alone, because ComfyUI's process says what the worker will choose.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ...common.errors import UserError
 from ..recipes.recipe import Dtype
@@ -55,3 +56,11 @@ def used_memory(device: torch.device) -> int:
     import psutil
 
     return psutil.Process().memory_info().rss
+
+
+def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """A copy on the device for which the host does not wait."""
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device, dtype)
+    # From ordinary memory the copy would wait for its turn among what the card has to do.
+    return tensor.pin_memory().to(device, non_blocking=True).to(dtype or tensor.dtype)

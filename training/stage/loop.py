@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ...adapters.files.keys import UNetLayout
 from ...common.errors import UserError
 from ..checks.clips import check_lengths
-from ..checks.device import free_memory
+from ..checks.device import free_memory, to_device
 from ..network.compiling import CompileTrial
 from ..network.switch import TemporalSwitch
 from ..network.tiers import MemoryTiers, choose_tier
@@ -31,7 +31,7 @@ from .checkpoints import Checkpoint, move_optimizer, optimizer_tensors, restore_
 from .draws import Draw, held_out_draws, training_draw
 from .held_out import hold_out
 from .losses import draw_noise, stage_loss
-from .steps import Launched, Step, finite, is_finite, to_device
+from .steps import Launched, Step, finite, is_finite
 from .team import Team
 from .trainable import Trainable, set_scales
 from .views import seen

@@ -61,11 +61,3 @@ def finite(losses: Tensor, grad_norm: Tensor) -> Tensor:
 def is_finite(loss: float, grad_norm: float) -> bool:
     """The same on the host, of the numbers that have arrived."""
     return math.isfinite(loss) and math.isfinite(grad_norm)
-
-
-def to_device(tensor: Tensor, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
-    """A copy on the device for which the host does not wait."""
-    if device.type != "cuda" or tensor.is_cuda:
-        return tensor.to(device, dtype)
-    # From ordinary memory the copy would wait for its turn among what the card has to do.
-    return tensor.pin_memory().to(device, non_blocking=True).to(dtype or tensor.dtype)

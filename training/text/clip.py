@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ...adapters.files.tensors import read_tensors
 from ...common.errors import UserError
+from ..checks.device import to_device
 
 HEAD = 64  # channels of an attention head
 _TABLE = "embeddings.token_embedding.weight"
@@ -84,7 +85,10 @@ class ClipText(nn.Module):
 
     def rows(self, pieces: Sequence[int]) -> Tensor:
         """Embeddings of tokens: (n, width)."""
-        return self.table[list(pieces)]
+        # Indexed by a list, the host would wait for the card, at every sample.
+        return self.table[
+            to_device(torch.tensor(list(pieces), dtype=torch.long), self.table.device)
+        ]
 
     def encode(self, pieces: Sequence[int], learned: Mapping[int, Tensor]) -> Tensor:
         """What the network reads: (length, width). learned: embeddings by place in the text."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...common.errors import UserError
 from ...worlds.shapes import latents
+from ..checks.device import to_device
 
 MOST_TOKENS = 6  # "2 to 6" in the paper; a rare word can be several
 
@@ -48,7 +49,7 @@ class ShapesText:
     def encode(self, pieces: Sequence[str], learned: Mapping[int, Tensor]) -> Tensor:
         plain = latents.encode_prompt(" ".join(pieces))
         device = next((row.device for row in learned.values()), plain.device)
-        rows = list(plain.to(device))
+        rows = list(to_device(plain, device))
         for place, row in learned.items():
             rows[place] = row
         return torch.stack(rows)
