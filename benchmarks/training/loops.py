@@ -239,13 +239,10 @@ class PlainLoop:
 class SyncedTraining(StageTraining):
     """The trainer's loop without two levers: AdamW unfused, and the host asks before each step."""
 
-    def __init__(self, *arguments: Any):
-        super().__init__(*arguments)
+    def new_optimizer(self) -> torch.optim.Optimizer:
         groups = self.trainable.groups()
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=self.stage.lr, weight_decay=self.recipe.weight_decay
-        )
+        return torch.optim.AdamW(groups, lr=self.stage.lr, weight_decay=self.recipe.weight_decay)
 
-    def _update(self, may: Tensor) -> None:
-        if bool(may):
+    def _update(self, stop: Tensor, weight: Tensor) -> None:
+        if not bool(stop):
             self.optimizer.step()

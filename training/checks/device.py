@@ -5,6 +5,8 @@ Torch alone, because ComfyUI's process says what the worker will choose.
 
 from __future__ import annotations
 
+import gc
+
 import torch
 from torch import Tensor
 
@@ -41,12 +43,32 @@ def has_bfloat16(capability: tuple[int, int]) -> bool:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a job may take on the device now."""
+    """Bytes that a job may take on the device now, what its allocator keeps for it included."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
     import psutil
 
     return psutil.virtual_memory().available
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was lacking: torch says so in several ways, not all of them its own error."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # Loading a kernel on a full card, cuBLAS on one, and ordinary memory.
+    signs = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def give_back(device: torch.device) -> None:
+    """Return to the device what nothing holds any more.
+
+    Not while an error is handled: its traceback holds what the failed step had made.
+    """
+    gc.collect()  # a failed backward pass leaves circles
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def used_memory(device: torch.device) -> int:

@@ -6,6 +6,7 @@ which hold the most memory. Recomputing gives bit-equal gradients.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -19,10 +20,9 @@ from torch.utils.checkpoint import checkpoint
 
 TIERS = ("none", "top", "two", "all")
 SEGMENTS = (ResnetBlock2D, Transformer2DModel, AnimateDiffTransformer3D)
-# GiB between forward and backward at 320 base channels, 16 frames of 64 x 64 latents and two
-# bytes a number, by tier: measured by counting saved tensors. Everything scales linearly.
-_SAVED_GIB = {"none": 20.7, "top": 10.5, "two": 5.0, "all": 1.6}
-_WORKSPACE_GIB = 2.0  # one recomputed segment, kernels' scratch space, the context
+# Beside what a dry run counts: kernels' scratch space, blocks that do not fit into each other.
+# Estimates, for no card was at hand; where they are too low, the next tier is taken.
+_SPARE_SHARE, _SPARE_BYTES = 0.1, 2**28
 
 
 class MemoryTiers:
@@ -78,12 +78,14 @@ def _recomputed(forward: Any) -> Any:
     return run
 
 
-def choose_tier(unet: UNetMotionModel, latent: tuple[int, int, int], free_bytes: int) -> str:
-    """The fastest tier that fits. latent: (frames, height, width) in latent pixels."""
-    frames, height, width = latent
-    size = frames * height * width / (16 * 64 * 64) * unet.config["block_out_channels"][0] / 320
-    size *= next(unet.parameters()).element_size() / 2
-    for tier in TIERS:
-        if (_SAVED_GIB[tier] * size + _WORKSPACE_GIB * min(size, 1)) * 2**30 <= free_bytes:
-            return tier
-    return TIERS[-1]
+def choose_tier(peak: Callable[[str], int], free_bytes: int) -> str:
+    """The fastest tier that fits. peak: what a step takes in a tier, asked as seldom as can be."""
+
+    def fits(tier: str) -> bool:
+        return peak(tier) * (1 + _SPARE_SHARE) + _SPARE_BYTES <= free_bytes
+
+    if fits("none"):
+        return "none"
+    if fits("two"):
+        return "top" if fits("top") else "two"
+    return "all"

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -109,34 +108,3 @@ def _drop_old(folder: Path, keep: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
-    """The optimizer's state by parameter name, as tensors that safetensors can hold."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{names[index]}:{key}": value
-        for index, entry in state.items()
-        for key, value in entry.items()
-    }
-
-
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, names: list[str], tensors: dict[str, Tensor]
-) -> None:
-    """Inverse of ``optimizer_tensors``."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        name, _, part = key.rpartition(":")
-        state.setdefault(names.index(name), {})[part] = value
-    whole = optimizer.state_dict()
-    whole["state"] = state
-    optimizer.load_state_dict(whole)
-
-
-def move_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Move the state, in place; the step counts stay where AdamW made them."""
-    for entry in optimizer.state.values():
-        for name, value in entry.items():
-            if value.dim():
-                entry[name] = value.to(device)

@@ -10,37 +10,41 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler, UNetMotionModel
+from diffusers import UNetMotionModel
 from torch import Tensor, nn
 
 from ...adapters.files.keys import UNetLayout
 from ...common.errors import UserError
-from ..checks.clips import check_lengths
-from ..checks.device import free_memory, to_device
+from ..checks.device import give_back, is_out_of_memory
 from ..network.compiling import CompileTrial
-from ..network.switch import TemporalSwitch
-from ..network.tiers import MemoryTiers, choose_tier
-from ..network.unet import SCHEDULE, predict
+from ..network.tiers import MemoryTiers
 from ..recipes.recipe import Recipe
-from ..sets.store import Item, LoadedSet
+from ..sets.store import LoadedSet
 from ..text.learned_words import LearnedWords
-from .checkpoints import Checkpoint, move_optimizer, optimizer_tensors, restore_optimizer
-from .draws import Draw, held_out_draws, training_draw
-from .held_out import hold_out
-from .losses import draw_noise, stage_loss
+from .checkpoints import Checkpoint
+from .draws import training_draw
+from .dry_run import auto_tier
+from .network import StageNetwork
+from .optimizer import (
+    move_optimizer,
+    new_adamw,
+    new_scaler,
+    optimizer_tensors,
+    restore_optimizer,
+)
+from .room import advice, attempt, no_room, room_for
 from .steps import Launched, Step, finite, is_finite
 from .team import Team
-from .trainable import Trainable, set_scales
-from .views import seen
 
 _SMOOTHING = 0.98  # of the loss's moving average
 
 
-class StageTraining:
-    """The network, what is trained on it, and how far it is."""
+class StageTraining(StageNetwork):
+    """A stage in training, and how far it is."""
 
     def __init__(
         self,
@@ -52,41 +56,26 @@ class StageTraining:
         words: LearnedWords | None = None,
         team: Team | None = None,
     ):
-        self.recipe, self.stage_index, self.unet = recipe, stage_index, unet
-        self.stage, self.team = recipe.stages[stage_index], team or Team()
-        self.device = next(unet.parameters()).device
-        self.dtype = next(unet.parameters()).dtype
-        still = [source.view == "frame" for source in self.stage.sources]
-        self.time = TemporalSwitch(unet, not all(still)) if any(still) else None
-        self.trainable = Trainable(unet, self.stage, layout, recipe.seed, words)
-        self.items = [sets[source.set].items for source in self.stage.sources]
-        for source, items in zip(self.stage.sources, self.items, strict=True):
-            check_lengths(source, items, recipe.frames)
-        pairs = [hold_out(items, recipe.seed) for items in self.items]
-        # By source, as ``items``: those that are learned from, and those that are measured on.
-        self.learned_items = [learned for learned, _ in pairs]
-        self.held_out_items = [held_out for _, held_out in pairs]
-        values = self.trainable.parameters
-        # Fused, it can be told by the device itself that a step shall change nothing.
-        self.optimizer = torch.optim.AdamW(
-            self.trainable.groups(), lr=self.stage.lr, weight_decay=recipe.weight_decay, fused=True
-        )
-        fp16 = self.dtype == torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=fp16, init_scale=2.0**14)
-        self.scheduler = DDPMScheduler(**SCHEDULE)
-        self.average = {n: p.detach().clone() for n, p in values.items()} if recipe.ema else {}
+        super().__init__(recipe, stage_index, unet, layout, sets, words)
+        self.team = team or Team()
+        self.optimizer, self.scaler = self.new_optimizer(), new_scaler(self.device, self.dtype)
+        self.average = {
+            n: p.detach().clone() for n, p in self.trainable.parameters.items() if recipe.ema
+        }
         self.tiers = MemoryTiers(unet)
-        self.tiers.set(recipe.tier if recipe.tier != "auto" else self._auto_tier())
+        self._choosing = recipe.tier == "auto"  # before the first step, when all else is there
+        self.tiers.set("none" if self._choosing else recipe.tier)
         self.step, self.loss_average, self.skips = 0, math.nan, 0
         self._launched: deque[Launched] = deque()
         self._last_read = 0.0
         self.trial = CompileTrial(self.tiers, self.device)
 
-    def _auto_tier(self) -> str:
-        sizes = (item.latents.shape[-2:] for items in self.items for item in items)
-        height, width = max(sizes, key=math.prod)
-        latent = (self.recipe.frames, height, width)
-        return choose_tier(self.unet, latent, free_memory(self.device))
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """With its state. Raises UserError where that has no room."""
+        size = 8 * sum(p.numel() for p in self.trainable.parameters.values()) / 2**30
+        needed = f"{size:.1f} GiB, and half as much for gradients"
+        with room_for("for AdamW's two moments", self.device, needed, advice(self.trainable.full)):
+            return new_adamw(self.trainable, self.recipe, self.stage)
 
     @property
     def done(self) -> bool:
@@ -100,17 +89,19 @@ class StageTraining:
     def park(self) -> None:
         """Move everything that is large into CPU memory and give the device's back."""
         self._move(torch.device("cpu"))
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        give_back(self.device)
 
     def unpark(self) -> bool:
         """Move back; False when the device has no room, and then nothing is on it."""
         try:
             self._move(self.device)
-        except torch.OutOfMemoryError:
-            self.park()
-            return False
-        return True
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return True
+        self.park()
+        return False
 
     def _move(self, device: torch.device) -> None:
         nn.Module.to(self.unet, device)  # in place: the optimizer holds the same parameters
@@ -130,19 +121,30 @@ class StageTraining:
         Out of memory: moves up a memory tier and repeats the step. Raises UserError when no tier
         is left.
         """
+        if self._choosing:
+            self.tiers.set(auto_tier(self, self.tiers))
+            self._choosing = False
         started = time.perf_counter()
-        losses = self._gradients()
         values = list(self.trainable.parameters.values())
-        self.team.add_gradients(values)
-        losses = self.team.gather(losses)
-        self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm)
-        self._update(finite(losses, norm))
-        if self.scaler.is_enabled():
-            self.scaler.update()
+        while True:
+            losses = self._gradients()
+            self.team.add_gradients(values)
+            self.team.gather(losses)
+            settled = attempt(partial(self._settle, started, losses))
+            # Parameters are changed in every process or in none, so that the step can be repeated.
+            if self.team.all(settled is not None):
+                break
+            self._drop()
+            if settled is None:
+                self._more_room()
+        assert settled is not None
+        launched, stop, weight = settled
+        self._update(stop, weight)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self._launched.append(Launched(self.step, started, self.tiers.tier, losses, norm))
+        launched.sent()
+        self._launched.append(launched)
 
     def read(self, behind: int = 0) -> Iterator[Step]:
         """What the steps did that were not read yet, all but the newest ``behind`` of them.
@@ -164,18 +166,23 @@ class StageTraining:
             )
 
     def _gradients(self) -> Tensor:
-        """Of this process's samples; returns their losses, divided by their number.
+        """Of this process's samples, repeated as often as it must be: others of a team wait.
 
-        What goes wrong in a compiled network is tried again as it was written.
+        Returns the losses, divided by their number, at their place among those of the team.
         """
-        while True:
-            try:
-                return self._accumulate()
-            except torch.OutOfMemoryError as error:
-                self._more_room(error)
-            except Exception:
-                if not self.trial.give_up():
-                    raise
+        while (losses := attempt(self._own_gradients)) is None:
+            self._drop()
+            self._more_room()
+        return losses
+
+    def _own_gradients(self) -> Tensor:
+        """What goes wrong in a compiled network is tried again as it was written."""
+        try:
+            return self._accumulate()
+        except Exception as error:
+            if is_out_of_memory(error) or not self.trial.give_up():
+                raise
+        return self._accumulate()
 
     def _accumulate(self) -> Tensor:
         """Gradients of the step's samples, one after the other."""
@@ -187,15 +194,39 @@ class StageTraining:
             loss = self.draw_loss(draw, self.learned_items[draw.source]) / count
             self.scaler.scale(loss).backward()
             losses.append(loss.detach())
-        return torch.stack(losses)
+        self.team.make_room(self.trainable.parameters.values())
+        return self.team.place(torch.stack(losses))
 
-    def _update(self, may: Tensor) -> None:
-        """One step of AdamW, and of the average, where ``may`` (0-dim, bool) says so."""
-        self.optimizer.found_inf = (~may).float()  # type: ignore[attr-defined]  # what GradScaler sets
+    def _settle(self, started: float, losses: Tensor) -> tuple[Launched, Tensor, Tensor]:
+        """All that the update takes, so that it allocates nothing: it cannot be done by halves.
+
+        losses: of all processes. Returns the step and what ``_update`` is given.
+        """
+        self.scaler.unscale_(self.optimizer)
+        values = list(self.trainable.parameters.values())
+        norm = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm)
+        may = finite(losses, norm)
+        launched = Launched(self.step + 1, started, self.tiers.tier, losses, norm)
+        return launched, (~may).float(), may * (1 - self.recipe.ema)
+
+    def _update(self, stop: Tensor, weight: Tensor) -> None:
+        """One step of AdamW, and of the average by ``weight``; nothing at all where ``stop`` is 1.
+
+        Both 0-dim and fp32, on the device.
+        """
+        self.optimizer.found_inf = stop  # type: ignore[attr-defined]  # what GradScaler sets
         self.optimizer.step()
         for name, average in self.average.items():
-            weight = may * (1 - self.recipe.ema)
             average.lerp_(self.trainable.parameters[name].detach(), weight)
+
+    def _drop(self) -> None:
+        """Let go of a step that was begun, as if it had not been."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.scaler.is_enabled():  # it remembers what it has unscaled
+            kept = self.scaler.state_dict()
+            self.scaler = new_scaler(self.device, self.dtype)
+            self.scaler.load_state_dict(kept)
+        give_back(self.device)
 
     def _smooth(self, loss: float) -> None:
         self.skips = 0
@@ -210,49 +241,20 @@ class StageTraining:
                 "The last good checkpoint is kept. Lower the learning rate, or train in float32.",
             )  # fmt: skip  # subject, found, expected, next move
 
-    def _more_room(self, error: BaseException) -> None:
+    def _more_room(self) -> None:
         """Move up a memory tier, or say with the numbers that none is left."""
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
         tier = self.tiers.next()
         if tier is None:
-            free = free_memory(self.device) / 2**30
-            raise UserError(
-                "memory", f"{free:.1f} GiB free and every memory tier tried",
-                f"room for {self.recipe.frames} frames at this size",
-                "Train at a lower resolution or on fewer frames, or close other programs.",
-            ) from error  # fmt: skip  # subject, found, expected, next move
+            doing = f"for step {self.step + 1} in every memory tier"
+            needed = f"room for {self.recipe.frames} frames at this size"
+            raise no_room(doing, self.device, needed, advice(self.trainable.full))
         self.tiers.set(tier)
 
-    def draw_loss(self, draw: Draw, items: list[Item]) -> Tensor:
-        """The stage's loss on one planned sample, a 0-dim fp32 tensor."""
-        source, item = self.stage.sources[draw.source], items[draw.item]
-        set_scales(self.unet, self.stage, source.scales)
-        if self.time:
-            self.time.on = source.view != "frame"
-        clean = seen(item.latents, source, draw, self.recipe.frames)
-        noise = draw_noise(tuple(clean.shape), draw.noise_seed, self.stage.noise.offset)
-        t = torch.tensor([draw.timestep])
-        noisy = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]  # typed IntTensor there
-        half_in_part = self.trainable.full and self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype, enabled=half_in_part):
-            predicted = predict(
-                self.unet,
-                to_device(noisy, self.device, self.dtype),
-                to_device(t, self.device),
-                to_device(self.trainable.text(item)[None], self.device, self.dtype),
-            )
-        return stage_loss(self.stage, predicted, to_device(noise, self.device))
-
-    @torch.no_grad()
     def held_out_loss(self) -> float:
-        """Mean loss on fixed (item, timestep, noise) triples: comparable from start to end."""
-        sizes = list(map(len, self.held_out_items))
-        recipe = self.recipe
-        draws = held_out_draws(recipe.seed, self.stage_index, sizes, recipe.held_out)
-        losses = [float(self.draw_loss(d, self.held_out_items[d.source])) for d in draws]
-        return sum(losses) / len(losses)
+        """Mean loss on fixed samples. Raises UserError where even that finds no room."""
+        doing = f"to measure the held-out loss after step {self.step}"
+        with room_for(doing, self.device, "room without gradients", advice(self.trainable.full)):
+            return super().held_out_loss()
 
     def values(self) -> dict[str, Tensor]:
         """What the stage has learned: the moving average where one is kept."""
@@ -295,5 +297,6 @@ class StageTraining:
         self.step, self.skips = meta["step"], meta["skips"]
         self.loss_average = math.nan if meta["loss_average"] is None else meta["loss_average"]
         self.scaler.load_state_dict(meta["scaler"])
-        if self.recipe.tier == "auto":
+        if self._choosing and self.step:
+            self._choosing = False
             self.tiers.set(meta["tier"])

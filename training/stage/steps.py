@@ -28,7 +28,10 @@ class Step:
 
 
 class Launched:
-    """A step that the device has been asked for."""
+    """A step that the device is asked for; ``sent`` when all of it was.
+
+    Made before the step changes anything: what memory it takes may be lacking.
+    """
 
     def __init__(self, step: int, started: float, tier: str, losses: Tensor, grad_norm: Tensor):
         """losses: (samples,), each divided by their number; grad_norm: 0-dim; on the device."""
@@ -39,6 +42,10 @@ class Launched:
             pinned = torch.empty(self._numbers.shape, dtype=self._numbers.dtype, pin_memory=True)
             self._numbers = pinned.copy_(self._numbers, non_blocking=True)
             self._arrived = torch.cuda.Event()
+
+    def sent(self) -> None:
+        """Nothing more belongs to the step."""
+        if self._arrived is not None:
             self._arrived.record()
 
     def wait(self) -> tuple[float, float]:

@@ -24,6 +24,7 @@ class Team:
 
     def __init__(self, rank: int = 0, size: int = 1):
         self.rank, self.size = rank, size
+        self._flat: Tensor | None = None  # where gradients are added up
 
     @classmethod
     def join(cls, device: torch.device) -> Team:
@@ -59,8 +60,8 @@ class Team:
         first = (step * self.size + self.rank) * batch
         return range(first, first + batch)
 
-    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Leave in every process the sum of all processes' gradients."""
+    def make_room(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Allocate what ``add_gradients`` takes: one that lacks it there lets all others wait."""
         if self.size == 1:
             return
         gradients = []
@@ -68,22 +69,37 @@ class Team:
             if parameter.grad is None:  # what no sample here has touched, one there may have
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
+        if self._flat is None:
+            most = max(sum(gradient.numel() for gradient in b) for b in _buckets(gradients))
+            self._flat = gradients[0].new_empty(most)
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Leave in every process the sum of all processes' gradients."""
+        if self.size == 1:
+            return
+        assert self._flat is not None
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         for bucket in _buckets(gradients):
-            flat = torch.cat([gradient.flatten() for gradient in bucket])
+            sizes = [gradient.numel() for gradient in bucket]
+            flat = self._flat[: sum(sizes)]
+            torch.cat([gradient.flatten() for gradient in bucket], out=flat)
             dist.all_reduce(flat)
-            parts = flat.split([gradient.numel() for gradient in bucket])
-            for gradient, part in zip(bucket, parts, strict=True):
+            for gradient, part in zip(bucket, flat.split(sizes), strict=True):
                 gradient.copy_(part.view_as(gradient))
 
-    def gather(self, losses: Tensor) -> Tensor:
-        """The losses (n,) of every process, those of the first process first: (size * n,)."""
+    def place(self, losses: Tensor) -> Tensor:
+        """This process's losses (n,) at its place among those of all: (size * n,)."""
         if self.size == 1:
             return losses
-        # A sum in which every place has one term is the term itself, on every back end.
         whole = losses.new_zeros(self.size, len(losses))
         whole[self.rank] = losses
-        dist.all_reduce(whole)
         return whole.flatten()
+
+    def gather(self, placed: Tensor) -> None:
+        """Fill in the losses of the others."""
+        if self.size > 1:
+            # A sum in which every place has one term is the term itself, on every back end.
+            dist.all_reduce(placed)
 
     def agree(self, value: Any) -> Any:
         """What the first process says, in every process."""

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import errno
 
-import torch
-
 from ...common.errors import UserError
+from ..checks.device import is_out_of_memory
 from ..jobs.job import JobFolder, State, first_process
 
 
-def lack_of_room(folder: JobFolder, error: Exception) -> UserError | None:
-    """A full disk, or memory that no tier could save, in words; None for any other error."""
+def lack_of_room(folder: JobFolder, error: Exception, doing: str) -> UserError | None:
+    """A full disk, or memory that no tier could save, in words; None for any other error.
+
+    doing: what the worker was at, as in "loading the network".
+    """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
             folder.path,
-            "a full disk",
+            f"a full disk while {doing}",
             "room for checkpoints",
             "Free some space and resume: the job goes on from its last checkpoint.",
         )
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         return UserError(
             "memory",
-            "too little to load the network",
-            "room for the checkpoint and the motion module",
-            "Close other programs, or train in float16 on the card or on the CPU, and resume.",
+            f"too little while {doing}",
+            "room for it",
+            "Close other programs and resume; or begin a job that needs less: another precision,"
+            " fewer frames, a LoRA.",
         )
     return None
 

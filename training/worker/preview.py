@@ -10,12 +10,14 @@ from PIL import Image
 from torch import Tensor
 
 from ...common.atomic import atomic_path
+from ..checks.device import give_back, is_out_of_memory
 from ..network.lora import set_motion_scale
 from ..network.sampling import denoise
 from ..network.unet import predict
 from ..stage.loop import StageTraining
 
 STEPS = 12
+NO_ROOM = "the device has no room for a clip"
 _SEED = 1
 _FRAME_MS = 125
 # What each latent channel of SD1.5 adds to red, green and blue: a linear fit known to many tools.
@@ -64,6 +66,27 @@ def sample_pair(training: StageTraining, may_go_on: Callable[[], bool]) -> Tenso
     finally:
         training.trainable.set_scale(1.0)
     return torch.stack(clips)
+
+
+def failure(training: StageTraining, make: Callable[[], None]) -> str:
+    """Make a clip with the network on its device; says why there is none, or nothing.
+
+    Whatever goes wrong is no reason to end the training. Raises Postponed alone.
+    """
+    try:
+        if not training.unpark():
+            return NO_ROOM
+        make()
+    except Postponed:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"[:300]
+        if is_out_of_memory(error):
+            reason = NO_ROOM
+    else:
+        return ""
+    give_back(training.device)  # what it had taken
+    return reason
 
 
 def _set_scale(training: StageTraining, scale: float) -> None:

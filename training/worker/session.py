@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+from functools import partial
 from typing import Literal
 
 import torch
@@ -65,13 +66,16 @@ def run_owned(
     patience_s: float = math.inf,
 ) -> int:
     """``run_job`` for a process that owns the job already."""
+    session = None
     try:
-        return Session(folder, job, on_event, patience_s).run()
+        session = Session(folder, job, on_event, patience_s)
+        return session.run()
     except UserError as error:
         record_failure(folder, str(error))
         return USER_ERROR
     except Exception as error:
-        mendable = lack_of_room(folder, error)
+        doing = session.doing if session else "beginning"
+        mendable = lack_of_room(folder, error, doing)
         if mendable is not None:
             record_failure(folder, str(mendable))
             return USER_ERROR
@@ -91,6 +95,7 @@ class Session:
         self.saves_done, self.samples_done = control.save, control.sample
         self.sample_due = False
         self.stage_index = 0
+        self.doing = "reading the job's files"  # for who has to say what went wrong in it
         self.report = Reporter(folder, on_event)
         self.team = Team()
 
@@ -134,6 +139,7 @@ class Session:
             training = self._new_training(index)
             resumed = checkpoint is not None and index == first
             if checkpoint is not None and resumed:
+                self.doing = "taking up the checkpoint"
                 training.restore(checkpoint)
             if not self._train(training, resumed):
                 return STOPPED
@@ -143,7 +149,7 @@ class Session:
 
     def _new_training(self, index: int) -> StageTraining:
         job, recipe, inputs = self.job, self.job.recipe, self.inputs
-        self.stage_index = index
+        self.stage_index, self.doing = index, "loading the network"
         torch.manual_seed(recipe.seed)  # nothing should draw from it; a slip should repeat
         dtype = pick_dtype(recipe.dtype, self.device)
         exports = self.folder.exports
@@ -164,6 +170,7 @@ class Session:
             if wish != "run":
                 self._end(training, wish)
                 return False
+            self.doing = f"taking step {training.step + 1}"
             training.launch()
             self.report.steps(training, AHEAD.get(self.device.type, 0))
             every = self.job.sample_every
@@ -246,14 +253,10 @@ class Session:
             return
         parked, self.sample_due = training.parked, False
         try:
-            if training.unpark():
-                self._sample(training)
-            else:
-                self.report.tell("sample_failed", training, reason="the device has no room")
+            reason = preview.failure(training, partial(self._sample, training))
         except preview.Postponed:
-            self.sample_due = True
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"[:300]
+            self.sample_due, reason = True, ""
+        if reason:
             self.report.tell("sample_failed", training, reason=reason)
         if parked:
             training.park()
@@ -267,11 +270,13 @@ class Session:
         self.report.tell("sample", training, file=path.name)
 
     def _held_out(self, training: StageTraining) -> None:
+        self.doing = f"measuring after step {training.step}"
         if self.job.recipe.held_out and self.team.first:
             loss = training.held_out_loss()
             self.report.tell("held_out", training, loss=loss)
 
     def _save(self, training: StageTraining) -> None:
+        self.doing = f"saving after step {training.step}"
         self.report.steps(training)
         if not self.team.first:
             return
@@ -283,6 +288,7 @@ class Session:
         self.report.tell("saved", training)
 
     def _export(self, training: StageTraining) -> None:
+        self.doing = f"writing the result after step {training.step}"
         if not self.team.first:
             return
         self.folder.exports.mkdir(exist_ok=True)

@@ -77,9 +77,22 @@ def test_tiers_go_up_to_the_last():
     assert tuple(seen) == TIERS
 
 
-def test_less_free_memory_chooses_a_higher_tier():
-    unet = new_training(motion_recipe()).unet
-    chosen = [choose_tier(unet, (16, 64, 64), int(gib * 2**30)) for gib in (0.1, 2, 3, 6, 20, 99)]
-    order = [TIERS.index(tier) for tier in chosen]
-    assert order == sorted(order, reverse=True)
-    assert (chosen[0], chosen[-1]) == ("all", "none")
+@pytest.mark.parametrize(
+    ("free_gib", "tier", "asked"),
+    [
+        (99, "none", ["none"]),
+        (14, "top", ["none", "two", "top"]),
+        (8, "two", ["none", "two", "top"]),
+        (5, "all", ["none", "two"]),
+        (0, "all", ["none", "two"]),
+    ],
+)
+def test_the_fastest_tier_that_fits_is_chosen(free_gib, tier, asked):
+    peaks, seen = {"none": 20.0, "top": 10.0, "two": 5.0, "all": 2.0}, []
+
+    def peak(tier: str) -> int:
+        seen.append(tier)
+        return int(peaks[tier] * 2**30)
+
+    assert choose_tier(peak, free_gib * 2**30) == tier
+    assert seen == asked

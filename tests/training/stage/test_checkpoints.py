@@ -14,8 +14,6 @@ from still_moving.common.errors import UserError
 from still_moving.training.stage.checkpoints import (
     Checkpoint,
     load_checkpoint,
-    optimizer_tensors,
-    restore_optimizer,
     save_checkpoint,
 )
 
@@ -212,31 +210,6 @@ def test_an_older_checkpoint_can_be_named_by_hand(tmp_path):
     assert is_whole(load_checkpoint(tmp_path), 1)
     save_checkpoint(tmp_path, checkpoint(2))  # in the place of the damaged one
     assert is_whole(load_checkpoint(tmp_path), 2)
-
-
-def test_an_optimizers_state_is_tensors_by_name():
-    def new():
-        torch.manual_seed(0)
-        values = [torch.nn.Parameter(torch.randn(3)) for _ in range(2)]
-        return values, torch.optim.AdamW(values, lr=0.1)
-
-    def step(values, optimizer):
-        for i, value in enumerate(values):
-            value.grad = value.detach() * (i + 1)
-        optimizer.step()
-
-    values, optimizer = new()
-    step(values, optimizer)
-    tensors = optimizer_tensors(optimizer, ["a:b", "c"])
-    assert {"a:b:step", "a:b:exp_avg", "c:exp_avg_sq"} <= set(tensors)
-    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    others, other = new()
-    for mine, value in zip(others, values, strict=True):
-        mine.data.copy_(value)
-    restore_optimizer(other, ["a:b", "c"], tensors)
-    step(values, optimizer)
-    step(others, other)
-    assert all(map(torch.equal, others, values))
 
 
 def test_meta_is_json_that_anybody_can_read(tmp_path):

@@ -81,7 +81,7 @@ def test_out_of_memory_between_two_samples_counts_none_twice():
 def test_out_of_memory_at_the_last_tier_says_what_there_is():
     training = new_training(motion_recipe())
     failing(training, ("none", "top", "two", "all"))
-    with pytest.raises(UserError, match=rf"memory: found [\d.]+ GiB free.*{FRAMES} frames"):
+    with pytest.raises(UserError, match=rf"too little for step 1 in .*GiB free.*{FRAMES} frames"):
         training.advance()
     assert training.step == 0
 

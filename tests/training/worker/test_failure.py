@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import re
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from helpers.small import (
     training_set,
     write_set,
 )
+from still_moving.training.network.unet import build_unet
 from still_moving.training.stage.checkpoints import load_checkpoint
+from still_moving.training.worker import preview, session
 from still_moving.training.worker.session import CRASHED, FINISHED, USER_ERROR, run_job
 
 EVERY = {"save_every": 2, "held_out_every": 3}
@@ -44,7 +47,7 @@ def test_a_crash_leaves_its_traceback_and_a_job_that_resumes(tmp_path, files):
     ("error", "message"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "a full disk"),
-        (torch.OutOfMemoryError("tried to allocate"), "memory: found too little"),
+        (torch.OutOfMemoryError("tried to allocate"), "too little while saving after step 2"),
     ],
 )
 def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, message):
@@ -58,6 +61,62 @@ def test_lack_of_room_is_told_in_words_and_resumes(tmp_path, files, error, messa
     assert message in folder.read_state().message
     assert not folder.log.exists()
     assert run_job(folder) == FINISHED
+
+
+def lacking(monkeypatch, where: str) -> None:
+    """Memory that is lacking at a place of a job's life."""
+
+    def run_out(*_) -> None:
+        raise torch.OutOfMemoryError("tried to allocate")
+
+    def scarce(*arguments):
+        unet = build_unet(*arguments)
+
+        def hook(*_) -> None:
+            if torch.is_grad_enabled() == (where == "step"):
+                run_out()
+
+        unet.conv_in.register_forward_pre_hook(hook)
+        return unet
+
+    if where == "moments":
+        monkeypatch.setattr(torch.optim.AdamW, "step", run_out)
+    else:
+        made = run_out if where == "loading" else scarce
+        monkeypatch.setattr(session, "build_unet", made)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("loading", "memory: found too little while loading the network"),
+        ("moments", r"too little for AdamW's two moments.*GiB, and half as much for gradients"),
+        ("held-out", "too little to measure the held-out loss after step 0"),
+        ("step", "too little for step 1 in every memory tier"),
+    ],
+)
+def test_lack_of_memory_names_what_it_was_lacking_for(tmp_path, files, monkeypatch, where, message):
+    folder = new_job(tmp_path / "job", motion_recipe(**EVERY), files)
+    lacking(monkeypatch, where)
+    assert run_job(folder) == USER_ERROR
+    assert re.search(message, folder.read_state().message)
+    assert ("load" in folder.read_state().message) == (where == "loading")
+    assert not folder.log.exists()
+
+
+@pytest.mark.slow
+def test_a_clip_without_room_is_told_and_training_goes_on(tmp_path, files, monkeypatch):
+    recipe = motion_recipe(steps=2, held_out_every=99)
+    folder = new_job(tmp_path / "job", dataclasses.replace(recipe, held_out=0), files)
+    lacking(monkeypatch, "clip")
+    folder.send(sample=True)
+    events = []
+    job = dataclasses.replace(folder.load(), sample_every=1)
+    with folder.owned():
+        assert session.run_owned(folder, job, events.append) == FINISHED
+    reasons = {e["reason"] for e in events if e["event"] == "sample_failed"}
+    assert reasons == {preview.NO_ROOM}
 
 
 @pytest.mark.slow

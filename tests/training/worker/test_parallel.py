@@ -1,6 +1,7 @@
 """Several processes train one job as one process with the whole batch does."""
 
 import dataclasses
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,26 @@ def test_two_processes_stop_together_and_one_goes_on(tmp_path, files):
     steps = [event["step"] for event in job.read_events() if event["event"] == "step"]
     assert steps == list(range(1, len(steps) + 1))
     assert learned(job)
+
+
+@pytest.mark.slow
+def test_memory_that_one_process_lacks_repeats_the_step_in_all():
+    script = str(ROOT / "tests" / "helpers" / "scarce_team.py")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    team = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
+    places = [{}, {**team, "RANK": "0"}, {**team, "RANK": "1"}]
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    children = [
+        subprocess.Popen([sys.executable, script], env=environment(**place), **pipe)
+        for place in places
+    ]
+    done = [child.communicate(timeout=PATIENCE_S) for child in children]
+    assert [child.returncode for child in children] == [0, 0, 0], done
+    one, first, last = (out.split() for out, _ in done)
+    assert one[0] == first[0] == last[0]
+    assert (first[1], last[1]) == ("none", "top")
 
 
 def test_shares_cover_the_doubled_batch_once():
