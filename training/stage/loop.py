@@ -59,9 +59,8 @@ class StageTraining(StageNetwork):
         super().__init__(recipe, stage_index, unet, layout, sets, words)
         self.team = team or Team()
         self.optimizer, self.scaler = self.new_optimizer(), new_scaler(self.device, self.dtype)
-        self.average = {
-            n: p.detach().clone() for n, p in self.trainable.parameters.items() if recipe.ema
-        }
+        values = self.trainable.parameters
+        self.average = {n: p.detach().clone() for n, p in values.items() if recipe.ema}
         self.tiers = MemoryTiers(unet)
         self._choosing = recipe.tier == "auto"  # before the first step, when all else is there
         self.tiers.set("none" if self._choosing else recipe.tier)
@@ -132,12 +131,11 @@ class StageTraining(StageNetwork):
             self.team.gather(losses)
             settled = attempt(partial(self._settle, started, losses))
             # Parameters are changed in every process or in none, so that the step can be repeated.
-            if self.team.all(settled is not None):
+            if self.team.all(settled is not None) and settled is not None:
                 break
             self._drop()
             if settled is None:
                 self._more_room()
-        assert settled is not None
         launched, stop, weight = settled
         self._update(stop, weight)
         self.scaler.update()

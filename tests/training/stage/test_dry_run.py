@@ -1,7 +1,5 @@
 """A step's memory, told before: as much as one then takes."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -50,7 +48,7 @@ def test_a_dry_run_tells_the_peak_of_a_real_one(name, dtype):
 
 def test_the_tier_is_chosen_when_all_but_a_steps_own_is_there(monkeypatch):
     """Before the first step, with AdamW's state and the average made, and not when resumed."""
-    recipe = dataclasses.replace(RECIPES["all spatial weights"], tier="auto", ema=0.9)
+    recipe = motion_recipe(tier="auto", ema=0.9)
     training = new_training(recipe)
     need = step_peak(training, training.tiers, "two")
     monkeypatch.setattr(dry_run, "free_memory", lambda device: int(1.15 * need) + 2**28)
