@@ -102,17 +102,26 @@ def parts_of(tier: str) -> list[Part]:
         return [*trainer, others, PAGES]
     on_old = _both(marks, "every_comfyui")
     server, model = "server or browser", "not (server or browser)"
+    on_card = [] if tier == "weights" else card_parts(marks, new)
     return [
         Part(f"{called(new)}, server", [str(HOST)], _both(marks, server), new),
         trainer[0],
-        Part("pretended card", [str(CARD), f"--ignore={CARD_HOST}"], marks, new, True),
+        *on_card[:1],
         Part(f"{called(old)}, server", [str(HOST)], _both(on_old, server), old),
         trainer[1],
         Part(called(new), [str(HOST)], _both(marks, model), new),
-        Part(f"pretended card, {called(new)}", [str(CARD_HOST)], marks, new, True),
+        *on_card[1:],
         others,
         *([] if tier == "weights" else [PAGES]),
         Part(called(old), [str(HOST)], _both(on_old, model), old),
+    ]
+
+
+def card_parts(marks: str, comfyui: Path) -> list[Part]:
+    """Without ComfyUI, and in it."""
+    return [
+        Part("pretended card", [str(CARD), f"--ignore={CARD_HOST}"], marks, comfyui, True),
+        Part(f"pretended card, {called(comfyui)}", [str(CARD_HOST)], marks, comfyui, True),
     ]
 
 

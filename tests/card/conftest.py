@@ -34,6 +34,7 @@ def note_difference() -> Callable[[str, float], None]:
     """Call with what was compared and its relative difference; the largest are printed."""
 
     def note(name: str, difference: float) -> None:
+        name = name.replace("torch.", "")
         DIFFERENCES[name] = max(difference, DIFFERENCES.get(name, 0.0))
 
     return note

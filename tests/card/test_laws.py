@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from helpers import card
+from helpers.card import build
 from helpers.card.kernels import calls
 from helpers.card.library import card as machine
 from helpers.small import environment
@@ -162,7 +163,7 @@ def test_a_result_on_the_card_is_the_argument_that_was_written():
     assert half.tolist() == [[3, 3], [3, 3]]
 
 
-def test_the_capability_and_the_memory_are_the_childs_own():
+def test_each_child_has_its_own_capability_and_memory():
     code = "import torch; print(torch.cuda.get_device_capability(), torch.cuda.mem_get_info()[1])"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -178,3 +179,23 @@ def test_kernels_are_counted_by_name():
     before = calls["mm"]
     torch.ones(2, 2, device=CUDA).mm(torch.ones(2, 2, device=CUDA))
     assert calls["mm"] == before + 1
+
+
+def test_where_it_cannot_be_the_reason_is_said(monkeypatch, tmp_path):
+    assert card.why_not() == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "FOR_TORCH", "2.99")
+        assert card.why_not().startswith("it is written for torch 2.99, here is 2.11")
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path))
+        assert card.why_not() == "gcc is not installed"
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "HEADERS", ("nowhere/include",))
+        assert card.why_not() == "CUDA's headers are not beside torch (nowhere/include)"
+    (tmp_path / "broken.c").write_text("int broken( {")
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "SOURCES", tmp_path)
+        patch.setattr(build, "cache_folder", lambda: tmp_path / "cache")
+        patch.setattr(build, "library", build.library.__wrapped__)
+        assert card.why_not().startswith("gcc cannot build it: ")
+        assert "broken.c" in card.why_not()

@@ -24,9 +24,9 @@ OWN = {
     "no natural clips": spatial_recipe(natural_clips=False),
     "prior at scale 1": spatial_recipe(prior_scale=1.0),
 }
-# Recipe and stage; the first stage of Customize-A-Video trains its absorber, the second motion.
-STAGES = [(name, 0) for name in OWN]
-STAGES += [(n, i) for n, r in reference_clips.RECIPES.items() for i in range(len(r.stages))]
+# Recipe and stage; the first stage of Customize-A-Video trains its absorber, the second motion,
+# which is the same for every absorber.
+STAGES = [(name, 0) for name in (*OWN, *reference_clips.RECIPES)] + [("customize", 1)]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Relative differences that may be: of losses before the first update and after, of the gradients
 # of the first step. A card adds halves up in fp32, a CPU in halves; AdamW's first updates have the

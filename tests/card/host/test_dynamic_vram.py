@@ -47,7 +47,7 @@ def test_it_samples_what_the_cpu_samples(on_cpu, note_difference):
     for there, here in zip(expected, found, strict=True):
         assert here.device.type == "cpu"
         difference = world.difference(here, there)
-        note_difference("latents under DynamicVRAM, fp32", difference)
+        note_difference("latents under DynamicVRAM, torch.float32", difference)
         assert difference <= CLOSE
     assert torch.equal(found[1], found[3])
     assert torch.equal(found[1], found[5])

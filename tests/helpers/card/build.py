@@ -56,7 +56,7 @@ def installed_torch() -> tuple[Path, str]:
 def library() -> tuple[Path, str]:
     """(the built library, gcc's complaint if there was one)."""
     torch, version = installed_torch()
-    sources = sorted(SOURCES.iterdir())
+    sources = sorted(SOURCES.glob("*.[ch]"))
     known = hashlib.sha256(" ".join([version, *FLAGS, NAME]).encode())
     for path in sources:
         known.update(path.read_bytes())
