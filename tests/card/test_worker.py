@@ -114,10 +114,19 @@ def test_a_worker_gives_the_card_away_and_takes_it_back(tmp_path, files):
     same(whole, job)
 
 
-def test_both_stages_of_a_method_with_trained_words(tmp_path, files):
+def test_the_second_stage_holds_one_network_as_the_first_did(tmp_path, files):
+    """Trained words and a LoRA in the first, motion in the second."""
     recipe = reference_clips.RECIPES["customize, both"]
     own = {**files, **reference_clips.write_sets(tmp_path / "sets")}
     job = reference_clips.new_job(tmp_path / "job", recipe, own, device="cuda")
-    assert run_job(job) == FINISHED, job.read_state()
+    gc.collect()
+    before, held = torch.cuda.memory_allocated(), {}
+
+    def watch(event: dict) -> None:
+        if event["event"] == "step":
+            held[event["stage"]] = torch.cuda.memory_allocated() - before
+
+    assert run_job(job, watch) == FINISHED, job.read_state()
+    assert held[1] < 1.1 * held[0]
     assert load_embedding(job.exports / "made appearance words.safetensors").words
     assert load_adapter(job.exports / "made.safetensors", kind="motion").pairs

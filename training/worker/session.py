@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 
 from ...common.errors import UserError
-from ..checks.device import pick_device, pick_dtype
+from ..checks.device import give_back, pick_device, pick_dtype
 from ..jobs.job import Job, JobFolder, State
 from ..network.compiling import AHEAD
 from ..network.lora import load_motion_adapter
@@ -145,6 +145,8 @@ class Session:
                 return STOPPED
             if index == count - 1:
                 self.report.enter("finished", training)
+            del training
+            give_back(self.device)
         return FINISHED
 
     def _new_training(self, index: int) -> StageTraining:
