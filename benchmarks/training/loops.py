@@ -7,6 +7,7 @@ can be held against each other.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +66,18 @@ def new_training(
     device: torch.device,
     dtype: torch.dtype,
     training_type: type = StageTraining,
+    fill: Callable[[str, tuple[int, ...], torch.Generator], Tensor] | None = None,
 ) -> StageTraining:
-    """A stage over a network that exists only here: kind "motion" or "spatial"."""
+    """A stage over a network that exists only here: kind "motion" or "spatial".
+
+    fill: a weight by its name and shape; random ones otherwise.
+    """
     generator = torch.Generator(device).manual_seed(0)
     channels = tuple(size.width * multiple for multiple in MULTIPLES)
     info = MotionModuleInfo("v2", channels, True, 32, False)
 
     def tensors(shapes: Shapes) -> dict[str, Tensor]:
-        return {n: _random(n, s, generator).to(dtype) for n, s in shapes.items()}
+        return {n: (fill or _random)(n, s, generator).to(dtype) for n, s in shapes.items()}
 
     image = tensors(unet_shapes(SD15, size.width, MULTIPLES, size.text))
     weights = UNetWeights(image, SD15, "sd15", "0" * 64, "random")
