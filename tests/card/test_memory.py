@@ -138,8 +138,8 @@ def test_parking_gives_the_card_back_and_changes_nothing(name, dtype):
     other.park()
     assert other.parked
     given_back = alone - torch.cuda.memory_allocated()
-    assert given_back >= sum(tensor.nbytes for tensor in large(other))
-    assert {tensor.device.type for tensor in large(other)} == {"cpu"}
+    assert given_back >= sum(tensor.nbytes for tensor in moved(other))
+    assert {tensor.device.type for tensor in moved(other)} == {"cpu"}
     assert [id(value) for value in other.trainable.parameters.values()] == parameters
     assert other.unpark()
     assert not other.parked
@@ -149,10 +149,10 @@ def test_parking_gives_the_card_back_and_changes_nothing(name, dtype):
     assert differences(one.trainable.parameters, other.trainable.parameters) == []
 
 
-def large(training: StageTraining) -> list[torch.Tensor]:
-    """What parking moves; AdamW's count of steps, a number, may stay."""
+def moved(training: StageTraining) -> list[torch.Tensor]:
+    """The tensors that parking moves."""
     beside = [p for module in training.trainable.beside for p in module.parameters()]
-    state = [v for entry in training.optimizer.state.values() for v in entry.values() if v.dim()]
+    state = [v for entry in training.optimizer.state.values() for v in entry.values()]
     return [*training.unet.parameters(), *beside, *state, *training.average.values()]
 
 
@@ -163,6 +163,6 @@ def test_without_room_a_parked_run_stays_parked_as_a_whole():
     with card.crowded(free=4 << 20):
         assert not training.unpark()
         assert training.parked
-        assert {tensor.device.type for tensor in large(training)} == {"cpu"}
+        assert {tensor.device.type for tensor in moved(training)} == {"cpu"}
     assert training.unpark()
     assert not training.advance().skipped

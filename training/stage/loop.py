@@ -34,6 +34,7 @@ from .optimizer import (
     new_adamw,
     new_scaler,
     optimizer_tensors,
+    renewed,
     restore_optimizer,
 )
 from .room import advice, attempt, no_room, room_for
@@ -86,8 +87,9 @@ class StageTraining(StageNetwork):
         return next(self.unet.parameters()).device != self.device
 
     def park(self) -> None:
-        """Move everything that is large into CPU memory and give the device's back."""
+        """Move everything into CPU memory and give the device's back."""
         self._move(torch.device("cpu"))
+        self.scaler = renewed(self.scaler, self.device)
         give_back(self.device)
 
     def unpark(self) -> bool:
@@ -214,16 +216,14 @@ class StageTraining(StageNetwork):
         """
         self.optimizer.found_inf = stop  # type: ignore[attr-defined]  # what GradScaler sets
         self.optimizer.step()
+        del self.optimizer.found_inf  # type: ignore[attr-defined]  # it would stay on the card
         for name, average in self.average.items():
             average.lerp_(self.trainable.parameters[name].detach(), weight)
 
     def _drop(self) -> None:
         """Let go of a step that was begun, as if it had not been."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self.scaler.is_enabled():  # it remembers what it has unscaled
-            kept = self.scaler.state_dict()
-            self.scaler = new_scaler(self.device, self.dtype)
-            self.scaler.load_state_dict(kept)
+        self.scaler = renewed(self.scaler, self.device)  # it remembers what it has unscaled
         give_back(self.device)
 
     def _smooth(self, loss: float) -> None:

@@ -34,6 +34,15 @@ def new_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler
     return torch.amp.GradScaler(device.type, enabled=fp16, init_scale=2.0**14)
 
 
+def renewed(scaler: torch.amp.GradScaler, device: torch.device) -> torch.amp.GradScaler:
+    """One of the same scale that knows of no step and has nothing on the device."""
+    if not scaler.is_enabled():
+        return scaler
+    new = torch.amp.GradScaler(device.type)
+    new.load_state_dict(scaler.state_dict())
+    return new
+
+
 def make_state(optimizer: torch.optim.Optimizer) -> None:
     """Let a fused AdamW allocate its state now, by a step that changes nothing.
 
@@ -44,6 +53,7 @@ def make_state(optimizer: torch.optim.Optimizer) -> None:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.found_inf = torch.ones((), device=parameters[0].device)  # type: ignore[attr-defined]  # what GradScaler sets
     optimizer.step()
+    del optimizer.found_inf  # type: ignore[attr-defined]  # no tensor outlives what it was for
     optimizer.zero_grad(set_to_none=True)
 
 
@@ -62,8 +72,10 @@ def restore_optimizer(
 
 
 def move_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Move the state, in place; the step counts stay where AdamW made them."""
+    """Move a fused AdamW's state, in place.
+
+    Its counts of steps as well: a number that stays on a card keeps a block of memory there.
+    """
     for entry in optimizer.state.values():
         for name, value in entry.items():
-            if value.dim():
-                entry[name] = value.to(device)
+            entry[name] = value.to(device)
