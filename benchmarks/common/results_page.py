@@ -29,7 +29,10 @@ def commit() -> str:
 def _git(*arguments: str) -> str:
     """What git says of this checkout; nothing where there is no git."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def bars(

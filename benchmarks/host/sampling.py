@@ -1,22 +1,20 @@
 """Sampling with adapters over sampling without: time and peak memory as ratios of one run, JSON.
 
 ``python benchmarks host.sampling --comfyui ~/comfy/ComfyUI [--animatediff PATH] [--size 16]
-[--only WAY ...]``. Full size SD1.5 and a v2 motion module with random weights. Every way is sampled
-in every round, in an order that changes, so that a noisy machine slows them all; ratios are to the
-plain motion module.
-Two controls have no adapter of ours, and tell what its place in memory does to a weight: the plain
-motion module on the same file loaded once more and copied out of it, and with the Spatial Adapter
-as a LoRA for images.
+[--only WAY ...] [--device gpu]``. Full size SD1.5 and a v2 motion module with random weights. Every
+way is sampled in every round, in an order that changes, so that a noisy machine slows them all;
+ratios are to the plain motion module.
+On a CPU two controls have no adapter of ours, and tell what its place in memory does to a weight:
+the plain motion module on the same file loaded once more and copied out of it, and with the Spatial
+Adapter as a LoRA for images.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ import torch
 
 from ...adapters.files.checkpoint import read_unet
 from ...adapters.files.spatial_lora import export_lora
+from ..common.comfyui import boot
 
 PLAIN = "motion module"
 
@@ -39,52 +38,67 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="sampling steps, CFG on")
     parser.add_argument("--size", type=int, default=16, help="of the latents; times 8 in pixels")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--dtype", default="float32", help="that the model computes in")
+    parser.add_argument("--files", type=Path, help="a folder that keeps the files of full size")
+    parser.add_argument("--shapes", action="store_true", help="the shapes world in its place")
     parser.add_argument("--only", nargs="*", default=[""], help="ways with this in their names")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        boot(options.comfyui, Path(folder), options.device)
-        ways = build(Path(folder), options.animatediff)
+        on_cpu = ["--cpu"] if options.device == "cpu" else []
+        boot(options.comfyui, Path(folder), on_cpu, options.device == "gpu")
+        files = options.files or Path(folder)
+        ways = shapes_ways() if options.shapes else full_ways(files, options)
         chosen = [n for n in ways if n == PLAIN or any(part in n for part in options.only)]
         ways = {name: ways[name] for name in chosen}
-        print(json.dumps(measure(ways, options.rounds, options.steps, options.size)))
+        sample = sampler(options.shapes, options.size)
+        print(json.dumps(measure(ways, options.rounds, options.steps, sample, options.size)))
 
 
-def boot(comfyui: Path, base: Path, device: str) -> None:
-    """ComfyUI in this process, as its main.py begins, and the tests' helpers."""
-    sys.argv = ["main.py", *(["--cpu"] if device == "cpu" else []), "--base-directory", str(base)]
-    sys.path.insert(0, str(comfyui))
-    importlib.import_module("comfy.options").enable_args_parsing()
-    importlib.import_module("utils.extra_config")
-    importlib.import_module("nodes")
-
-
-def build(folder: Path, animatediff: Path | None) -> dict[str, Any]:
-    """A MODEL for each way, by name."""
+def full_ways(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """A MODEL of SD1.5's size for each way, by name."""
     from helpers.host import full_size
 
-    from ...adapters.host.motion_adapter import apply_motion_adapter
     from ...adapters.host.motion_module import apply_motion_module, load_motion_module
-    from ...adapters.host.spatial_adapter import apply_spatial_adapter
 
+    dtype = getattr(torch, options.dtype)
     unet, module = full_size.write_files(folder, "v2")
-    model = full_size.load_model(unet)
+    model = full_size.load_model(unet, dtype)
     plain = apply_motion_module(model, load_motion_module(module))
     # Any: the helpers reach the pack by its name, still_moving, and so its classes are others.
     spatial: Any = full_size.spatial_adapter(model)
     motion: Any = full_size.motion_lora("v2")
-    ways = {
-        PLAIN: plain,
-        "control: loaded and copied": apply_motion_module(
-            copied(full_size.load_model(unet)), load_motion_module(module)
-        ),
-        "control: the adapter as a LoRA": image_lora(plain, spatial, unet, folder),
+    ways = {PLAIN: plain, **adapted(plain, motion, spatial)}
+    if options.device == "cpu":  # what a place in memory does to a weight is a matter of CPUs
+        ways["control: loaded and copied"] = apply_motion_module(
+            copied(full_size.load_model(unet, dtype)), load_motion_module(module)
+        )
+        ways["control: the adapter as a LoRA"] = image_lora(plain, spatial, unet, folder)
+    if options.animatediff is not None:
+        evolved = full_size.animatediff_evolved(options.animatediff, model, module)
+        ways["AnimateDiff-Evolved"] = evolved
+    return ways
+
+
+def shapes_ways() -> dict[str, Any]:
+    """The same of the shapes world, which tells whether they run and nothing about time."""
+    from helpers.host import world
+
+    plain = world.moving()
+    motion: Any = world.motion_adapter()
+    spatial: Any = world.spatial_adapter()
+    return {PLAIN: plain, **adapted(plain, motion, spatial)}
+
+
+def adapted(plain: Any, motion: Any, spatial: Any) -> dict[str, Any]:
+    """The adapters on a MODEL with a motion module, by name."""
+    from ...adapters.host.motion_adapter import apply_motion_adapter
+    from ...adapters.host.spatial_adapter import apply_spatial_adapter
+
+    return {
         "Motion Adapter at -0.5": apply_motion_adapter(plain, motion, -0.5, "motion")[0],
         "Spatial Adapter, merged": apply_spatial_adapter(plain, spatial, 1.0, "merged", "s")[0],
         "Spatial Adapter, runtime": apply_spatial_adapter(plain, spatial, 1.0, "runtime", "s")[0],
     }
-    if animatediff is not None:
-        ways["AnimateDiff-Evolved"] = full_size.animatediff_evolved(animatediff, model, module)
-    return ways
 
 
 def copied(model: Any) -> Any:
@@ -105,7 +119,18 @@ def image_lora(model: Any, spatial: Any, unet: Path, folder: Path) -> Any:
     return comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)[0]
 
 
-def measure(ways: dict[str, Any], rounds: int, steps: int, size: int) -> dict[str, Any]:
+def sampler(shapes: bool, size: int) -> Callable[[Any, int], Any]:
+    """Samples a MODEL in so many steps."""
+    from helpers.host import full_size, world
+
+    if shapes:
+        return lambda model, steps: world.sample(model, full_size.FRAMES, steps=steps)
+    return lambda model, steps: full_size.sample(model, steps, size)
+
+
+def measure(
+    ways: dict[str, Any], rounds: int, steps: int, sample: Callable[[Any, int], Any], size: int
+) -> dict[str, Any]:
     """Seconds of each way in each round after a warm-up, and what they come to."""
     import comfy.model_management
 
@@ -117,8 +142,8 @@ def measure(ways: dict[str, Any], rounds: int, steps: int, size: int) -> dict[st
     for turn in range(rounds + 1):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             # Loading and merging are done before the clock starts: they happen once a queue.
-            full_size.sample(ways[name], 1)
-            spent, peak = clocked(lambda name=name: full_size.sample(ways[name], steps, size))
+            sample(ways[name], 1)
+            spent, peak = clocked(lambda name=name: sample(ways[name], steps))
             peaks[name] = max(peak, peaks.get(name, 0))
             if turn:
                 seconds[name].append(spent)

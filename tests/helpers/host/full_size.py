@@ -36,9 +36,9 @@ def write_files(folder: Path, version: str) -> tuple[Path, Path]:
     return unet, module
 
 
-def load_model(path: Path) -> Any:
-    """A MODEL in fp32, through ComfyUI's own loader."""
-    return comfy.sd.load_diffusion_model(str(path), model_options={"dtype": torch.float32})
+def load_model(path: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """A MODEL, through ComfyUI's own loader."""
+    return comfy.sd.load_diffusion_model(str(path), model_options={"dtype": dtype})
 
 
 def motion_lora(version: str, rank: int = 4) -> Adapter:

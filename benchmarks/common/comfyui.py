@@ -1,0 +1,51 @@
+"""ComfyUI in this process, as its main.py begins. Imports torch no sooner than ComfyUI does."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def boot(
+    comfyui: Path, base: Path, options: Sequence[str] = (), dynamic_vram: bool = False
+) -> None:
+    """Import ComfyUI with command line options.
+
+    base: an empty folder in place of its models, input, output and user folders; dynamic_vram: as
+    main.py turns it on, where there is a card. Raises RuntimeError where it does not start.
+    """
+    arguments, sys.argv = sys.argv, ["main.py", *options, "--base-directory", str(base)]
+    sys.path.insert(0, str(comfyui))
+    importlib.import_module("comfy.options").enable_args_parsing()
+    # In this order: comfy/utils.py must not be found as `utils`.
+    for name in ("utils.extra_config", "comfy.cli_args"):
+        importlib.import_module(name)
+    if "--cpu" not in options and "torch" not in sys.modules:
+        importlib.import_module("cuda_malloc")  # chooses PyTorch's allocator, for what comes
+    if dynamic_vram:
+        _before_torch()
+    importlib.import_module("nodes")
+    if dynamic_vram:
+        _turn_on()
+    sys.argv = arguments
+
+
+def _before_torch() -> None:
+    control: Any = importlib.import_module("comfy_aimdo.control")
+    if not control.init():
+        raise RuntimeError("comfy-aimdo, which DynamicVRAM is made of, does not start here")
+
+
+def _turn_on() -> None:
+    control: Any = importlib.import_module("comfy_aimdo.control")
+    management: Any = importlib.import_module("comfy.model_management")
+    memory: Any = importlib.import_module("comfy.memory_management")
+    patchers: Any = importlib.import_module("comfy.model_patcher")
+    devices = management.get_all_torch_devices()
+    if not control.init_devices([(device.index, 0) for device in devices]):
+        raise RuntimeError("DynamicVRAM does not start on this card")
+    patchers.CoreModelPatcher = patchers.ModelPatcherDynamic
+    memory.aimdo_enabled = True
