@@ -12,7 +12,7 @@ NO_NODE := $(shell command -v npm >/dev/null 2>&1 || { echo npm is not installed
 PAGES := $(if $(NO_NODE),,$(WEB)/node_modules/.ready)
 
 .PHONY: help demo test test-fast test-all test-weights test-web check check-web weights motions \
-	workflows tour fidelity motion-benchmark bench-train clean
+	workflows tour fidelity motion-benchmark bench-train card card-bundle clean
 
 help:
 	@echo "make demo       train both adapters on a tiny world, write clips and numbers to demo/out"
@@ -28,6 +28,8 @@ help:
 	@echo "make fidelity   who is true to a customization and still moves (about 40 minutes)"
 	@echo "make motion-benchmark  who learns a motion from a clip or a few (50 minutes)"
 	@echo "make bench-train  training speed against a plain loop: full size on a card, small on a CPU"
+	@echo "make card       what an NVIDIA card tells in 8 minutes, as JSON; no network needed"
+	@echo "make card-bundle  what a bare machine lacks for that, into card-bundle/ (under 60 MiB)"
 	@echo "make weights    train the tiny world itself from nothing (about two hours on two cores)"
 	@echo "make motions    train what the examples of motion from clips ship (a few minutes)"
 
@@ -99,6 +101,13 @@ motion-benchmark: $(VENV)/ready
 
 bench-train: $(VENV)/ready
 	$(RUN) benchmarks training --docs docs/results/tables/training_speed.md
+
+# On a machine that is lent for minutes nothing is installed: its own Python has PyTorch.
+card:
+	$(if $(wildcard $(VENV)/ready),$(RUN),$(PYTHON)) benchmarks card --out card.jsonl
+
+card-bundle: $(VENV)/ready
+	$(RUN) benchmarks card.bundle
 
 clean:
 	rm -rf demo/out .pytest_cache .hypothesis .ruff_cache

@@ -1,18 +1,21 @@
 """What a press of Train takes, and what a prompt takes while a job trains: seconds, as JSON.
 
-``python benchmarks training.latency --json [--comfyui ~/comfy/ComfyUI] [--repeats 7]``. On the
+``python benchmarks training.latency --json [--comfyui ~/comfy/ComfyUI] [--repeats 7]
+[--device gpu]``. On the
 shapes world, on a started ComfyUI. Train is pressed twice: the second time its training set is
 there already. A prompt of one image is timed alone, and under each way to share the device; while
 it yields, it should take at most 1.1 times as long as alone, and one training step.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,9 @@ from helpers.host.live import Server
 from helpers.host.training_graph import motion_graph, node, pressed
 
 HOME = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "comfy" / "ComfyUI")
-POLICIES = ["yield", "keep", "share"]
+POLICIES = ("yield", "keep", "share")
 LONG = 100_000  # steps: until it is deleted
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 LOOK_S, GONE_S = 0.005, 3.0
 SLACK = 1.1  # of a prompt alone, that one with a job may take, beside one step
 
@@ -31,22 +34,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--comfyui", type=Path, default=HOME, help="a ComfyUI checkout")
     parser.add_argument("--repeats", type=int, default=7, help="prompts of each kind")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--policies", choices=POLICIES, nargs="+", default=POLICIES)
+    parser.add_argument("--image-steps", type=int, default=50, help="of a prompt's sampling")
     parser.add_argument("--json", action="store_true", help="print the numbers only")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as base,
-        Server(options.comfyui, Path(base) / "base") as server,
+        Server(options.comfyui, Path(base) / "base", pages(Path(base)), options.device) as server,
     ):
-        bench = Bench(server, quiet=options.json)
-        result = bench.click() | bench.sharing(options.repeats)
+        bench = Bench(server, options.image_steps, quiet=options.json)
+        result = bench.click() | bench.sharing(options.repeats, options.policies)
     print(json.dumps(result))
+
+
+def pages(base: Path) -> Path | None:
+    """An empty folder in place of ComfyUI's pages where they are not installed: none is opened."""
+    if importlib.util.find_spec("comfyui_frontend_package") is not None:
+        return None
+    folder = base / "pages"
+    folder.mkdir()
+    return folder
 
 
 class Bench:
     """A server, and what is asked of it."""
 
-    def __init__(self, server: Server, quiet: bool):
+    def __init__(self, server: Server, image_steps: int, quiet: bool):
         self.server, self.quiet, self.pressed, self.seed = server, quiet, 0, 0
+        self.image_steps = image_steps
         self.jobs = server.base / "user" / "still_moving" / "jobs"
 
     def say(self, message: str) -> None:
@@ -123,12 +139,12 @@ class Bench:
 
     # A prompt beside a job
 
-    def sharing(self, repeats: int) -> dict[str, Any]:
+    def sharing(self, repeats: int, policies: Sequence[str]) -> dict[str, Any]:
         """Median seconds of a prompt alone and with a job, and what one step takes."""
         self.image()  # loads what every later one finds loaded
         alone = [self.image() for _ in range(repeats)]
         medians, steps = {}, []
-        for policy in POLICIES:
+        for policy in policies:
             prompt = self.press(policy)["prompt_id"]
             (id,) = self.history(prompt)["outputs"]["train"]["still_moving_job"]
             seconds = []
@@ -153,7 +169,9 @@ class Bench:
         """Seconds from posting a prompt of one image to its end, by the server's clock."""
         self.seed += 1
         begun = time.time()
-        sent = json.loads(self.server.post("/prompt", {"prompt": image_graph(self.seed)}))
+        sent = json.loads(
+            self.server.post("/prompt", {"prompt": image_graph(self.seed, self.image_steps)})
+        )
         return self.moment(sent["prompt_id"], "execution_success") - begun
 
     def history(self, prompt: str) -> dict[str, Any]:
@@ -180,7 +198,7 @@ class Bench:
         self.server.delete(f"/still_moving/jobs/{id}")
 
 
-def image_graph(seed: int) -> dict[str, Any]:
+def image_graph(seed: int, steps: int) -> dict[str, Any]:
     """One image of the shapes world."""
 
     def plain(kind: str, **inputs: Any) -> dict[str, Any]:
@@ -193,7 +211,7 @@ def image_graph(seed: int) -> dict[str, Any]:
         "empty": plain("EmptyLatentImage", width=128, height=128, batch_size=1),
         "latents": plain(
             "KSampler", model=["world", 0], positive=["words", 0], negative=["nothing", 0],
-            latent_image=["empty", 0], seed=seed, steps=50, cfg=2.0,
+            latent_image=["empty", 0], seed=seed, steps=steps, cfg=2.0,
             sampler_name="euler_ancestral", scheduler="sgm_uniform", denoise=1.0,
         ),
         "image": plain("VAEDecode", samples=["latents", 0], vae=["world", 3]),

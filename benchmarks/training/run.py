@@ -20,14 +20,12 @@ from typing import Any
 import torch
 
 from ..common.results_page import TABLES, commit, put_tables
+from .goals import MFU, MINUTES, MOST_GB, SPEED, STEPS, TERAFLOP
 from .steps import SIZES, Way, pick_device
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 TIERS = ("none", "top", "two", "all")
 KINDS = ("motion", "spatial")
-STEPS = {"motion": 4000, "spatial": 600}  # of the paper's recipes
-# Of a step without recomputation at 16 x 512 x 512, forward and backward (counted).
-TERAFLOP = {"motion": 36.1, "spatial": 37.4}
 LIMIT_S = 600  # for one line
 
 
@@ -198,17 +196,17 @@ def goals(report: dict[str, Any], measured: bool) -> list[dict[str, str]]:
         ours = [r for r in rows if r["way"]["loop"] == "ours" and tier in (None, r["way"]["tier"])]
         return min((r[key] for r in ours), default=None)
 
-    for kind, minutes in (("motion", 8), ("spatial", 2)):
+    for kind, minutes in MINUTES.items():
         rows = report["kinds"].get(kind, [])
         speed = max((r.get("speed_over_first", 0.0) for r in rows), default=None)
-        goal(f"{kind}: 2.0 times the plain loop's speed", speed, (speed or 0) >= 2)
+        goal(f"{kind}: {SPEED} times the plain loop's speed", speed, (speed or 0) >= SPEED)
         mfu = max((r.get("mfu", 0.0) for r in rows if r["way"]["loop"] == "ours"), default=None)
-        goal(f"{kind}: MFU of 0.45", mfu, (mfu or 0) >= 0.45)
+        goal(f"{kind}: MFU of {MFU}", mfu, (mfu or 0) >= MFU)
         step = lowest(kind, "seconds")
         whole = None if step is None else step * STEPS[kind] / 60
         name = f"{kind}: {STEPS[kind]} steps in under {minutes} minutes"
         goal(name, whole, whole is not None and whole < minutes, " min")
-        for size, pixels, most in (("full", 512, 8), ("quarter", 256, 5)):
+        for size, (pixels, most) in MOST_GB.items():
             used = lowest(kind, "peak_bytes", size, "all")
             used = None if used is None else used / 1e9
             name = f"{kind}: 16 x {pixels} x {pixels} under {most} GB in tier all"

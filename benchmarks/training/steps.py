@@ -1,17 +1,19 @@
 """Measures one way to train, in a process of its own, so that its memory peak is its own.
 
 ``python benchmarks training.steps '{"kind": "motion", "size": "small"}'`` prints one JSON line.
-``run.py`` starts it once for each line of its tables.
+``run.py`` starts it once for each line of its tables. Of a list it prints a line for each way, one
+after the other in one process, which saves the imports where time is short.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ...training.network.compiling import compile_segments
 from . import loops
+from .attention import TemporalAttention, set_temporal_attention
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Way:
     dtype: str = "float32"  # of the frozen weights
     tier: str = "none"  # "diffusers": its own checkpointing
     attention: Literal["any", "flash", "math"] = "any"  # the only back end that may be used
+    temporal: TemporalAttention = "any"  # the same of the motion modules alone, where it is "any"
     cached: bool = True
     autocast: bool = False
     fused: bool = True
@@ -51,7 +55,21 @@ def main() -> None:
     if "rate" in given:
         print(json.dumps({"tflops": matmul_rate(given["rate"])}))
         return
-    print(json.dumps(measure(Way(**given))))
+    for spec in given if isinstance(given, list) else [given]:
+        row = measure(Way(**spec)) if isinstance(given, dict) else measure_or_say(Way(**spec))
+        print(json.dumps(row), flush=True)
+
+
+def measure_or_say(way: Way) -> dict[str, Any]:
+    """What ``measure`` measures, or why it failed, so that the next way has its turn."""
+    try:
+        row = measure(way)
+    except Exception as error:
+        row = {"failed": f"{type(error).__name__}: {error}"[:300]}
+    gc.collect()  # of an error, too, which holds what it was about
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return {"way": asdict(way), **row}
 
 
 def pick_device() -> torch.device:
@@ -70,6 +88,7 @@ def measure(way: Way) -> dict[str, Any]:
         training.unet.enable_gradient_checkpointing()
     else:
         training.tiers.set(way.tier)
+    set_temporal_attention(training.unet, way.temporal)
     if way.channels_last:
         training.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's own stub
     if way.compiled:
@@ -141,10 +160,13 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def matmul_rate(dtype: str, tries: int = 10) -> float:
-    """Teraflops of the device at one large product of matrices, the best of some tries."""
+def matmul_rate(dtype: str, tries: int = 10, n: int | None = None) -> float:
+    """Teraflops of the device at one large product of matrices, the best of some tries.
+
+    n: the matrices' side; None takes one that fills the device.
+    """
     device = pick_device()
-    n = 8192 if device.type == "cuda" else 2048
+    n = n or (8192 if device.type == "cuda" else 2048)
     a, b = (torch.randn(n, n, device=device).to(getattr(torch, dtype)) for _ in range(2))
     best = float("inf")
     for _ in range(tries):

@@ -21,12 +21,15 @@ PROMPT_S = 300
 class Server:
     """ComfyUI on a free port, with nothing in its folders but the pack; ``with`` stops it.
 
-    base: an empty folder that takes the place of ComfyUI's models, input, output and user folders.
+    base: an empty folder that takes the place of ComfyUI's models, input, output and user folders;
+    device: "cpu", or "gpu" for the card that ComfyUI finds.
     """
 
-    def __init__(self, comfyui: Path, base: Path, frontend: Path | None = None):
+    def __init__(
+        self, comfyui: Path, base: Path, frontend: Path | None = None, device: str = "cpu"
+    ):
         self.comfyui, self.base, self.log = comfyui, base, base / "server.log"
-        self.frontend = frontend
+        self.frontend, self.device = frontend, device
         self.url = f"http://127.0.0.1:{_free_port()}"
 
     def __enter__(self) -> "Server":
@@ -127,7 +130,8 @@ class Server:
 
     def _options(self) -> list[str]:
         port = self.url.rpartition(":")[2]
-        options = ["--cpu", "--port", port, "--disable-auto-launch", "--disable-api-nodes"]
+        options = ["--cpu"] if self.device == "cpu" else []
+        options += ["--port", port, "--disable-auto-launch", "--disable-api-nodes"]
         options += ["--base-directory", str(self.base)]
         # The default database lies in the checkout, where an artist's own server may hold it.
         options += ["--database-url", f"sqlite:///{self.base / 'comfyui.db'}"]
