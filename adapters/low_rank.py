@@ -56,13 +56,11 @@ def merge_lora(weight: Tensor, pair: LowRank, scale: float) -> Tensor:
     return (wide + delta.reshape(weight.shape)).to(weight.dtype)
 
 
-def apply_spatial(x: Tensor, pair: LowRank, scale: float, channel_dim: int = -1) -> Tensor:
-    """x + scale * (x down^T) up^T along `channel_dim` (eq. 4), in the dtype of x."""
-    return after_layer(x, pair.down, pair.up, scale, channel_dim)
-
-
 def after_layer(x: Tensor, down: Tensor, up: Tensor, scale: float, channel_dim: int) -> Tensor:
-    """``apply_spatial`` with a pair in parts, which can be compiled and have gradients."""
+    """x + scale * (x down^T) up^T along `channel_dim` (eq. 4), in the dtype of x.
+
+    A pair in parts, which can be compiled and have gradients.
+    """
     if scale == 0:
         return x
     rows = x.movedim(channel_dim, -1)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import comfy.model_patcher
 import comfy.utils
 import torch
 from comfy.model_base import BaseModel
@@ -29,11 +28,6 @@ CHECKPOINT = "still_moving.checkpoint"  # attachment: fingerprint of what was in
 
 # (the MODEL's network, frames of a clip, sigmas of the batch) -> handles of the hooks it made.
 Register = Callable[[BaseModel, int, Tensor], list[Any]]
-
-
-def patcher_class() -> type[ModelPatcher]:
-    """The kind of patcher that this ComfyUI uses now; under dynamic VRAM it is another one."""
-    return getattr(comfy.model_patcher, "CoreModelPatcher", ModelPatcher)
 
 
 def layout_of(model: ModelPatcher) -> tuple[UNetLayout, str]:
@@ -74,13 +68,19 @@ def progress_of(model: BaseModel, sigma: Tensor) -> float:
     """Where sampling is, as ControlNet's percentages count it: above 0 at the start, below 1."""
     sampling: Any = model.model_sampling
     timesteps = getattr(sampling, "num_timesteps", 1000)
+    # Read once from the device, where each further question would wait for it.
+    now = sampling.timestep(sigma.flatten()[:1].cpu())
     # The middle of a timestep: the last one, at 0, is still a part of sampling.
-    return 1.0 - (float(sampling.timestep(sigma.flatten()[:1])) + 0.5) / timesteps
+    return 1.0 - (float(now) + 0.5) / timesteps
 
 
-def scale_of_step(scale: float | ScaleSchedule, model: BaseModel, sigma: Tensor) -> float:
-    """An adapter's scale at this step of sampling."""
-    return scale.at(progress_of(model, sigma)) if isinstance(scale, ScaleSchedule) else scale
+def scale_of_step(scale: float | ScaleSchedule, model: BaseModel, sigma: Tensor) -> Tensor | None:
+    """An adapter's scale at this step of sampling, () on the device; None where it is 0.
+
+    A tensor, because a number would be compiled into the network anew when it changes.
+    """
+    now = scale.at(progress_of(model, sigma)) if isinstance(scale, ScaleSchedule) else scale
+    return torch.full((), now, device=sigma.device, dtype=torch.float32) if now else None
 
 
 def add_scoped_hooks(model: ModelPatcher, key: str, register: Register) -> None:

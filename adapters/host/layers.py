@@ -7,7 +7,6 @@ The image layers around it see frames as a batch, so tensors here are (batch * f
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -24,18 +23,8 @@ GROUPS = 32
 Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
-@lru_cache(maxsize=64)
-def positions(frames: int, channels: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The sinusoid (frames, channels) where it is added.
-
-    Cached in no module, so that none has a buffer that a host could move or overwrite.
-    """
-    with torch.inference_mode(False):
-        return sinusoid(frames, channels).to(device, dtype)
-
-
 class TemporalAttention(nn.Module):
-    """Self-attention over frames. x: (batch * pixels, frames, channels)."""
+    """Self-attention over frames. x: (batch * pixels, frames, channels); table: their positions."""
 
     def __init__(self, channels: int, ops: Any, attend: Attend, **factory: Any) -> None:
         super().__init__()
@@ -45,8 +34,8 @@ class TemporalAttention(nn.Module):
         )
         self.to_out = nn.ModuleList([ops.Linear(channels, channels, **factory)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + positions(x.shape[1], x.shape[2], x.device, x.dtype)
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        x = x + table.to(x.dtype)
         return self.to_out[0](self.attend(self.to_q(x), self.to_k(x), self.to_v(x), HEADS))
 
 
@@ -79,30 +68,31 @@ class TemporalBlock(nn.Module):
         self.ff = GatedFeedForward(channels, ops, **factory)
         self.ff_norm = ops.LayerNorm(channels, **factory)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
         for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
-            x = x + attention(norm(x))
+            x = x + attention(norm(x), table)
         return x + self.ff(self.ff_norm(x))
 
 
 class TemporalTransformer(nn.Module):
-    """One motion module. x: (batch * frames, channels, height, width)."""
+    """One motion module. x: (batch * frames, channels, h, w); table: (frames, channels)."""
 
     def __init__(self, channels: int, ops: Any, attend: Attend, **factory: Any) -> None:
         super().__init__()
+        self.channels = channels
         self.norm = ops.GroupNorm(GROUPS, channels, eps=1e-6, **factory)
         self.proj_in = ops.Linear(channels, channels, **factory)
         self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, ops, attend, **factory)])
         self.proj_out = ops.Linear(channels, channels, **factory)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, frames: int, table: Tensor) -> Tensor:
         count, channels, height, width = x.shape
         # The norm is per frame, as AnimateDiff's is; diffusers normalizes all frames together.
         h = self.norm(x).reshape(count // frames, frames, channels, height * width)
         h = h.permute(0, 3, 1, 2).reshape(-1, frames, channels)
         h = self.proj_in(h)
         for block in self.transformer_blocks:
-            h = block(h)
+            h = block(h, table)
         h = self.proj_out(h).reshape(count // frames, height * width, frames, channels)
         return x + h.permute(0, 2, 3, 1).reshape(x.shape)
 
@@ -125,10 +115,22 @@ class MotionModel(nn.Module):
             return block
 
         self.info = info
+        self._tables: tuple[tuple[int, torch.device], dict[int, Tensor]] | None = None
         self.down_blocks = nn.ModuleList([modules(c, layers) for c in info.channels])
         self.up_blocks = nn.ModuleList([modules(c, layers + 1) for c in reversed(info.channels)])
         if info.has_mid_block:
             self.mid_block = modules(info.channels[-1], 1)
+
+    def positions(self, frames: int, device: torch.device) -> dict[int, Tensor]:
+        """The sinusoids (frames, channels) in fp32 by their channels, on a device.
+
+        The last ones are kept, and in no buffer, which a host could move or overwrite.
+        """
+        if self._tables is None or self._tables[0] != (frames, device):
+            with torch.inference_mode(False):
+                made = {c: sinusoid(frames, c).to(device) for c in set(self.info.channels)}
+            self._tables = (frames, device), made
+        return self._tables[1]
 
     def transformers(self) -> dict[str, TemporalTransformer]:
         """By the name of the image UNet's block in LDM naming that each comes after."""

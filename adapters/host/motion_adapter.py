@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor, nn
@@ -18,7 +17,8 @@ from ..low_rank import LowRank
 from ..scale_schedule import ScaleSchedule
 from . import hooks
 from .fit import fit_layers, other_module, refuse_misfit
-from .motion_module import motion_patcher, required_motion_patcher
+from .motion_module import motion_patcher, precision, required_motion_patcher
+from .pairs import carry_pairs, pairs_in
 
 KEY = "still_moving.motion_adapter"
 
@@ -79,23 +79,24 @@ def _fit(motion: Any, adapter: Adapter, name: str) -> tuple[dict[str, LowRank], 
 
 def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: ScaleSchedule) -> None:
     """Add the pairs beside their layers, at the scale of each step."""
+    key = hooks.unused_key(model, KEY)
 
     def register(base: Any, frames: int, sigmas: Tensor) -> list[Any]:
         step_scale = hooks.scale_of_step(scale, base, sigmas)
         patcher = motion_patcher(base.current_patcher)
-        if step_scale == 0 or frames == 1 or patcher is None:
+        if step_scale is None or frames == 1 or patcher is None:
             return []
+        here = pairs_in(base.current_patcher, key)
         return hooks.hook_layers(
-            patcher.model, {layer: _beside(pair, step_scale) for layer, pair in pairs.items()}
+            patcher.model, {layer: _beside(pair, step_scale) for layer, pair in here.items()}
         )
 
-    hooks.add_scoped_hooks(model, hooks.unused_key(model, KEY), register)
+    carry_pairs(model, key, pairs, precision(model))
+    hooks.add_scoped_hooks(model, key, register)
 
 
-def _beside(pair: LowRank, scale: float):
+def _beside(pair: nn.Module, scale: Tensor):
     def hook(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        x = inputs[0]
-        change = nn.functional.linear(nn.functional.linear(x, pair.down.to(x)), pair.up.to(x))
-        return torch.add(output, change, alpha=scale)
+        return output + scale * pair(inputs[0])
 
     return hook

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from ...common.errors import UserError
 from ..files.motion_module import SHAPES, MotionModuleInfo, read_motion_module
 from . import hooks
+from .companions import carried, carry, companion, offload_device
 from .layers import MotionModel
 from .noise_schedule import Schedule, set_schedule
 
 KEY = "still_moving.motion_module"
-WINDOWS = "Context Windows (Still-Moving)"
+WINDOWS = "Context Windows"
 
 
 @dataclass(eq=False)
@@ -35,13 +36,14 @@ class LoadedMotionModule:
     info: MotionModuleInfo
     hash: str
     name: str
-    _patchers: dict[torch.dtype, ModelPatcher] = field(default_factory=dict)
+    _patchers: dict[tuple[torch.dtype, torch.device], ModelPatcher] = field(default_factory=dict)
 
-    def patcher(self, dtype: torch.dtype) -> ModelPatcher:
-        """Its patcher in a precision, built once; clone it before changing it."""
-        if dtype not in self._patchers:
-            self._patchers[dtype] = build_patcher(self.path, dtype)
-        return self._patchers[dtype]
+    def patcher(self, dtype: torch.dtype, device: torch.device) -> ModelPatcher:
+        """Its patcher in a precision for a device, built once; clone it before changing it."""
+        key = (dtype, device)
+        if key not in self._patchers:
+            self._patchers[key] = build_patcher(self.path, dtype, device)
+        return self._patchers[key]
 
 
 def load_motion_module(path: Path | str) -> LoadedMotionModule:
@@ -50,23 +52,25 @@ def load_motion_module(path: Path | str) -> LoadedMotionModule:
     return LoadedMotionModule(Path(path), module.info, module.hash, module.name)
 
 
-def build_patcher(path: Path | str, dtype: torch.dtype) -> ModelPatcher:
-    """A motion module on the offload device, as ComfyUI's loaders make their models."""
+def build_patcher(
+    path: Path | str,
+    dtype: torch.dtype,
+    device: torch.device | None = None,
+    disable_dynamic: bool = False,
+) -> ModelPatcher:
+    """A motion module's patcher. device: ComfyUI's own unless given."""
     module = read_motion_module(path)
-    offload = comfy.model_management.unet_offload_device()
+    device = device or comfy.model_management.get_torch_device()
     model: Any = MotionModel(
-        module.info, comfy.ops.manual_cast, attention_pytorch, device=offload, dtype=dtype
+        module.info,
+        comfy.ops.manual_cast,
+        attention_pytorch,
+        device=offload_device(device),
+        dtype=dtype,
     )
-    patcher = hooks.patcher_class()(model, comfy.model_management.get_torch_device(), offload)
-    tensors = {k: v.to(dtype) for k, v in module.tensors.items() if not k.endswith(".pe")}
-    # Under dynamic VRAM parameters are taken over from the file; else they are copied.
-    is_dynamic = getattr(patcher, "is_dynamic", lambda: False)()
-    model.load_state_dict(tensors, strict=True, assign=is_dynamic)
-    model.requires_grad_(False).eval()
     model.file_hash, model.file_name = module.hash, module.name
-    if hasattr(patcher, "cached_patcher_init"):
-        patcher.cached_patcher_init = (build_patcher, (path, dtype))
-    return patcher
+    tensors = {k: v.to(dtype) for k, v in module.tensors.items() if not k.endswith(".pe")}
+    return companion(model, tensors, (build_patcher, (path, dtype)), device, disable_dynamic)
 
 
 def apply_motion_module(
@@ -86,22 +90,24 @@ def apply_motion_module(
             "Load the motion module and the checkpoint of the same family.",
         )
     moving = model.clone()
-    moving.set_additional_models(KEY, [module.patcher(precision(model)).clone()])
+    carry(moving, KEY, module.patcher(precision(model), model.load_device).clone())
     hooks.add_scoped_hooks(moving, KEY, _register)
     set_schedule(moving, schedule, module.info.version)
     return moving
 
 
 def precision(model: ModelPatcher) -> torch.dtype:
-    """The precision that a MODEL computes in, whatever its weights are stored in."""
+    """The precision that a MODEL computes in, whatever its weights are stored in.
+
+    Asked of the MODEL, not of its network: another clone's choice may be loaded into that.
+    """
     base: Any = model.model
-    return base.manual_cast_dtype or base.get_dtype()
+    return model.get_model_object("manual_cast_dtype") or base.get_dtype()
 
 
 def motion_patcher(model: ModelPatcher) -> ModelPatcher | None:
     """The patcher of a MODEL's motion module, None where there is none."""
-    patchers = model.get_additional_models_with_key(KEY)
-    return patchers[0] if patchers else None
+    return carried(model, KEY)
 
 
 def required_motion_patcher(model: ModelPatcher, subject: str, node: str) -> ModelPatcher:
@@ -123,7 +129,7 @@ def motion_limit(model: ModelPatcher) -> int | None:
     return patcher.model.info.max_frames if patcher else None
 
 
-def _register(base: Any, frames: int, _sigmas: Tensor) -> list[Any]:
+def _register(base: Any, frames: int, sigmas: Tensor) -> list[Any]:
     patcher = motion_patcher(base.current_patcher)
     if patcher is None or frames == 1:  # a single picture has no motion
         return []
@@ -137,8 +143,11 @@ def _register(base: Any, frames: int, _sigmas: Tensor) -> list[Any]:
             f"Make the clip shorter, or put {WINDOWS} before the sampler.",
         )
     unet = base.diffusion_model
+    tables = motion.positions(frames, sigmas.device)
     handles = [
-        _site(hooks.submodule(unet, block)).register_forward_hook(_after(transformer, frames))
+        _site(hooks.submodule(unet, block)).register_forward_hook(
+            _after(transformer, frames, tables[transformer.channels])
+        )
         for block, transformer in motion.transformers().items()
     ]
     return handles + (_across_frames(unet, frames) if motion.info.norm_across_frames else [])
@@ -150,8 +159,8 @@ def _site(block: Any) -> nn.Module:
     return transformers[-1] if transformers else block[0]
 
 
-def _after(transformer: nn.Module, frames: int):
-    return lambda _module, _inputs, output: transformer(output, frames)
+def _after(transformer: nn.Module, frames: int, table: Tensor):
+    return lambda _module, _inputs, output: transformer(output, frames, table)
 
 
 def _across_frames(unet: Any, frames: int) -> list[Any]:

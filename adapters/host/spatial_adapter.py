@@ -21,10 +21,12 @@ from ..files.adapter import Adapter
 from ..files.checkpoint import UNetWeights
 from ..files.metadata import UNKNOWN
 from ..files.spatial_lora import export_lora
-from ..low_rank import LowRank, apply_spatial, merge_spatial
+from ..low_rank import LowRank, merge_spatial
 from ..scale_schedule import ScaleSchedule
 from . import hooks
 from .fit import fit_layers, other_checkpoint, refuse_misfit
+from .motion_module import precision
+from .pairs import carry_pairs, pairs_in
 
 KEY = "still_moving.spatial_adapter"
 LAST = "still_moving.spatial_adapter_last"
@@ -137,22 +139,25 @@ def move_last(patches: dict[str, list[Any]]) -> bool:
 
 
 def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: float | ScaleSchedule) -> None:
+    key = hooks.unused_key(model, KEY)
+
     def register(base: Any, _frames: int, sigmas: Tensor) -> list[Any]:
         step_scale = hooks.scale_of_step(scale, base, sigmas)
-        if step_scale == 0:
+        if step_scale is None:
             return []
+        here = pairs_in(base.current_patcher, key)
         return hooks.hook_layers(
-            base.diffusion_model,
-            {layer: _after(pair, step_scale) for layer, pair in pairs.items()},
+            base.diffusion_model, {layer: _after(pair, step_scale) for layer, pair in here.items()}
         )
 
-    hooks.add_scoped_hooks(model, hooks.unused_key(model, KEY), register)
+    carry_pairs(model, key, pairs, precision(model))
+    hooks.add_scoped_hooks(model, key, register)
 
 
-def _after(pair: LowRank, scale: float):
+def _after(pair: nn.Module, scale: Tensor):
     def hook(layer: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
         channel_dim = -1 if isinstance(layer, nn.Linear) else 1
-        return apply_spatial(output, pair, scale, channel_dim)
+        return output + scale * pair(output, channel_dim)
 
     return hook
 

@@ -17,7 +17,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...adapters.files.tensors import read_tensors
-from ...adapters.host.hooks import patcher_class
+from ...adapters.host.companions import patcher_class
 from ...common.errors import UserError
 from ...worlds.shapes import latents
 from .text import ShapesTextModel, ShapesTokenizer
@@ -99,7 +99,7 @@ def load_model(path: Path | str, disable_dynamic: bool = False) -> ModelPatcher:
     config.set_inference_dtype(dtype, management.unet_manual_cast(dtype, device, kinds))
     model = config.get_model(tensors, "", device=offload)
     model.load_model_weights(tensors, "")
-    kind = ModelPatcher if disable_dynamic else patcher_class()
+    kind = patcher_class(disable_dynamic)
     patcher: Any = kind(model, load_device=device, offload_device=offload)
     # How ComfyUI makes a second copy: for hooks, and for a second GPU.
     patcher.cached_patcher_init = (load_model, (path,))

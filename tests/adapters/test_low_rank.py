@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from helpers.small_files import random_pair
 from still_moving.adapters.low_rank import (
     LowRank,
-    apply_spatial,
+    after_layer,
     merge_lora,
     merge_spatial,
     spatial_as_lora,
@@ -41,7 +41,9 @@ def close(a, b):
 def test_a_merged_convolution_equals_the_adapter_at_run_time(convolution, rank, seed, scale):
     weight, bias, x, options = convolution
     pair = random_pair(weight.shape[0], rank, seed)
-    running = apply_spatial(F.conv2d(x, weight, bias, **options), pair, scale, channel_dim=1)
+    running = after_layer(
+        F.conv2d(x, weight, bias, **options), pair.down, pair.up, scale, channel_dim=1
+    )
     merged = F.conv2d(x, *merge_spatial(weight, bias, pair, scale), **options)
     assert close(merged, running)
 
@@ -54,7 +56,7 @@ def test_a_merged_linear_layer_equals_the_adapter_at_run_time(rank, seed, scale,
     bias = torch.randn(5, generator=generator) if has_bias else None
     pair = random_pair(5, rank, seed)
     merged = F.linear(x, *merge_spatial(weight, bias, pair, scale))
-    assert close(merged, apply_spatial(F.linear(x, weight, bias), pair, scale))
+    assert close(merged, after_layer(F.linear(x, weight, bias), pair.down, pair.up, scale, -1))
 
 
 @settings(deadline=None, max_examples=60)
@@ -93,7 +95,7 @@ def test_scale_zero_and_an_untrained_adapter_change_no_bit(dtype):
         assert torch.equal(merged, weight)
         assert merged_bias is not None
         assert torch.equal(merged_bias, bias)
-        assert torch.equal(apply_spatial(x, used, scale, 1), x)
+        assert torch.equal(after_layer(x, used.down, used.up, scale, 1), x)
         assert torch.equal(
             merge_lora(weight[:, 0, 0], LowRank(used.down[:, :3], used.up), scale),
             weight[:, 0, 0],

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from helpers.host.tiny_unet import TEXT, UNET
-from still_moving.adapters.host import hooks
+from still_moving.adapters.host import companions
 from still_moving.adapters.host.windows import SCHEDULES, FrameWindows, apply_windows
 from still_moving.common.errors import UserError
 from still_moving.nodes.apply.windows import ContextWindows
@@ -32,7 +32,7 @@ def model():
     for weight in network.diffusion_model.parameters():
         nn.init.normal_(weight, std=0.1)
     cpu = torch.device("cpu")
-    return hooks.patcher_class()(network, load_device=cpu, offload_device=cpu)
+    return companions.patcher_class()(network, load_device=cpu, offload_device=cpu)
 
 
 class HintNetwork(nn.Module):

@@ -12,7 +12,7 @@ import torch
 
 from helpers.host import world
 from helpers.host.tiny_unet import UNET
-from still_moving.adapters.host import hooks
+from still_moving.adapters.host import companions
 from still_moving.common.errors import UserError
 from still_moving.nodes.shapes_world.text import load_clip
 from still_moving.nodes.train import baking
@@ -53,7 +53,7 @@ def model():
     network = comfy.supported_models.SD15(
         UNET | {"model_channels": 320, "context_dim": 768, "num_heads": 8}
     ).get_model({}, "")
-    return hooks.patcher_class()(network, load_device=CPU, offload_device=CPU)
+    return companions.patcher_class()(network, load_device=CPU, offload_device=CPU)
 
 
 def encoder(clip) -> HostEncoder:
