@@ -22,6 +22,7 @@ from ...common.errors import UserError
 from ..files.checkpoint import BASES, CHANNELS_IN, fingerprint, relative_of
 from ..files.keys import UNetLayout
 from ..scale_schedule import ScaleSchedule
+from .graphs import refuse_captured, refuse_compiled_in_place, see_hooks
 
 UNET = "diffusion_model."  # the UNet's prefix in a MODEL's keys
 CHECKPOINT = "still_moving.checkpoint"  # attachment: fingerprint of what was injected, or None
@@ -32,6 +33,7 @@ Register = Callable[[BaseModel, int, Tensor], list[Any]]
 
 def layout_of(model: ModelPatcher) -> tuple[UNetLayout, str]:
     """(layout, "sd15" | "shapes") of a MODEL's UNet; raises UserError for any other model."""
+    refuse_compiled_in_place(model)
     shapes = unet_shapes_of(model)
     first = shapes.get("input_blocks.0.0.weight")
     texts = [shape for name, shape in shapes.items() if name.endswith("attn2.to_k.weight")]
@@ -93,18 +95,25 @@ def add_scoped_hooks(model: ModelPatcher, key: str, register: Register) -> None:
     def wrapper(executor, x, t, *rest, **named):
         # (c_concat, c_crossattn, control, transformer_options), by place or by name.
         options = rest[3] if len(rest) > 3 else named.get("transformer_options", {})
-        with removing(register(executor.class_obj, frames_in(x, options), t)):
-            return executor(x, t, *rest, **named)
+        base = executor.class_obj
+        with removing(register(base, frames_in(x, options), t)) as handles:
+            if not handles:
+                return executor(x, t, *rest, **named)
+            see_hooks()
+            refuse_captured(base)
+            result = executor(x, t, *rest, **named)
+            refuse_captured(base)
+            return result
 
     model.remove_wrappers_with_key(WrappersMP.APPLY_MODEL, key)
     model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, key, wrapper)
 
 
 @contextmanager
-def removing(handles: list[Any]) -> Iterator[None]:
+def removing(handles: list[Any]) -> Iterator[list[Any]]:
     """Remove hooks at the end, whatever happens."""
     try:
-        yield
+        yield handles
     finally:
         for handle in handles:
             handle.remove()

@@ -14,6 +14,7 @@ from ...common.errors import UserError
 from ..files.checkpoint import fingerprint, read_unet
 from . import hooks
 from .fit import fit_layers, refuse_misfit
+from .graphs import watch_patches
 from .replacement import replace_weights
 
 
@@ -44,6 +45,7 @@ def inject_checkpoint(model: ModelPatcher, path: Path | str, amount: float) -> M
     )
     tensors = {f"{hooks.UNET}{name}": tensor for name, tensor in weights.tensors.items()}
     replace_weights(injected, tensors, amount)
+    watch_patches(injected)
     # Patches do not show in the weights: say which checkpoint this is now, or that it is a mixture.
     injected.set_attachments(
         hooks.CHECKPOINT, fingerprint(weights.tensors) if amount == 1 else None

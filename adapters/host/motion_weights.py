@@ -14,6 +14,7 @@ from torch import Tensor
 from ..files.motion_weights import Form, MotionWeights
 from . import hooks
 from .fit import fit_layers, other_module, refuse_misfit
+from .graphs import watch_patches
 from .motion_module import required_motion_patcher
 from .replacement import replace_weights
 
@@ -34,6 +35,7 @@ def apply_to_model(
         image = {f"{hooks.UNET}{n}": t for n, t in weights.part(temporal=False).items()}
         _patch(patcher, weights.part(temporal=True), amount, weights.info.form)
         _patch(moved, image, amount, weights.info.form)
+        watch_patches(moved)
     advice = "the motion may break. Load the one it was trained on."
     return moved, other_module(patcher.model, weights.info, name, advice)
 

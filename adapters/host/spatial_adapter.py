@@ -25,6 +25,7 @@ from ..low_rank import LowRank, merge_spatial
 from ..scale_schedule import ScaleSchedule
 from . import hooks
 from .fit import fit_layers, other_checkpoint, refuse_misfit
+from .graphs import watch_patches
 from .motion_module import precision
 from .pairs import carry_pairs, pairs_in
 
@@ -117,6 +118,7 @@ def _merge(model: ModelPatcher, pairs: dict[str, LowRank], scale: float) -> None
                 patch = SpatialPatch(set(), (pair.down, pair.up))
                 patches[f"{hooks.UNET}{layer}.{leaf}"] = patch
     model.add_patches(patches, scale)
+    watch_patches(model)
     model.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, LAST)
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, LAST, _adapters_last)
 
