@@ -153,3 +153,19 @@ def unpatched_unet(model: ModelPatcher) -> dict[str, Tensor]:
             backup = model.backup.get(name)
             tensors[name.removeprefix(UNET)] = tensor if backup is None else backup.weight
     return tensors
+
+
+def rounded(model: ModelPatcher, name: str) -> list[str]:
+    """A warning where what `name` puts into a MODEL's weights is rounded to them."""
+    if not is_quantized(model):
+        return []
+    return [
+        f"{name} goes into weights that are stored in 8 bits or fewer, and is rounded as coarsely"
+        " as they are. For its full effect load the model in fp16 or bf16."
+    ]
+
+
+def is_quantized(model: ModelPatcher) -> bool:
+    """Whether merging would round: weights of 8 bits or fewer, or of a quantized layout."""
+    weight = model.get_model_object("diffusion_model.input_blocks.1.0.in_layers.2.weight")
+    return weight.dtype.itemsize < 2 or type(weight).__name__ == "QuantizedTensor"

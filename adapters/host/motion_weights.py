@@ -31,13 +31,15 @@ def apply_to_model(
     moved = model.clone()
     patcher = required_motion_patcher(moved, name, "Apply Motion Weights")
     _refuse_misfit(model, patcher, weights, name)
+    warnings = []
     if amount != 0:
         image = {f"{hooks.UNET}{n}": t for n, t in weights.part(temporal=False).items()}
         _patch(patcher, weights.part(temporal=True), amount, weights.info.form)
         _patch(moved, image, amount, weights.info.form)
         watch_patches(moved)
+        warnings = hooks.rounded(model, name) if image else []
     advice = "the motion may break. Load the one it was trained on."
-    return moved, other_module(patcher.model, weights.info, name, advice)
+    return moved, warnings + other_module(patcher.model, weights.info, name, advice)
 
 
 def _patch(patcher: ModelPatcher, learned: dict[str, Tensor], amount: float, form: Form) -> None:

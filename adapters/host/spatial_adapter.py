@@ -79,6 +79,7 @@ def apply_spatial_adapter(
         _hook(adapted, adapter.pairs, scale)
     else:
         assert not isinstance(scale, ScaleSchedule)
+        warnings += hooks.rounded(model, f"{name} with mode 'merged'")
         _merge(adapted, adapter.pairs, float(scale))
     return adapted, warnings
 
@@ -100,13 +101,7 @@ def _at_run_time(
         )
     if mode != "auto":
         return mode == "runtime"
-    return reason is not None or is_quantized(model)
-
-
-def is_quantized(model: ModelPatcher) -> bool:
-    """Whether merging would round: weights of 8 bits or fewer, or of a quantized layout."""
-    weight = model.get_model_object("diffusion_model.input_blocks.1.0.in_layers.2.weight")
-    return weight.dtype.itemsize < 2 or type(weight).__name__ == "QuantizedTensor"
+    return reason is not None or hooks.is_quantized(model)
 
 
 def _merge(model: ModelPatcher, pairs: dict[str, LowRank], scale: float) -> None:

@@ -10,6 +10,7 @@ import folder_paths
 from comfy_api.latest import io, ui
 
 from ...adapters.files.adapter import load_adapter
+from ...adapters.host.hooks import rounded
 from ...adapters.host.injection import inject_checkpoint
 from ...adapters.host.spatial_adapter import MODES, apply_spatial_adapter, export_spatial_adapter
 from ...adapters.scale_schedule import ScaleSchedule
@@ -26,6 +27,7 @@ class InjectCheckpoint(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingInjectCheckpoint",
+            hidden=[io.Hidden.unique_id],
             display_name="Inject Customized Checkpoint",
             category=CATEGORY,
             description="Puts the image layers of a customized checkpoint into a model. LoRAs on"
@@ -48,7 +50,10 @@ class InjectCheckpoint(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, checkpoint: str, amount: float) -> io.NodeOutput:
         path = folders.path_of(folders.CHECKPOINTS, checkpoint)
-        return io.NodeOutput(inject_checkpoint(model, path, amount))
+        injected = inject_checkpoint(model, path, amount)
+        if amount:
+            warn(cls, rounded(model, checkpoint))
+        return io.NodeOutput(injected)
 
 
 def adapter_file() -> io.Combo.Input:

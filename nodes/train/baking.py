@@ -17,7 +17,7 @@ from torch import Tensor
 from ...adapters.files.checkpoint import recognize
 from ...adapters.files.tensors import write_tensors
 from ...adapters.host import hooks
-from ...adapters.host.spatial_adapter import SpatialPatch, is_quantized
+from ...adapters.host.spatial_adapter import SpatialPatch
 from ...common.errors import UserError
 from ..shared import places
 
@@ -132,7 +132,7 @@ def _refuse(model: ModelPatcher) -> None:
             "the customized model alone (LoRAs are welcome)",
             "Connect the model from before Apply Spatial Adapter.",
         )
-    if is_quantized(model):
+    if hooks.is_quantized(model):
         raise UserError(
             "model",
             "fp8 or quantized weights",

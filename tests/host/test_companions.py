@@ -10,10 +10,13 @@ from comfy.model_patcher import ModelPatcher
 
 from helpers.host import world
 from still_moving.adapters.host import companions
+from still_moving.adapters.host.injection import inject_checkpoint
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.motion_module import KEY, motion_patcher, precision
 from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
 from still_moving.adapters.scale_schedule import ScaleSchedule
+from still_moving.nodes.apply.spatial import rounded
+from still_moving.worlds.shapes.files import CUSTOMIZED, WEIGHTS
 
 pytestmark = pytest.mark.every_comfyui
 
@@ -98,3 +101,18 @@ def test_networks_follow_a_model_that_is_sent_elsewhere():
     assert torch.equal(world.sample(sent), expected)
     assert companions.carried(sent, KEY).load_device == CPU
     assert motion_patcher(moving).load_device == CPU
+
+
+def test_what_is_rounded_is_said_on_the_node():
+    whole, stored = world.plain(), world.stored_as(torch.float8_e4m3fn)
+    assert rounded(whole, "a") == []
+    assert "8 bits" in rounded(stored, "mine.safetensors")[0]
+    adapter = world.spatial_adapter()
+    for mode, warned in (("merged", 1), ("auto", 0)):
+        _, warnings = apply_spatial_adapter(world.moving(stored), adapter, 1.0, mode, "a")
+        assert len(warnings) == warned
+    # As coarse as the same checkpoint in 8 bits, which the warning compares it with.
+    injected = inject_checkpoint(world.moving(stored), WEIGHTS / CUSTOMIZED, 1.0)
+    whole = world.sample(world.moving(world.plain(CUSTOMIZED)))
+    with torch.inference_mode():  # as ComfyUI runs nodes
+        assert 0.05 < world.difference(world.sample(injected), whole) < 0.5
