@@ -9,14 +9,15 @@ from still_moving.training.text.learned_words import LearnedWords
 
 
 def words() -> LearnedWords:
-    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
     config = CLIPTextConfig(
         vocab_size=100,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
         num_attention_heads=1,
         max_position_embeddings=10,
         bos_token_id=98,
         eos_token_id=99,
-        **shape,
     )
     torch.manual_seed(0)
     state = CLIPTextModel(config).state_dict()
