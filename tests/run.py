@@ -118,9 +118,12 @@ def parts_of(tier: str) -> list[Part]:
 
 
 def card_parts(marks: str, comfyui: Path) -> list[Part]:
-    """Without ComfyUI, and in it."""
+    """The trainer, the kit of make card with its graphs, and ComfyUI in the tests' own process."""
+    kit = [str(CARD / "test_graphs.py"), str(CARD / "test_kit.py")]
+    rest = [str(CARD), *[f"--ignore={path}" for path in (CARD_HOST, *kit)]]
     return [
-        Part("pretended card", [str(CARD), f"--ignore={CARD_HOST}"], marks, comfyui, True),
+        Part("pretended card", rest, marks, comfyui, True),
+        Part("pretended card, make card", kit, marks, comfyui, True),
         Part(f"pretended card, {called(comfyui)}", [str(CARD_HOST)], marks, comfyui, True),
     ]
 

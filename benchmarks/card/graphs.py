@@ -31,10 +31,8 @@ MODES = {
 OPTIONS = {
     "fp32": "fp32_unet", "fp16": "fp16_unet", "bf16": "bf16_unet", "fp8": "fp8_e4m3fn_unet"
 }  # fmt: skip  # a format of the UNet's weights, and ComfyUI's option for it
-# The CPU computes in fp32; weights in fp8 are rounded already, so they are held against themselves.
-TRUTH = {"fp32": "fp32", "fp16": "fp32", "bf16": "fp32", "fp8": "fp8"}
-# How far off a graph may be: so many times as far as the plain checkpoint, in which nothing is
-# ours, and that no further than so many times the precision that is computed in.
+# How far off the CPU in fp32 a graph may be: so many times as far as the plain checkpoint, in which
+# nothing is ours, and that no further than so many times the weights' own precision.
 OVER_PLAIN, OVER_PRECISION = 2.0, 32
 PLAIN = "plain checkpoint"
 AGAIN = 4  # graphs that are sampled once more
@@ -53,24 +51,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as base:
         boot(options.comfyui, Path(base), MODES[options.mode], options.mode == "dynamic")
         if options.mode == "cpu":
-            write_truth(options.truth, {TRUTH[weights] for weights in options.weights})
+            write_truth(options.truth)
             return
         truth = read_truth(options.truth)
         for weights in options.weights:
             print(json.dumps(compare(options.mode, weights, truth)), flush=True)
 
 
-def write_truth(path: Path, kinds: set[str]) -> None:
-    """The latents of every graph as the CPU computes them, with weights of each kind."""
+def write_truth(path: Path) -> None:
+    """The latents of every graph as the CPU computes them, in fp32."""
     from safetensors.torch import save_file
 
-    tensors = {}
-    for weights in sorted(kinds):
-        latents, failed = sampled(weights, turns=1)
-        if failed:
-            raise RuntimeError(f"on the CPU, with weights in {weights}: {failed}")
-        tensors |= {f"{weights}/{name}": latent for (name, _), latent in latents.items()}
-    save_file(tensors, path)
+    latents, failed = sampled("fp32", turns=1)
+    if failed:
+        raise RuntimeError(f"on the CPU: {failed}")
+    save_file({name: latent for (name, _), latent in latents.items()}, path)
 
 
 def read_truth(path: Path) -> dict[str, Any]:
@@ -86,7 +81,7 @@ def compare(mode: str, weights: str, truth: dict[str, Any]) -> dict[str, Any]:
     begun = time.perf_counter()
     latents, failed = sampled(weights, turns=2)
     off = {
-        f"{name}, turn {turn}": relative(latent, truth[f"{TRUTH[weights]}/{name}"])
+        f"{name}, turn {turn}": relative(latent, truth[name])
         for (name, turn), latent in latents.items()
     }
     worst = max(off, key=lambda name: off[name], default="")
@@ -110,8 +105,8 @@ def beyond(off: dict[str, float], plain: float, weights: str) -> list[str]:
     """Graphs that are further from the truth than rounding explains, or than can be compared."""
     import torch
 
-    computed = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(weights, torch.float16)
-    highest = OVER_PRECISION * torch.finfo(computed).eps
+    kinds = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    highest = OVER_PRECISION * torch.finfo(kinds.get(weights, torch.float8_e4m3fn)).eps
     return [n for n, value in off.items() if not value <= min(OVER_PLAIN * plain, 2 * highest)] + (
         [] if plain <= highest else [PLAIN]
     )
@@ -193,8 +188,36 @@ class Parts:
             shapes.ShapesWorld.sampling_settings = own
         world.motion_module.cache_clear()
         self.moving = world.moving(self.plain)
-        self.motion, self.spatial = world.motion_adapter(), world.spatial_adapter()
+        self.motion_adapter, self.spatial_adapter = world.motion_adapter(), world.spatial_adapter()
         self.controlnet = shapes.load_controlnet(WEIGHTS / CONTROLNET)
+
+    def held(self, model: Any, scale: Any) -> Any:
+        """With the Motion Adapter, at a scale or a schedule of it."""
+        from ...adapters.host.motion_adapter import apply_motion_adapter
+
+        return apply_motion_adapter(model, self.motion_adapter, scale, "motion")[0]
+
+    def true(self, model: Any, mode: Any = "auto") -> Any:
+        """With the Spatial Adapter at 1."""
+        from ...adapters.host.spatial_adapter import apply_spatial_adapter
+
+        return apply_spatial_adapter(model, self.spatial_adapter, 1.0, mode, "spatial")[0]
+
+    def injected(self, model: Any, amount: float) -> Any:
+        """With the customized checkpoint in it."""
+        from ...adapters.host.injection import inject_checkpoint
+        from ...worlds.shapes.files import CUSTOMIZED, WEIGHTS
+
+        return inject_checkpoint(model, WEIGHTS / CUSTOMIZED, amount)
+
+    def taught(self, model: Any, amount: float) -> Any:
+        """With the motion weights that NewMove learned."""
+        from ...adapters.files.motion_weights import load_motion_weights
+        from ...adapters.host.motion_weights import apply_to_model
+        from ...worlds.shapes.files import NEWMOVE, WEIGHTS
+
+        learned = load_motion_weights(WEIGHTS / NEWMOVE)
+        return apply_to_model(model, learned, amount, "motion weights")[0]
 
     def lora(self, model: Any) -> Any:
         """An image LoRA of the shapes world, by ComfyUI's own loader."""
@@ -233,45 +256,28 @@ def graphs_of(parts: Parts) -> dict[str, Callable[[], Any]]:
     """What an artist wires, by name; each samples a clip and returns its latents."""
     from helpers.host import world
 
-    from ...adapters.files.motion_weights import load_motion_weights
-    from ...adapters.host.injection import inject_checkpoint
-    from ...adapters.host.motion_adapter import apply_motion_adapter
-    from ...adapters.host.motion_weights import apply_to_model
-    from ...adapters.host.spatial_adapter import apply_spatial_adapter
     from ...adapters.host.windows import apply_windows
     from ...adapters.scale_schedule import ScaleSchedule
-    from ...worlds.shapes.files import CUSTOMIZED, NEWMOVE, WEIGHTS
 
+    plain, moving = parts.plain, parts.moving
     schedule = ScaleSchedule(1.0, -0.5, "smooth", 0.0, 0.9)
-    learned = load_motion_weights(WEIGHTS / NEWMOVE)
 
-    def motion(model: Any, scale: Any) -> Any:
-        return apply_motion_adapter(model, parts.motion, scale, "motion")[0]
-
-    def spatial(model: Any, scale: Any, mode: Any = "auto") -> Any:
-        return apply_spatial_adapter(model, parts.spatial, scale, mode, "spatial")[0]
-
-    def injected(model: Any, amount: float) -> Any:
-        return inject_checkpoint(model, WEIGHTS / CUSTOMIZED, amount)
+    def windowed() -> Any:
+        return world.sample(apply_windows(parts.held(moving, schedule), 8, 2, "looped"), 12)
 
     def everything() -> Any:
-        model = motion(parts.lora(injected(parts.moving, 0.5)), schedule)
-        return parts.controlled(apply_windows(spatial(model, 1.0), 8, 2, "uniform"), 12)
+        model = parts.held(parts.lora(parts.injected(moving, 0.5)), schedule)
+        return parts.controlled(apply_windows(parts.true(model), 8, 2, "uniform"), 12)
 
-    moving = parts.moving
     return {
-        PLAIN: lambda: world.sample(parts.plain),
+        PLAIN: lambda: world.sample(plain),
         "motion module": lambda: world.sample(moving),
-        "Motion Adapter at -0.5": lambda: world.sample(motion(moving, -0.5)),
-        "Motion Adapter, scheduled": lambda: world.sample(motion(moving, schedule), steps=3),
-        "Spatial Adapter": lambda: world.sample(spatial(injected(moving, 1.0), 1.0)),
-        "Spatial Adapter, runtime": lambda: world.sample(spatial(moving, 1.0, "runtime")),
-        "injection at 0.5": lambda: world.sample(injected(moving, 0.5)),
-        "motion weights at 0.5": lambda: world.sample(
-            apply_to_model(moving, learned, 0.5, "motion weights")[0]
-        ),
-        "windows of a longer clip": lambda: world.sample(
-            apply_windows(motion(moving, schedule), 8, 2, "looped"), 12
-        ),
+        "Motion Adapter at -0.5": lambda: world.sample(parts.held(moving, -0.5)),
+        "Motion Adapter, scheduled": lambda: world.sample(parts.held(moving, schedule), steps=3),
+        "Spatial Adapter": lambda: world.sample(parts.true(parts.injected(moving, 1.0))),
+        "Spatial Adapter, runtime": lambda: world.sample(parts.true(moving, "runtime")),
+        "injection at 0.5": lambda: world.sample(parts.injected(moving, 0.5)),
+        "motion weights at 0.5": lambda: world.sample(parts.taught(moving, 0.5)),
+        "windows of a longer clip": windowed,
         "everything, with LoRA and ControlNet": everything,
     }

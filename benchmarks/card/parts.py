@@ -93,11 +93,10 @@ def latency(repeats: int, steps: int, *policies: str) -> list[str]:
     ]
 
 
-def truth(places: Places, dry: bool) -> Part:
+def truth(places: Places) -> Part:
     """Before the graphs, where no bundle brought the CPU's latents."""
     paths = [*on(places), "--truth", str(places.truth), "--mode", "cpu"]
-    weights = ["--weights", "fp32", *([] if dry else ["fp8"])]
-    return part("the CPU's latents", 180, "card.graphs", *paths, *weights)
+    return part("the CPU's latents", 120, "card.graphs", *paths)
 
 
 def graphs(places: Places, mode: str, weights: list[str], limit_s: int) -> Part:

@@ -47,7 +47,7 @@ def held() -> int:
 @pytest.mark.parametrize(
     ("kind", "dtype", "size"),
     [
-        ("motion", torch.bfloat16, loops.Size(10, 8, 128)),
+        ("motion", torch.bfloat16, loops.Size(10, 6, 64)),
         ("spatial", torch.float16, loops.Size(10, 4, 64)),
     ],
     ids=["motion", "spatial"],
