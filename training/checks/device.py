@@ -23,23 +23,34 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
+# fp16 gives wrong numbers on these cards of compute capability 7.5; ComfyUI computes in fp32 there.
+NO_FLOAT16 = (
+    "1660", "1650", "1630", "T500", "T550", "T600", "MX550", "MX450", "CMP 30HX", "T2000", "T1000",
+    "T1200",
+)  # fmt: skip  # a list of names
+
+
 def pick_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
-    """Number format of the frozen weights: bf16 (fp16 on older cards) on CUDA, fp32 on the CPU."""
+    """Number format of the frozen weights: as ``card_dtype`` says on CUDA, fp32 on the CPU."""
     if wanted != "auto":
         return getattr(torch, wanted)
     if device.type != "cuda":
         return torch.float32
-    native = torch.version.hip is not None or has_bfloat16(torch.cuda.get_device_capability(device))
-    return torch.bfloat16 if native else torch.float16
+    if torch.version.hip is not None:
+        return torch.bfloat16
+    name = torch.cuda.get_device_name(device)
+    return card_dtype(torch.cuda.get_device_capability(device), name)
 
 
-def has_bfloat16(capability: tuple[int, int]) -> bool:
-    """Whether an NVIDIA card computes in bf16 itself: from Ampere on, compute capability 8.0.
+def card_dtype(capability: tuple[int, int], name: str) -> torch.dtype:
+    """What an NVIDIA card computes in best: bf16 from Ampere on (8.0), fp16 before, or fp32.
 
     ``torch.cuda.is_bf16_supported()`` says yes to older ones, too, which do it by emulation, and
     how to ask for the others alone differs from version to version.
     """
-    return capability >= (8, 0)
+    if capability >= (8, 0):
+        return torch.bfloat16
+    return torch.float32 if any(part in name for part in NO_FLOAT16) else torch.float16
 
 
 def free_memory(device: torch.device) -> int:

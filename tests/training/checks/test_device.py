@@ -5,8 +5,8 @@ import torch
 
 from still_moving.common.errors import UserError
 from still_moving.training.checks.device import (
+    card_dtype,
     free_memory,
-    has_bfloat16,
     pick_device,
     pick_dtype,
     used_memory,
@@ -34,18 +34,20 @@ def test_a_number_format_is_taken_at_its_word_and_chosen_otherwise():
 
 
 @pytest.mark.parametrize(
-    ("capability", "native"),
+    ("capability", "name", "dtype"),
     [
-        ((6, 1), False),
-        ((7, 0), False),
-        ((7, 5), False),
-        ((8, 0), True),
-        ((8, 6), True),
-        ((8, 9), True),
-        ((9, 0), True),
-        ((12, 0), True),
+        ((6, 1), "NVIDIA GeForce GTX 1080 Ti", torch.float16),
+        ((7, 0), "Tesla V100-SXM2-16GB", torch.float16),
+        ((7, 5), "NVIDIA GeForce RTX 2080", torch.float16),
+        ((7, 5), "NVIDIA GeForce GTX 1660 SUPER", torch.float32),
+        ((7, 5), "NVIDIA T1000 8GB", torch.float32),
+        ((8, 0), "NVIDIA A100-SXM4-40GB", torch.bfloat16),
+        ((8, 6), "NVIDIA GeForce RTX 3060", torch.bfloat16),
+        ((8, 9), "NVIDIA RTX 2000 Ada Generation", torch.bfloat16),
+        ((9, 0), "NVIDIA H100 80GB HBM3", torch.bfloat16),
+        ((12, 0), "NVIDIA GeForce RTX 5090", torch.bfloat16),
     ],
 )
-def test_bfloat16_is_for_cards_that_compute_in_it(capability, native):
-    """Older ones do it by emulation, which ``is_bf16_supported`` counts as well."""
-    assert has_bfloat16(capability) is native
+def test_a_card_trains_in_what_it_computes_in_itself(capability, name, dtype):
+    """Before Ampere bf16 is emulated, and on Turing's cards without tensor cores fp16 is broken."""
+    assert card_dtype(capability, name) == dtype
