@@ -43,7 +43,7 @@ def pick_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
 
 
 def card_dtype(capability: tuple[int, int], name: str) -> torch.dtype:
-    """What an NVIDIA card computes in best: bf16 from Ampere on (8.0), fp16 before, or fp32.
+    """For an NVIDIA card: bf16 from Ampere on (8.0), before it fp16, or fp32 where that is broken.
 
     ``torch.cuda.is_bf16_supported()`` says yes to older ones, too, which do it by emulation, and
     how to ask for the others alone differs from version to version.

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ...adapters.files.tensors import read_tensors
 from ...common.atomic import atomic_write_text, sync_file, sync_folder
 from ...common.errors import UserError
+from ..checks.device import pick_dtype
+from ..recipes.recipe import Dtype
 
 KEEP = 2
 PARTS = ("tensors", "optimizer", "average")
@@ -84,6 +87,18 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         for part, saved in parts.items()
     }
     return Checkpoint(**tensors, meta=meta)
+
+
+def number_format(
+    checkpoint: Checkpoint | None, wanted: Dtype, device: torch.device
+) -> torch.dtype:
+    """Of the frozen weights: as before on the same kind of device, if it was chosen by itself.
+
+    What is chosen can change with the pack, and a run in two formats is not one run.
+    """
+    kind, name = checkpoint.meta.get("format", ("", "")) if checkpoint else ("", "")
+    kept = wanted == "auto" and kind == device.type
+    return getattr(torch, name) if kept else pick_dtype(wanted, device)
 
 
 def _latest_name(folder: Path) -> str | None:

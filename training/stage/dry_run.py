@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..checks.device import free_memory
@@ -66,6 +65,9 @@ def step_peak(network: StageNetwork, tiers: MemoryTiers, tier: str) -> int:
     Of the largest item. Gradients are counted, weights and AdamW's state are not. Attention is
     counted as torch would do it on the device: fused, it keeps no scores. Nothing is trained.
     """
+    # Private to torch: where it has moved, steps are tried instead of told.
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     modules = [network.unet, *network.trainable.beside]
     held = [t for m in modules for t in (*m.parameters(), *m.buffers())]

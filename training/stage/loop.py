@@ -25,18 +25,11 @@ from ..network.tiers import MemoryTiers
 from ..recipes.recipe import Recipe
 from ..sets.store import LoadedSet
 from ..text.learned_words import LearnedWords
+from . import optimizer as adamw
 from .checkpoints import Checkpoint
 from .draws import training_draw
 from .dry_run import auto_tier
 from .network import StageNetwork
-from .optimizer import (
-    move_optimizer,
-    new_adamw,
-    new_scaler,
-    optimizer_tensors,
-    renewed,
-    restore_optimizer,
-)
 from .room import advice, attempt, no_room, room_for
 from .steps import Launched, Step, finite, is_finite
 from .team import Team
@@ -59,7 +52,10 @@ class StageTraining(StageNetwork):
     ):
         super().__init__(recipe, stage_index, unet, layout, sets, words)
         self.team = team or Team()
-        self.optimizer, self.scaler = self.new_optimizer(), new_scaler(self.device, self.dtype)
+        self.optimizer, self.scaler = (
+            self.new_optimizer(),
+            adamw.new_scaler(self.device, self.dtype),
+        )
         values = self.trainable.parameters
         self.average = {n: p.detach().clone() for n, p in values.items() if recipe.ema}
         self.tiers = MemoryTiers(unet)
@@ -75,7 +71,7 @@ class StageTraining(StageNetwork):
         size = 8 * sum(p.numel() for p in self.trainable.parameters.values()) / 2**30
         needed = f"{size:.1f} GiB, and half as much for gradients"
         with room_for("for AdamW's two moments", self.device, needed, advice(self.trainable.full)):
-            return new_adamw(self.trainable, self.recipe, self.stage)
+            return adamw.new_adamw(self.trainable, self.recipe, self.stage)
 
     @property
     def done(self) -> bool:
@@ -89,7 +85,8 @@ class StageTraining(StageNetwork):
     def park(self) -> None:
         """Move everything into CPU memory and give the device's back."""
         self._move(torch.device("cpu"))
-        self.scaler = renewed(self.scaler, self.device)
+        self.scaler = adamw.renewed(self.scaler, self.device)
+        self.team.park()
         give_back(self.device)
 
     def unpark(self) -> bool:
@@ -108,7 +105,7 @@ class StageTraining(StageNetwork):
         nn.Module.to(self.unet, device)  # in place: the optimizer holds the same parameters
         for module in self.trainable.beside:
             module.to(device)
-        move_optimizer(self.optimizer, device)
+        adamw.move_optimizer(self.optimizer, device)
         self.average = {name: value.to(device) for name, value in self.average.items()}
 
     def advance(self) -> Step:
@@ -223,7 +220,7 @@ class StageTraining(StageNetwork):
     def _drop(self) -> None:
         """Let go of a step that was begun, as if it had not been."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler = renewed(self.scaler, self.device)  # it remembers what it has unscaled
+        self.scaler = adamw.renewed(self.scaler, self.device)  # it remembers what it has unscaled
         give_back(self.device)
 
     def _smooth(self, loss: float) -> None:
@@ -271,10 +268,10 @@ class StageTraining(StageNetwork):
             "skips": self.skips,
             "tier": self.tiers.tier,
             "scaler": self.scaler.state_dict(),
+            "format": [self.device.type, str(self.dtype).removeprefix("torch.")],
         }
         values = {n: p.detach() for n, p in self.trainable.parameters.items()}
-        names = list(values)
-        optimizer = optimizer_tensors(self.optimizer, names)
+        optimizer = adamw.optimizer_tensors(self.optimizer, list(values))
         return Checkpoint(values, optimizer, dict(self.average), {**meta, **own})
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -290,11 +287,11 @@ class StageTraining(StageNetwork):
             here[name].data.copy_(tensor)
         for name, tensor in checkpoint.average.items():
             self.average[name].copy_(tensor)
-        restore_optimizer(self.optimizer, list(here), checkpoint.optimizer)
+        adamw.restore_optimizer(self.optimizer, list(here), checkpoint.optimizer)
         meta = checkpoint.meta
         self.step, self.skips = meta["step"], meta["skips"]
         self.loss_average = math.nan if meta["loss_average"] is None else meta["loss_average"]
-        self.scaler.load_state_dict(meta["scaler"])
+        adamw.restore_scaler(self.scaler, meta["scaler"])
         if self._choosing and self.step:
             self._choosing = False
             self.tiers.set(meta["tier"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,12 @@ def renewed(scaler: torch.amp.GradScaler, device: torch.device) -> torch.amp.Gra
     new = torch.amp.GradScaler(device.type)
     new.load_state_dict(scaler.state_dict())
     return new
+
+
+def restore_scaler(scaler: torch.amp.GradScaler, saved: dict[str, Any]) -> None:
+    """Take up a loss scale; a run in another number format had none, and then it begins anew."""
+    if saved:
+        scaler.load_state_dict(saved)
 
 
 def make_state(optimizer: torch.optim.Optimizer) -> None:

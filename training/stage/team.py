@@ -73,6 +73,10 @@ class Team:
             most = max(sum(gradient.numel() for gradient in b) for b in _buckets(gradients))
             self._flat = gradients[0].new_empty(most)
 
+    def park(self) -> None:
+        """Let go of that room, which the next step makes anew."""
+        self._flat = None
+
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Leave in every process the sum of all processes' gradients."""
         if self.size == 1:

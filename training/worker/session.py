@@ -15,13 +15,13 @@ from typing import Literal
 import torch
 
 from ...common.errors import UserError
-from ..checks.device import give_back, pick_device, pick_dtype
+from ..checks.device import give_back, pick_device
 from ..jobs.job import Job, JobFolder, State
 from ..network.compiling import AHEAD
 from ..network.lora import load_motion_adapter
 from ..network.unet import build_unet
 from ..recipes.sites import MOTION
-from ..stage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from ..stage.checkpoints import Checkpoint, load_checkpoint, number_format, save_checkpoint
 from ..stage.loop import StageTraining
 from ..stage.team import Team
 from . import preview
@@ -136,8 +136,8 @@ class Session:
         """Train what is left, from a checkpoint of ``stage_index`` on; returns an exit code."""
         first, count = self.stage_index, len(self.job.recipe.stages)
         for index in range(first, count):
-            training = self._new_training(index)
             resumed = checkpoint is not None and index == first
+            training = self._new_training(index, checkpoint if resumed else None)
             if checkpoint is not None and resumed:
                 self.doing = "taking up the checkpoint"
                 training.restore(checkpoint)
@@ -149,11 +149,11 @@ class Session:
             give_back(self.device)
         return FINISHED
 
-    def _new_training(self, index: int) -> StageTraining:
+    def _new_training(self, index: int, checkpoint: Checkpoint | None) -> StageTraining:
         job, recipe, inputs = self.job, self.job.recipe, self.inputs
         self.stage_index, self.doing = index, "loading the network"
         torch.manual_seed(recipe.seed)  # nothing should draw from it; a slip should repeat
-        dtype = pick_dtype(recipe.dtype, self.device)
+        dtype = number_format(checkpoint, recipe.dtype, self.device)
         exports = self.folder.exports
         own = stage_inputs(job, index, inputs.weights, inputs.sets, exports, inputs.text)
         unet = build_unet(own.weights, inputs.motion, dtype, self.device)

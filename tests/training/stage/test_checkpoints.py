@@ -9,11 +9,13 @@ import sys
 import pytest
 import torch
 
+from helpers import small
 from helpers.small import differences
 from still_moving.common.errors import UserError
 from still_moving.training.stage.checkpoints import (
     Checkpoint,
     load_checkpoint,
+    number_format,
     save_checkpoint,
 )
 
@@ -215,3 +217,30 @@ def test_an_older_checkpoint_can_be_named_by_hand(tmp_path):
 def test_meta_is_json_that_anybody_can_read(tmp_path):
     path = save_checkpoint(tmp_path, checkpoint(3))
     assert json.loads((path / "meta.json").read_text())["step"] == 3
+
+
+def test_a_resumed_run_keeps_the_number_format_that_was_chosen_for_it():
+    """What auto means can change with the pack; a run in two formats would not be one run."""
+    auto = {"format": ["cuda", "bfloat16"]}
+
+    def of(meta):
+        return Checkpoint({}, {}, {}, meta)
+
+    cpu, card = torch.device("cpu"), torch.device("cuda")
+    assert number_format(of(auto), "auto", card) == torch.bfloat16
+    assert number_format(of(auto), "auto", cpu) == torch.float32  # on another device it is chosen
+    assert number_format(of(auto), "float16", card) == torch.float16
+    assert number_format(of({}), "auto", cpu) == torch.float32  # older ones do not say
+    assert number_format(None, "auto", cpu) == torch.float32
+    saved = small.new_training(small.motion_recipe(), torch.bfloat16)
+    assert saved.checkpoint().meta["format"] == ["cpu", "bfloat16"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("bfloat16", "float16"), ("float16", "bfloat16")])
+def test_a_run_goes_on_in_another_number_format(before, after):
+    """Only fp16 scales its loss: a checkpoint of another format has no scale to take up."""
+    first = small.new_training(small.motion_recipe(), getattr(torch, before))
+    first.advance()
+    second = small.new_training(small.motion_recipe(), getattr(torch, after))
+    second.restore(first.checkpoint())
+    assert second.advance().step == 2
