@@ -14,8 +14,9 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ...common.errors import UserError
 from ..low_rank import LowRank
-from .companions import carried, carry, companion
+from .companions import carried, carry, companion, offload_device
 
 
 class Pair(nn.Module):
@@ -52,7 +53,8 @@ def build_pairs(
 ) -> ModelPatcher:
     """A patcher of the pairs in a precision. device: ComfyUI's own unless given."""
     device = device or comfy.model_management.get_torch_device()
-    network = Pairs(pairs, comfy.ops.manual_cast, dtype=dtype)
+    place = offload_device(device)
+    network = Pairs(pairs, comfy.ops.manual_cast, dtype=dtype, device=place)
     tensors = {}
     for i, pair in enumerate(pairs.values()):
         tensors[f"pairs.{i}.down.weight"] = pair.down.to(dtype).contiguous()
@@ -68,7 +70,17 @@ def carry_pairs(
 
 
 def pairs_in(model: ModelPatcher, key: str) -> dict[str, Any]:
-    """The pairs that a MODEL carries under a key, by layer: on the device that it runs on."""
+    """The pairs that a MODEL carries under a key, by layer: on the device that it runs on.
+
+    Raises UserError where another pack took the hooks along and left the pairs behind.
+    """
     patcher = carried(model, key)
-    assert patcher is not None  # a MODEL's hooks and its networks are cloned together
+    if patcher is None:  # ComfyUI clones a MODEL's hooks and its networks together
+        raise UserError(
+            "model",
+            "an adapter's place in it without the adapter",
+            "both, as ComfyUI's own nodes hand a model on",
+            "Put the node that applies the adapter behind the other pack's node that made this"
+            " model.",
+        )
     return patcher.model.by_layer()

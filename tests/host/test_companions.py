@@ -15,6 +15,7 @@ from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.motion_module import KEY, motion_patcher, precision
 from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
 from still_moving.adapters.scale_schedule import ScaleSchedule
+from still_moving.common.errors import UserError
 from still_moving.nodes.apply.spatial import rounded
 from still_moving.worlds.shapes.files import CUSTOMIZED, WEIGHTS
 
@@ -116,3 +117,12 @@ def test_what_is_rounded_is_said_on_the_node():
     whole = world.sample(world.moving(world.plain(CUSTOMIZED)))
     with torch.inference_mode():  # as ComfyUI runs nodes
         assert 0.05 < world.difference(world.sample(injected), whole) < 0.5
+
+
+def test_hooks_that_were_handed_on_without_their_pairs_are_refused():
+    """As by a pack that makes a MODEL of its own from another's wrappers."""
+    adapter = world.spatial_adapter()
+    model, _ = apply_spatial_adapter(world.plain(), adapter, 1.0, "runtime", "a")
+    model.additional_models.clear()
+    with pytest.raises(UserError, match="without the adapter"):
+        world.sample(model)
