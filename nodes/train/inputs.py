@@ -63,7 +63,7 @@ def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
                 "precision",
                 options=["auto", "float32", "bfloat16", "float16"],
                 tooltip="Of the frozen weights. auto: bfloat16 on cards that have it, float16 on"
-                " those before Ampere.",
+                " most older ones.",
             )
         ),
         advanced(
