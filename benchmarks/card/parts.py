@@ -48,7 +48,9 @@ def full_parts(places: Places) -> list[Part]:
         graphs(places, "normal", ["fp16", "bf16", "fp8"], 50),
         graphs(places, "lowvram", ["fp16", "bf16", "fp8"], 50),
         part("a job's first step", 60, "card.first_step", "--size", "full", *files),
-        part("prompts beside a job", 90, "training.latency", *on(places), *latency(3, 50)),
+        part(
+            "prompts beside a job", 110, "training.latency", *on(places), *latency(3, 50, "yield")
+        ),
         training("training, compiled", compiled_ways("full"), 120),
     ]
 

@@ -13,20 +13,24 @@ import argparse
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
+
+import psutil
 
 from . import bundle, report
 from .parts import BENCHMARKS, Part, Places, dry_parts, full_parts, truth
 
 HOME = Path.home() / "comfy"
+MARK = "STILL_MOVING_CARD_PART"  # the variable that a part's processes are known by
+LOOK_S, MACHINE_S = 0.5, 90
 TAIL = 12  # lines of what a part said before it failed
 
 
@@ -60,7 +64,7 @@ def machine(dry: bool) -> dict[str, Any]:
     """Of a child, so that this process never holds a part of the card."""
     look = subprocess.run(
         [sys.executable, str(BENCHMARKS), "card.machine", *(["--dry"] if dry else [])],
-        capture_output=True, text=True, env=environment(), check=False,
+        capture_output=True, text=True, env=environment(), check=False, timeout=MACHINE_S,
     )  # fmt: skip  # what, then how
     if look.returncode:
         sys.exit(f"No card: {last_lines(look.stderr)}")
@@ -116,11 +120,11 @@ class Kit:
             self.say(part=part.name, ended="not begun: no time was left")
             return
         sys.stderr.write(f"{part.name}\n")
-        begun, count = time.monotonic(), 0
+        begun, count, mark = time.monotonic(), 0, f"{os.getpid()}.{len(self.lines)}"
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
             process = subprocess.Popen(
                 part.command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
-                env=environment(), start_new_session=True,
+                env=environment() | {MARK: mark}, start_new_session=True,
             )  # fmt: skip  # what, its streams, its surroundings
             try:
                 for line in lines_until(process, begun + limit):
@@ -128,7 +132,7 @@ class Kit:
                     count += 1
                 code = process.poll()
             finally:
-                end_session(process)
+                end_part(process, mark)
             errors.seek(0)
             ended = {0: "done", None: f"ended after its {limit:.0f} s"}.get(code, f"code {code}")
             said = {} if code == 0 else {"stderr": last_lines(errors.read())}
@@ -140,16 +144,20 @@ def lines_until(process: subprocess.Popen[str], end: float) -> Iterator[dict[str
     """The JSON objects that a process prints, until it closes its output or time is up."""
     arrived: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(process.stdout, arrived), daemon=True).start()
-    while True:
+    while time.monotonic() < end:
+        ended = process.poll() is not None  # what it started may hold its output open
         try:
-            line = arrived.get(timeout=max(0.0, end - time.monotonic()))
+            line = arrived.get(timeout=LOOK_S)
         except queue.Empty:
-            return
+            if ended:
+                return
+            continue
         if line is None:
             process.wait()
             return
-        if line.startswith("{"):
-            yield json.loads(line)
+        with suppress(ValueError):  # of other words, or cut in the middle
+            if isinstance(read := json.loads(line), dict):
+                yield read
 
 
 def _read(stream: IO[str], arrived: queue.Queue[str | None]) -> None:
@@ -158,14 +166,17 @@ def _read(stream: IO[str], arrived: queue.Queue[str | None]) -> None:
     arrived.put(None)
 
 
-def end_session(process: subprocess.Popen[str]) -> None:
-    """End a part and all that it started, a ComfyUI and its workers among them."""
-    if process.poll() is None:
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            process.kill()
-        process.wait()
+def end_part(process: subprocess.Popen[str], mark: str) -> None:
+    """End a part and all that it started.
+
+    Found by their variables: workers leave their parents' session, and outlive a ComfyUI.
+    """
+    process.kill()
+    for other in psutil.process_iter():
+        with suppress(psutil.Error):
+            if other.environ().get(MARK) == mark:
+                other.kill()
+    process.wait()
 
 
 def last_lines(text: str) -> str:

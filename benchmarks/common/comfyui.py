@@ -34,8 +34,13 @@ def boot(
 
 
 def _before_torch() -> None:
+    """As main.py without options: other programs' use of the card is asked of its driver."""
     control: Any = importlib.import_module("comfy_aimdo.control")
-    if not control.init():
+    try:
+        begun = control.init(simple_vram_headroom=None, nvml_pressure=True)
+    except TypeError:  # older ones know of neither
+        begun = control.init()
+    if not begun:
         raise RuntimeError("comfy-aimdo, which DynamicVRAM is made of, does not start here")
 
 
@@ -45,7 +50,11 @@ def _turn_on() -> None:
     memory: Any = importlib.import_module("comfy.memory_management")
     patchers: Any = importlib.import_module("comfy.model_patcher")
     devices = management.get_all_torch_devices()
-    if not control.init_devices([(device.index, 0) for device in devices]):
+    try:
+        begun = control.init_devices([(device.index, 0) for device in devices])
+    except TypeError:
+        begun = control.init_devices([device.index for device in devices])
+    if not begun:
         raise RuntimeError("DynamicVRAM does not start on this card")
     patchers.CoreModelPatcher = patchers.ModelPatcherDynamic
     memory.aimdo_enabled = True

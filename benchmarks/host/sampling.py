@@ -1,9 +1,9 @@
 """Sampling with adapters over sampling without: time and peak memory as ratios of one run, JSON.
 
 ``python benchmarks host.sampling --comfyui ~/comfy/ComfyUI [--animatediff PATH] [--size 16]
-[--only WAY ...] [--device gpu]``. Full size SD1.5 and a v2 motion module with random weights. Every
-way is sampled in every round, in an order that changes, so that a noisy machine slows them all;
-ratios are to the plain motion module.
+[--only WAY ...] [--device gpu]`` prints a line after each round. Full size SD1.5 and a v2 motion
+module with random weights. Every way is sampled in every round, in an order that changes, so that a
+noisy machine slows them all; ratios are to the plain motion module.
 On a CPU two controls have no adapter of ours, and tell what its place in memory does to a weight:
 the plain motion module on the same file loaded once more and copied out of it, and with the Spatial
 Adapter as a LoRA for images.
@@ -17,14 +17,10 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ...adapters.files.checkpoint import read_unet
-from ...adapters.files.spatial_lora import export_lora
 from ..common.comfyui import boot
 
 PLAIN = "motion module"
@@ -51,11 +47,14 @@ def main() -> None:
         chosen = [n for n in ways if n == PLAIN or any(part in n for part in options.only)]
         ways = {name: ways[name] for name in chosen}
         sample = sampler(options.shapes, options.size)
-        print(json.dumps(measure(ways, options.rounds, options.steps, sample, options.size)))
+        for so_far in measured(ways, options.rounds, options.steps, sample, options.size):
+            print(json.dumps(so_far), flush=True)
 
 
 def full_ways(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """A MODEL of SD1.5's size for each way, by name."""
+    import torch
+
     from helpers.host import full_size
 
     from ...adapters.host.motion_module import apply_motion_module, load_motion_module
@@ -113,6 +112,9 @@ def image_lora(model: Any, spatial: Any, unet: Path, folder: Path) -> Any:
     import comfy.sd
     import comfy.utils
 
+    from ...adapters.files.checkpoint import read_unet
+    from ...adapters.files.spatial_lora import export_lora
+
     path = folder / "lora.safetensors"
     export_lora(spatial, read_unet(unet), path)
     lora = comfy.utils.load_torch_file(str(path))
@@ -128,14 +130,10 @@ def sampler(shapes: bool, size: int) -> Callable[[Any, int], Any]:
     return lambda model, steps: full_size.sample(model, steps, size)
 
 
-def measure(
+def measured(
     ways: dict[str, Any], rounds: int, steps: int, sample: Callable[[Any, int], Any], size: int
-) -> dict[str, Any]:
-    """Seconds of each way in each round after a warm-up, and what they come to."""
-    import comfy.model_management
-
-    from helpers.host import full_size
-
+) -> Iterator[dict[str, Any]]:
+    """Seconds of each way in each round after a warm-up, and what they come to so far."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     peaks: dict[str, int] = {}
     names = list(ways)
@@ -147,13 +145,21 @@ def measure(
             peaks[name] = max(peak, peaks.get(name, 0))
             if turn:
                 seconds[name].append(spent)
+        if turn:
+            yield results(seconds, peaks) | {"rounds": turn, "steps": steps, "latent": size}
+
+
+def results(seconds: dict[str, list[float]], peaks: dict[str, int]) -> dict[str, Any]:
+    """Medians, and ratios to the plain motion module in the same round."""
+    import comfy.model_management
+
+    from helpers.host import full_size
+
     plain = seconds[PLAIN]
     ratios = {n: [a / b for a, b in zip(s, plain, strict=True)] for n, s in seconds.items()}
     return {
         "device": str(comfy.model_management.get_torch_device()),
         "frames": full_size.FRAMES,
-        "latent": size,
-        "steps": steps,
         "seconds_median": {n: round(statistics.median(s), 3) for n, s in seconds.items()},
         "ratio_median": {n: round(statistics.median(r), 3) for n, r in ratios.items()},
         "ratio_range": {n: [round(min(r), 3), round(max(r), 3)] for n, r in ratios.items()},
@@ -163,6 +169,8 @@ def measure(
 
 def clocked(act: Callable[[], Any]) -> tuple[float, int]:
     """(seconds, peak bytes): of the card, or of this whole process on the CPU."""
+    import torch
+
     on_card = torch.cuda.is_available()
     if on_card:
         torch.cuda.synchronize()

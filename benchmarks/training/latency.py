@@ -1,10 +1,9 @@
-"""What a press of Train takes, and what a prompt takes while a job trains: seconds, as JSON.
+"""What a press of Train takes, and what a prompt takes while a job trains: JSON lines.
 
 ``python benchmarks training.latency --json [--comfyui ~/comfy/ComfyUI] [--repeats 7]
-[--device gpu]``. On the
-shapes world, on a started ComfyUI. Train is pressed twice: the second time its training set is
-there already. A prompt of one image is timed alone, and under each way to share the device; while
-it yields, it should take at most 1.1 times as long as alone, and one training step.
+[--device gpu]``. On the shapes world, on a started ComfyUI. Train is pressed twice: the second time
+its training set is there already. A prompt of one image is timed alone, and under each way to share
+the device; while it yields, it should take at most 1.1 times as long as alone, and one step more.
 """
 
 import argparse
@@ -44,8 +43,8 @@ def main() -> None:
         Server(options.comfyui, Path(base) / "base", pages(Path(base)), options.device) as server,
     ):
         bench = Bench(server, options.image_steps, quiet=options.json)
-        result = bench.click() | bench.sharing(options.repeats, options.policies)
-    print(json.dumps(result))
+        print(json.dumps(bench.click()), flush=True)
+        print(json.dumps(bench.sharing(options.repeats, options.policies)), flush=True)
 
 
 def pages(base: Path) -> Path | None:

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from still_moving.benchmarks.card import bundle, parts, report, run
@@ -50,6 +51,26 @@ def test_a_part_that_fails_says_how_and_the_next_one_runs(tmp_path):
     assert "no card" in broken["stderr"]
     assert [line["measure"] for line in lines] == ["first", "last"]
     assert end["ended"] == "done"
+
+
+LEAVES = """
+import json, subprocess, sys
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+print(json.dumps({"child": child.pid}), flush=True)
+print('{"cut": ', end="", flush=True)
+sys.exit(139)
+"""
+
+
+@pytest.mark.slow
+def test_a_part_takes_what_it_started_with_it_and_a_cut_line_harms_no_other(tmp_path):
+    session, begun = kit(tmp_path), time.monotonic()
+    session.measure(parts.Part("a crash", 60, [sys.executable, "-c", LEAVES]))
+    assert time.monotonic() - begun < 30  # the child holds its output open for ten minutes
+    line, end = kept(tmp_path)
+    assert end["ended"] == "code 139"
+    gone = not psutil.pid_exists(line["child"])
+    assert gone or psutil.Process(line["child"]).status() == psutil.STATUS_ZOMBIE
 
 
 def test_without_time_a_part_is_not_begun(tmp_path):

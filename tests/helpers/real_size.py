@@ -104,13 +104,15 @@ def write_random(path: Path | str, shapes: Shapes, *, seed: int) -> None:
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
     generator = torch.Generator().manual_seed(seed)
-    with Path(path).open("wb") as file:
+    half = Path(path).with_suffix(".half")  # whoever is killed leaves no half of a file
+    with half.open("wb") as file:
         file.write(len(head).to_bytes(8, "little") + head)
         for name, shape in shapes.items():
             tensor = random_tensor(name, shape, generator)
             if not name.endswith((POSITION_IDS, ".pe")):
                 tensor = tensor.half()
             file.write(tensor.contiguous().numpy().data)
+    half.replace(path)
 
 
 def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
