@@ -188,7 +188,9 @@ class Parts:
             shapes.ShapesWorld.sampling_settings = own
         world.motion_module.cache_clear()
         self.moving = world.moving(self.plain)
-        self.motion_adapter, self.spatial_adapter = world.motion_adapter(), world.spatial_adapter()
+        # Any: the helpers reach the pack by its name, still_moving, and so its classes are others.
+        self.motion_adapter: Any = world.motion_adapter()
+        self.spatial_adapter: Any = world.spatial_adapter()
         self.controlnet = shapes.load_controlnet(WEIGHTS / CONTROLNET)
 
     def held(self, model: Any, scale: Any) -> Any:

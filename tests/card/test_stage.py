@@ -69,7 +69,7 @@ def lived(training: StageTraining) -> Life:
 
     def keep(*_step: object) -> None:
         if not gradients:
-            gradients.extend(value.grad.flatten().cpu() for value in values)
+            gradients.extend(v.grad.flatten().cpu() for v in values if v.grad is not None)
 
     training.optimizer.register_step_pre_hook(keep)
     losses, seen = [training.held_out_loss()], None

@@ -12,8 +12,8 @@ from helpers.host import world
 from still_moving.adapters.host import companions
 from still_moving.adapters.host.injection import inject_checkpoint
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
-from still_moving.adapters.host.motion_module import KEY, motion_patcher, precision
-from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
+from still_moving.adapters.host.motion_module import KEY, precision
+from still_moving.adapters.host.spatial_adapter import Mode, apply_spatial_adapter
 from still_moving.adapters.scale_schedule import ScaleSchedule
 from still_moving.common.errors import UserError
 from still_moving.nodes.apply.spatial import rounded
@@ -100,8 +100,10 @@ def test_networks_follow_a_model_that_is_sent_elsewhere():
     for patcher in sent.get_additional_models():
         patcher.load_device = META  # as if it had been applied for another device
     assert torch.equal(world.sample(sent), expected)
-    assert companions.carried(sent, KEY).load_device == CPU
-    assert motion_patcher(moving).load_device == CPU
+    for model in (sent, moving):
+        patcher = companions.carried(model, KEY)
+        assert patcher is not None
+        assert patcher.load_device == CPU
 
 
 def test_what_is_rounded_is_said_on_the_node():
@@ -109,7 +111,8 @@ def test_what_is_rounded_is_said_on_the_node():
     assert rounded(whole, "a") == []
     assert "8 bits" in rounded(stored, "mine.safetensors")[0]
     adapter = world.spatial_adapter()
-    for mode, warned in (("merged", 1), ("auto", 0)):
+    modes: tuple[tuple[Mode, int], ...] = (("merged", 1), ("auto", 0))
+    for mode, warned in modes:
         _, warnings = apply_spatial_adapter(world.moving(stored), adapter, 1.0, mode, "a")
         assert len(warnings) == warned
     # As coarse as the same checkpoint in 8 bits, which the warning compares it with.
