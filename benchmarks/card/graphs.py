@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path, required=True, help="the CPU's latents, safetensors")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as base:
-        boot(options.comfyui, Path(base), MODES[options.mode], options.mode == "dynamic")
+        boot(options.comfyui, Path(base), MODES[options.mode])
         if options.mode == "cpu":
             write_truth(options.truth)
             return

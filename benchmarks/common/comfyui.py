@@ -9,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 
-def boot(
-    comfyui: Path, base: Path, options: Sequence[str] = (), dynamic_vram: bool = False
-) -> None:
-    """Import ComfyUI with command line options.
+def boot(comfyui: Path, base: Path, options: Sequence[str] = ()) -> None:
+    """Import ComfyUI with command line options; once a process.
 
-    base: an empty folder in place of its models, input, output and user folders; dynamic_vram: as
-    main.py turns it on, where there is a card. Raises RuntimeError where it does not start.
+    base: an empty folder in place of its models, input, output and user folders. Without ``--cpu``
+    it is on the card, with DynamicVRAM unless the options exclude that; raises RuntimeError where
+    that does not start.
     """
     arguments, sys.argv = sys.argv, ["main.py", *options, "--base-directory", str(base)]
     sys.path.insert(0, str(comfyui))
     importlib.import_module("comfy.options").enable_args_parsing()
     # In this order: comfy/utils.py must not be found as `utils`.
-    for name in ("utils.extra_config", "comfy.cli_args"):
-        importlib.import_module(name)
+    importlib.import_module("utils.extra_config")
+    choices = importlib.import_module("comfy.cli_args")
+    dynamic_vram = getattr(choices, "enables_dynamic_vram", bool)()  # 0.3.64 has none
     if "--cpu" not in options and "torch" not in sys.modules:
         importlib.import_module("cuda_malloc")  # chooses PyTorch's allocator, for what comes
     if dynamic_vram:

@@ -41,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         on_cpu = ["--cpu"] if options.device == "cpu" else []
-        boot(options.comfyui, Path(folder), on_cpu, options.device == "gpu")
+        boot(options.comfyui, Path(folder), on_cpu)
         files = options.files or Path(folder)
         ways = shapes_ways() if options.shapes else full_ways(files, options)
         chosen = [n for n in ways if n == PLAIN or any(part in n for part in options.only)]
