@@ -31,6 +31,7 @@ def overrides(options: argparse.Namespace) -> dict:
 
 
 def recipe_file(options: argparse.Namespace):
+    from ..common import files
     from ..common.errors import UserError
     from ..training.recipes.recipe import Recipe
 
@@ -44,7 +45,7 @@ def recipe_file(options: argparse.Namespace):
             "Put them into the file.",
         )
     try:
-        text = options.recipe.read_text(encoding="utf-8")
+        text = files.read_text(options.recipe)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             options.recipe, f"unreadable ({error})", "a recipe", "Check the file's name."

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .system import BUSY_PATIENCE_S, patient
+from . import files
 
 
 @contextmanager
@@ -19,16 +18,14 @@ def atomic_path(path: Path | str) -> Generator[Path, None, None]:
     On any exception the temporary file goes away and the old file stays as it was.
     """
     path = Path(path)
-    # Hidden, unique, and not ending as the real name does: no listing takes it for a finished file.
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+    temporary = files.temporary_beside(path)
     try:
         yield temporary
         sync_file(temporary)
-        # Windows refuses to replace a file that somebody has open.
-        patient(lambda: os.replace(temporary, path), BUSY_PATIENCE_S)
+        files.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            files.remove(temporary)
         raise
     sync_folder(path.parent)
 
@@ -45,7 +42,7 @@ def atomic_write_text(path: Path | str, text: str) -> None:
 
 def sync_file(path: Path) -> None:
     # Opened for writing because Windows cannot fsync a descriptor that is read-only.
-    with path.open("r+b") as file:
+    with files.opened(path, "r+b") as file:
         os.fsync(file.fileno())
 
 

@@ -1,4 +1,4 @@
-"""What differs between operating systems: locks, processes that outlive ours, busy files.
+"""What differs between operating systems: locks, and processes that outlive ours.
 
 The lock is the truth about a job: whoever holds it runs it. The system takes it back when the
 process ends, however it ends, so there is no stale pid, no clock and nothing to repair. Only the
@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from . import files
+from .files import patient as patient  # where the queue still looks for them
+from .files import remove_tree as remove_tree
 
 WINDOWS = os.name == "nt"
-BUSY_PATIENCE_S = 2.0  # Windows refuses a file that somebody, a virus scanner say, has open
-_BUSY_PAUSE_S = 0.05
-REMOVED = ".removed-"  # how a folder is called between losing its name and being gone
 # Windows' own numbers: subprocess has names for them only there.
 _DETACHED_PROCESS, _NEW_GROUP, _NO_WINDOW, _LOW_PRIORITY = 0x8, 0x200, 0x8000000, 0x4000
 _NICE = 10  # elsewhere: a tenth of the time of what else computes, and all of it when nothing does
-_Result = TypeVar("_Result")
+_LEAST_PATIENCE_S = 0.1  # for a lock file that a virus scanner has
 
 if os.name == "nt":
     import msvcrt
@@ -55,7 +55,7 @@ def exclusive(path: Path, patience_s: float = 2.0) -> Generator[bool, None, None
 
     Tries for ``patience_s`` because ``is_held`` takes the lock for an instant to look.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = files.descriptor(path, max(patience_s, _LEAST_PATIENCE_S))
     try:
         deadline = time.monotonic() + patience_s
         held = _try_lock(descriptor)
@@ -81,7 +81,7 @@ def spawn(command: list[str], log: Path) -> subprocess.Popen[Any]:
     It has a low priority: a step that is under way while ComfyUI generates on the same cores
     would slow it down fivefold, because threads of both wait for each other's turns.
     """
-    with log.open("ab") as output:
+    with files.opened(log, "ab") as output:
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -111,38 +111,6 @@ def kill(pid: int) -> None:
     # Windows has no SIGKILL: there, every signal of os.kill ends the process without a word.
     with contextlib.suppress(OSError):
         os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-
-
-def patient(action: Callable[[], _Result], patience_s: float | None = None) -> _Result:
-    """Do what Windows may refuse for an instant. Raises the last PermissionError.
-
-    patience_s: default 2 s on Windows; elsewhere a refusal is meant, and raised at once.
-    """
-    if patience_s is None:
-        patience_s = BUSY_PATIENCE_S if WINDOWS else 0.0
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            return action()
-        except PermissionError:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(_BUSY_PAUSE_S)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder that somebody may be reading. Raises OSError when it cannot be removed.
-
-    It loses its name first where the system allows that, so nobody sees half a folder.
-    """
-    aside = path.with_name(f"{REMOVED}{path.name[:100]}.{time.monotonic_ns()}")
-    try:
-        patient(lambda: os.replace(path, aside))
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        aside = path
-    patient(lambda: shutil.rmtree(aside))
 
 
 def open_folder(path: Path) -> None:

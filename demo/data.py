@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..common import files
+from ..common.atomic import atomic_write_text
 from ..worlds.shapes import latents
 from . import world
 from .world import Scene
@@ -23,10 +25,10 @@ def to_images(frames: Tensor, factor: int = latents.FACTOR) -> list[Image.Image]
 
 def write_stills(folder: Path, stills: Tensor, scenes: Sequence[Scene]) -> Path:
     """PNG files and captions. stills: (n, 3, h, w) world pixels."""
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     for i, (image, scene) in enumerate(zip(to_images(stills), scenes, strict=True)):
         image.save(folder / f"{i:03d}.png")
-        (folder / f"{i:03d}.txt").write_text(scene.prompt, encoding="utf-8")
+        atomic_write_text(folder / f"{i:03d}.txt", scene.prompt)
     return folder
 
 
@@ -43,7 +45,7 @@ def write_clips(folder: Path, clips: Sequence[Tensor], captions: Sequence[str]) 
 
     WebP drops a frame that equals the one before. clips: (frames, 3, h, w) world pixels each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     for i, (clip, caption) in enumerate(zip(clips, captions, strict=True)):
         pauses = bool((clip[1:] == clip[:-1]).flatten(1).all(1).any())
         path = folder / (f"{i:03d}.mkv" if pauses else f"{i:03d}.webp")
@@ -52,7 +54,7 @@ def write_clips(folder: Path, clips: Sequence[Tensor], captions: Sequence[str]) 
             _write_video(path, images)
         else:
             first.save(path, save_all=True, append_images=rest, lossless=True, duration=125, loop=0)
-        path.with_suffix(".txt").write_text(caption, encoding="utf-8")
+        atomic_write_text(path.with_suffix(".txt"), caption)
     return folder
 
 

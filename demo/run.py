@@ -7,7 +7,6 @@ files, clips. Only the world is small.
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from ..common import files
+from ..common.atomic import atomic_write_text
 from ..common.errors import UserError
 from ..training.checks.device import pick_device
 from ..training.jobs.job import Job, JobFolder
@@ -83,7 +84,7 @@ class Demo:
             raise UserError(folder.path, state.phase, "a finished job", state.message)
         show.plot_loss(self.out / f"loss_{job.name}.png", folder, job.recipe.name)
         adapter = self.out / f"{job.name}.safetensors"
-        shutil.copyfile(folder.exports / adapter.name, adapter)
+        files.copy(folder.exports / adapter.name, adapter)
         return adapter
 
 
@@ -107,15 +108,15 @@ def run_demo(
     metrics = compare(demo, motion_adapter, spatial_adapter)
     metrics["checks"] = check(metrics)
     metrics["seconds"] = round(time.monotonic() - started)
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
+    atomic_write_text(out / "metrics.json", json.dumps(metrics, indent=2))
     return metrics
 
 
 def prepare(out: Path) -> Path:
     """An output folder without the results of an earlier run; other files in it are left."""
-    out.mkdir(parents=True, exist_ok=True)
+    files.make_folder(out)
     for name in ("data", "cache", "jobs"):
-        shutil.rmtree(out / name, ignore_errors=True)
+        files.remove_tree(out / name)
     return out
 
 

@@ -10,6 +10,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from ..adapters.files.tensors import write_tensors
+from ..common import files
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, LORA, LORAS
 from . import world
@@ -88,7 +89,7 @@ def train_lora(out: Path, device: torch.device, steps: int = 350) -> None:
         label="dusk",
     )
     path = out / LORAS.name / LORA
-    path.parent.mkdir(exist_ok=True)
+    files.make_folder(path.parent)
     save_lora(path, average.module)
 
 

@@ -6,7 +6,6 @@ of 0 are the preset's.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from ..common import files
 from ..training.checks.device import pick_device
 from ..training.jobs.job import Job, JobFolder
 from ..training.recipes.presets import make_recipe
@@ -104,7 +104,7 @@ def _train(
         )
         folder = Path(temporary) / "job"
         run_job(JobFolder.create(folder, job), lambda event: None)
-        shutil.copyfile(folder / "export" / name, out / name)
+        files.copy(folder / "export" / name, out / name)
 
 
 def _cached(name: str, target: Path) -> Path:

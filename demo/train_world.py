@@ -21,6 +21,7 @@ from ..adapters.files.motion_module import MotionModule, recognize
 from ..adapters.files.templates import module_shapes
 from ..adapters.files.tensors import write_tensors
 from ..adapters.positions import sinusoid
+from ..common import files
 from ..training.checks.device import pick_device
 from ..training.network.unet import build_unet, predict
 from ..worlds.shapes import latents
@@ -156,7 +157,7 @@ def customize(path: Path, token: str, device: torch.device, steps: int = 500) ->
 
 def train_world(device: str) -> None:
     """All files, into the pack. Stages whose file is there already are left alone."""
-    WEIGHTS.mkdir(exist_ok=True)
+    files.make_folder(WEIGHTS)
     for path, stage in (
         (WEIGHTS / BASE, train_images),
         (WEIGHTS / MOTION_MODULE, train_motion),

@@ -65,6 +65,14 @@ def one_thread():
 
 
 @pytest.fixture
+def like_windows(monkeypatch) -> None:
+    """Files are refused as Windows refuses them, and so is patience had."""
+    from helpers.like_windows import be_like_windows
+
+    be_like_windows(monkeypatch)
+
+
+@pytest.fixture
 def dice() -> random.Random:
     """For cases that are drawn by hand: the same ones, or at night new ones."""
     return random.Random(int(os.environ.get("STILL_MOVING_SEED", "0")))

@@ -14,6 +14,7 @@ from ...adapters.host.hooks import rounded
 from ...adapters.host.injection import inject_checkpoint
 from ...adapters.host.spatial_adapter import MODES, apply_spatial_adapter, export_spatial_adapter
 from ...adapters.scale_schedule import ScaleSchedule
+from ...common import files
 from ...common.errors import UserError
 from ..shared import folders
 from ..shared.notices import warn
@@ -152,7 +153,7 @@ class ExportSpatialAdapter(io.ComfyNode):
     def execute(cls, model: Any, file: str, scale: float, name: str) -> io.NodeOutput:
         adapter = load_adapter(folders.path_of(folders.SPATIAL_ADAPTERS, file), kind="spatial")
         path = free_path(Path(folder_paths.get_folder_paths(folders.LORAS)[0]), name)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         export_spatial_adapter(model, adapter, path, scale, file)
         return io.NodeOutput(path.name, ui=ui.PreviewText(f"saved as {path.name}"))
 

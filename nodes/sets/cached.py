@@ -13,6 +13,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
+from ...common import files
 from ...training.sets.build import CacheOptions, build_set, fitted
 from ...training.sets.encoders import Encoder, HostEncoder, ShapesEncoder
 from ...training.sets.media import IMAGES, VIDEOS, MediaFile
@@ -63,12 +64,13 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     The place is named after the contents, so a job keeps the set that it began with when the
     folder changes.
     """
-    files = [
+    found = [
         (file.name, file.stat().st_size, file.stat().st_mtime_ns)
         for file in sorted(folder.iterdir())
         if file.suffix.lower() in (*IMAGES, *VIDEOS, ".txt")
     ]
-    key = content_key(str(folder), files, encoder.id, options.to_json())[:32]
+    key = content_key(str(folder), found, encoder.id, options.to_json())[:32]
+    files.sweep(places.sets())
     loaded = build_set(folder, places.sets() / key, encoder, options, progress=False)
     first = loaded.items[0]
     return CachedSet(
@@ -113,7 +115,7 @@ class SetNode(io.ComfyNode):
         entry = (_plain(inputs), cached)
         if entry not in _given:
             _given.append(entry)
-        with Image.open(cached.folder / SHEET_FILE) as sheet:
+        with files.opened(cached.folder / SHEET_FILE) as file, Image.open(file) as sheet:
             pixels = torch.from_numpy(np.asarray(sheet.convert("RGB")).copy())
         preview: Any = ui.PreviewImage(pixels[None].float() / 255, cls=cls)
         return io.NodeOutput(cached, ui=preview)

@@ -14,6 +14,8 @@ from comfy_api.latest import io
 from PIL import Image
 from torch import Tensor
 
+from ...common import files
+from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ...training.sets.build import CacheOptions
 from ..shared import folders, places
@@ -48,15 +50,16 @@ def keep_pictures(groups: Sequence[Tensor], captions: Sequence[str]) -> Path:
     folder = places.pictures() / digest.hexdigest()[:32]
     if (folder / "complete").is_file():
         return folder
-    folder.mkdir(parents=True, exist_ok=True)
+    files.sweep(folder.parent)
+    files.make_folder(folder)
     for i, (array, caption) in enumerate(zip(arrays, captions, strict=True)):
         path = folder / f"{i:04d}"
         if len(array) > 1:
             save_clip(array, path.with_suffix(".mkv"))
         else:
             Image.fromarray(array[0]).save(path.with_suffix(".png"))
-        path.with_suffix(".txt").write_text(caption, encoding="utf-8")
-    (folder / "complete").touch()
+        atomic_write_text(path.with_suffix(".txt"), caption)
+    atomic_write_text(folder / "complete", "")
     return folder
 
 

@@ -18,6 +18,7 @@ from ...adapters.files.checkpoint import recognize
 from ...adapters.files.tensors import write_tensors
 from ...adapters.host import hooks
 from ...adapters.host.spatial_adapter import SpatialPatch
+from ...common import files
 from ...common.errors import UserError
 from ..shared import places
 
@@ -36,7 +37,8 @@ def check(model: ModelPatcher) -> str:
     hooks.layout_of(model)
     _refuse(model)
     size, folder = _size(model), places.weights()
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
+    files.sweep(folder)
     # Weights of this size may be these very ones, which take no room again.
     if all(file.stat().st_size < size for file in folder.glob("*.safetensors")):
         _need_room(folder, size)
@@ -54,7 +56,7 @@ def bake(model: ModelPatcher) -> Path:
     tensors = {f"{PREFIX}{name}": tensor for name, tensor in unet.items()}
     path = places.weights() / f"{_content(tensors)}.safetensors"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         _need_room(path.parent, _size(model))
         write_tensors(path, tensors, {"made_by": "a training job's checkpoint"})
     return path
@@ -75,7 +77,7 @@ def bake_clip(clip: Any) -> Path:
         )
     path = places.weights() / f"{_content(tensors)}.safetensors"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         _need_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
         write_tensors(path, tensors, {"made_by": "a training job's text encoder"})
     return path

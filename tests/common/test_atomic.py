@@ -1,6 +1,5 @@
 """Whatever happens while a file is written, a reader finds the old one or the new one."""
 
-import os
 import subprocess
 import sys
 
@@ -58,19 +57,6 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic.atomic_path(tmp_path / "a"):
         pass
     assert listing(tmp_path) == {}
-
-
-def test_a_file_that_somebody_has_open_on_windows_is_waited_for(tmp_path, monkeypatch):
-    refusals, replace = iter([PermissionError, PermissionError]), os.replace
-
-    def refusing(source, target):
-        for refusal in refusals:
-            raise refusal
-        replace(source, target)
-
-    monkeypatch.setattr(atomic.os, "replace", refusing)
-    atomic.atomic_write_bytes(tmp_path / "a", b"new")
-    assert listing(tmp_path) == {"a": b"new"}
 
 
 @pytest.mark.slow

@@ -1,9 +1,8 @@
-"""Processes that outlive ours, busy files, and what other systems are told; locks: test_job.py."""
+"""Processes that outlive ours, and what other systems are told; locks: test_job.py."""
 
 import os
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -30,10 +29,9 @@ def test_a_process_outlives_the_one_that_started_it(tmp_path):
         "print(os.getpid(), file=sys.stderr); time.sleep(600)"
     )
     code = (
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('system', {str(ROOT)!r} + "
-        "'/common/system.py')\n"
-        "system = importlib.util.module_from_spec(spec); spec.loader.exec_module(system)\n"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        "from helpers.pack import load_pack; load_pack()\n"
+        "from still_moving.common import system\n"
         "from pathlib import Path\n"
         f"system.spawn([sys.executable, '-c', {grandchild!r}], Path(sys.argv[1]))\n"
     )
@@ -64,44 +62,6 @@ def test_killing_what_is_gone_is_fine():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     system.kill(child.pid)
-
-
-def test_a_refusal_is_outlasted_where_refusals_pass():
-    refusals = [PermissionError("in use")] * 3
-
-    def busy() -> str:
-        if refusals:
-            raise refusals.pop()
-        return "done"
-
-    assert system.patient(busy, patience_s=5) == "done"
-    refusals.extend([PermissionError("in use")] * 3)
-    with pytest.raises(PermissionError):  # here, a refusal is meant
-        system.patient(busy)
-    assert len(refusals) == 2
-
-
-def test_a_folder_that_is_read_is_removed_whole(tmp_path):
-    folder = tmp_path / ("n" * 200)
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "file").write_text("x")
-    seen, done = [], threading.Event()
-
-    def look() -> None:
-        while not done.is_set():
-            if folder.exists() and not (folder / "deep" / "file").exists() and folder.exists():
-                seen.append("half a folder")
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    with (folder / "deep" / "file").open() as reader:
-        system.remove_tree(folder)
-        assert reader.read() == "x"
-    done.set()
-    thread.join()
-    assert seen == []
-    assert list(tmp_path.iterdir()) == []
-    system.remove_tree(folder)  # gone already
 
 
 @pytest.mark.slow

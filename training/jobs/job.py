@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ...common import system
+from ...common import files, system
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ..recipes.parse import parse
@@ -142,7 +142,7 @@ class JobFolder:
                 path, "a job", "a new folder", "Resume that job, or choose another folder."
             )
         try:
-            folder.path.mkdir(parents=True, exist_ok=True)
+            files.make_folder(folder.path)
             atomic_write_text(folder.spec, job.to_json())
         except OSError as error:
             raise UserError(
@@ -199,7 +199,7 @@ class JobFolder:
                 raise UserError(
                     self.path, "a worker already at this job", "none", "Wait for it, or stop it."
                 )
-            self.pid.write_text(str(os.getpid()), encoding="ascii")
+            atomic_write_text(self.pid, str(os.getpid()))
             # At once, in the place of what a worker that was killed wrote last.
             self.write_state(dataclasses.replace(self.read_state(), phase="loading", message=""))
             yield
@@ -222,21 +222,20 @@ class JobFolder:
         for name, value in values.items():
             number = isinstance(value, float)
             whole[name] = None if number and not math.isfinite(value) else value
-        with self.events.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(whole) + "\n")
+        files.append_text(self.events, json.dumps(whole) + "\n")
         return whole
 
     def read_events(self) -> Iterator[dict[str, Any]]:
         """Events in order; a torn last line is left out."""
         if not self.events.exists():
             return
-        with self.events.open(encoding="utf-8", errors="replace") as file:
+        with files.opened(self.events) as file:
             for line in file:
                 try:
-                    event = json.loads(line)
+                    event = json.loads(line.decode("utf-8", errors="replace"))
                 except json.JSONDecodeError:
                     continue
-                if line.endswith("\n") and isinstance(event, dict):
+                if line.endswith(b"\n") and isinstance(event, dict):
                     yield event
 
     def cut_events(self, stage: int, step: int) -> None:
@@ -262,7 +261,7 @@ class JobFolder:
 
     def _read(self, path: Path, expected: str) -> str:
         try:
-            return system.patient(lambda: path.read_text(encoding="utf-8"))
+            return files.read_text(path)
         except FileNotFoundError:
             raise UserError(path, "nothing", expected, "Check the folder's name.") from None
         except (OSError, UnicodeDecodeError) as error:

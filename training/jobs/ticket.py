@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from ...common import system
+from ...common import files
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ..recipes.parse import parse
@@ -80,7 +80,7 @@ def read_published(folder: Path) -> Published:
 
 def _read(path: Path, kind: type[_File]) -> _File:
     try:
-        data = json.loads(system.patient(lambda: path.read_text(encoding="utf-8")))
+        data = json.loads(files.read_text(path))
     except FileNotFoundError:
         raise UserError(path, "nothing", "a job's file", "Delete the job.") from None
     except (OSError, ValueError, RecursionError) as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from ...common import system
+from ...common import files
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ..jobs.job import Job, JobFolder
@@ -19,8 +18,6 @@ from .host import JobView
 from .watched_job import WatchedJob
 
 PUSH_S = 0.25  # at least, between two views of a job whose phase is the same
-NEW = ".new-"  # how a job folder is called until it is whole
-_ABANDONED_S = 3600.0
 _WATCHING = "Another ComfyUI runs the jobs of this folder; this one looks on."
 
 
@@ -58,8 +55,8 @@ class Board:
             self.drop(id)
         for name in names - ids:
             path = self.jobs / name
-            if name.startswith(system.REMOVED) or (name.startswith(NEW) and _abandoned(path)):
-                shutil.rmtree(path, ignore_errors=True)
+            if files.is_leftover(path) or (name.startswith(files.NEW) and _abandoned(path)):
+                files.discard(path)
         self.read_order()
 
     def add(self, job: Job, ticket: Ticket) -> None:
@@ -108,7 +105,7 @@ class Board:
             stamp = (state.st_mtime_ns, state.st_ino)
             if stamp == self._order_stamp:
                 return
-            order = json.loads(system.patient(lambda: path.read_text(encoding="utf-8")))
+            order = json.loads(files.read_text(path))
         except (OSError, ValueError, RecursionError):
             return
         self._order_stamp = stamp
@@ -166,19 +163,20 @@ class Board:
 
 
 def _abandoned(path: Path) -> bool:
+    """Whether a job folder that is not whole is nobody's; version 0.1.0 had its id in the name."""
     try:
-        return time.time() - path.stat().st_mtime > _ABANDONED_S
+        return time.time() - path.stat().st_mtime > files.ABANDONED_S
     except OSError:
         return False
 
 
 def _make_folder(path: Path, job: Job, ticket: Ticket) -> None:
     """A whole job folder or none: another process may be looking for new ones."""
-    new = path.with_name(NEW + path.name)
+    new = files.temporary_beside(path)
     try:
         JobFolder.create(new, job)
         ticket.write(new)
-        system.patient(lambda: new.rename(path))
+        files.replace(new, path)
     except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
+        files.discard(new)
         raise

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+from ...common import files
+
 POINTS = 200  # of a curve, however long the run
 
 
@@ -57,7 +59,7 @@ class Tail:
     def read(self) -> tuple[bool, list[dict[str, Any]]]:
         """(whether the file was begun anew, new events). A missing file has none."""
         try:
-            with self.path.open("rb") as file:
+            with files.opened(self.path, patience_s=0) as file:  # there is a next look
                 state = os.fstat(file.fileno())
                 anew = state.st_ino != self._file or state.st_size < self._offset
                 self._file = state.st_ino

@@ -16,6 +16,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ...common import files
+
 # Per frame: beyond every camera, below every decompression bomb. A clip has many frames.
 MAX_STILL_PIXELS = 128 << 20
 MAX_CLIP_PIXELS = 40 << 20  # 8K has 33 million
@@ -48,7 +50,7 @@ def frames(path: Path, is_video: bool, picks: list[int]) -> Iterator[Tensor]:
 def _picture(path: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and large pictures
-        with Image.open(path, formats=_PICTURES) as image:
+        with files.opened(path) as file, Image.open(file, formats=_PICTURES) as image:
             _refuse_huge(*image.size, moving=_frame_count(image) > 1)
             yield image
 
@@ -104,7 +106,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 @contextmanager
 def _video(path: Path) -> Iterator[Iterator[av.VideoFrame]]:
     limits = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    with av.open(str(path), options=limits) as container:
+    with files.patient(lambda: av.open(str(path), options=limits)) as container:
         if not container.streams.video:
             raise ValueError("no video stream")
         stream = container.streams.video[0]

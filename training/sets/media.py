@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...common import files
 from ...common.errors import UserError
 from . import decode
 
@@ -134,7 +135,7 @@ def read_caption(file: MediaFile) -> str | None:
         if path.stat().st_size > MAX_CAPTION_BYTES:
             size, limit = path.stat().st_size, MAX_CAPTION_BYTES
             raise UserError(path, f"{size} bytes", f"at most {limit}", "Is this a caption?")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = files.read_text(path)
     except UnicodeDecodeError as error:
         raise UserError(path, f"other bytes at {error.start}", expected, move) from error
     except OSError as error:

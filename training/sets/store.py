@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...adapters.files.tensors import read_tensors, refuse_non_finite, write_tensors
+from ...adapters.files.tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
+from ...common import files
 from ...common.atomic import atomic_write_bytes, atomic_write_text
 from ...common.errors import UserError
 
@@ -105,7 +106,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / SET_FILE
     expected = "the list of a cached set"
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(files.read_bytes(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             folder, f"no {SET_FILE} in it", "a cached set", "Make one with the cache command."
@@ -179,6 +180,7 @@ def _load(folder: Path, manifest: dict[str, Any]) -> LoadedSet:
     return LoadedSet(manifest["kind"], manifest["encoder"], tuple(items))
 
 
+@lets_go
 def read_object(folder: Path, name: str, part: str) -> Tensor:
     """The one tensor of an object file. Raises UserError unless it is bit for bit as written."""
     path = folder / OBJECTS / name
@@ -218,8 +220,8 @@ class SetWriter:
         ]
         try:
             for path in reversed(missing):
-                path.mkdir()
-                self._undo.append(path.rmdir)
+                files.make_folder(path)
+                self._undo.append(partial(files.remove_empty, path))
         except OSError:
             self._roll_back()
             raise
@@ -253,7 +255,7 @@ class SetWriter:
         tensor = tensor.detach().to("cpu", torch.float32).contiguous()
         refuse_non_finite(path, {part: tensor})
         if not path.exists():
-            self._undo.append(path.unlink)
+            self._undo.append(partial(files.remove, path))
         write_tensors(path, {part: tensor}, {"sha256": _digest(tensor)})
 
     def is_current(self, manifest: dict[str, Any]) -> bool:
@@ -266,8 +268,10 @@ class SetWriter:
     def commit(self, manifest: dict[str, Any], sheet: bytes) -> None:
         """Make the set current: contact sheet, then set.json, then out with what it left."""
         path = self.folder / SHEET_FILE
-        old = path.read_bytes() if path.exists() else None
-        self._undo.append(lambda: path.unlink() if old is None else atomic_write_bytes(path, old))
+        old = files.read_bytes(path) if path.exists() else None
+        self._undo.append(
+            lambda: files.remove(path) if old is None else atomic_write_bytes(path, old)
+        )
         atomic_write_bytes(path, sheet)
         text = json.dumps(manifest, indent=1)  # ASCII: file names may be no Unicode
         atomic_write_text(self.folder / SET_FILE, text + "\n")
@@ -277,18 +281,7 @@ class SetWriter:
         """Remove objects that no item uses, and temporary files of a build that was killed."""
         used = {name for record in records for name in (record.latents, record.text)}
         for path in (self.folder / OBJECTS).iterdir():
-            stale = _OBJECT.fullmatch(path.name) and path.name not in used
-            if stale or _is_leftover(path):
-                # Windows does not remove a file that somebody reads; the next build will.
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
-        for path in self.folder.iterdir():
-            if _is_leftover(path):
-                with contextlib.suppress(OSError):
-                    os.unlink(path)
-
-
-def _is_leftover(path: Path) -> bool:
-    names = (SET_FILE, SHEET_FILE)
-    ours = any(path.name.startswith(f".{name}.") for name in names)
-    return path.name.endswith(".tmp") and (ours or bool(_OBJECT.match(path.name[1:])))
+            if _OBJECT.fullmatch(path.name) and path.name not in used:
+                files.discard(path)  # the next build's, where somebody on Windows reads it
+        for folder in (self.folder / OBJECTS, self.folder):
+            files.sweep(folder)

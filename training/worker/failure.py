@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from ...common import files
 from ...common.errors import UserError
 from ..checks.device import is_out_of_memory
 from ..jobs.job import JobFolder, State, first_process
@@ -35,8 +36,7 @@ def lack_of_room(folder: JobFolder, error: Exception, doing: str) -> UserError |
 def record_failure(folder: JobFolder, message: str) -> None:
     """Write what happened where pages read it: the job's state and events, once for a team."""
     if not first_process():
-        with folder.log.open("a", encoding="utf-8") as log:
-            log.write(f"A process beside the first: {message}\n")
+        files.append_text(folder.log, f"A process beside the first: {message}\n")
         return
     state = folder.read_state()
     folder.write_state(State("failed", state.stage, state.step, state.steps, message))

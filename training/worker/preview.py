@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...common import files
 from ...common.atomic import atomic_path
 from ..checks.device import give_back, is_out_of_memory
 from ..network.lora import set_motion_scale
@@ -114,7 +115,7 @@ def write_clip(path: Path, clips: Tensor, encoder: str) -> None:
     rows = [to_pixels(clip.transpose(0, 1), encoder) for clip in clips]
     pixels = torch.cat(rows, dim=-1).mul(255).round().byte()
     first, *rest = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in pixels]
-    path.parent.mkdir(exist_ok=True)
+    files.make_folder(path.parent)
     with atomic_path(path) as temporary:
         first.save(
             temporary, "WEBP", save_all=True, append_images=rest,

@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 
+from ...common import files
 from ...common.errors import UserError
 from ..checks.device import give_back, pick_device
 from ..jobs.job import Job, JobFolder, State
@@ -79,8 +80,7 @@ def run_owned(
         if mendable is not None:
             record_failure(folder, str(mendable))
             return USER_ERROR
-        with folder.log.open("a", encoding="utf-8") as log:
-            log.write(traceback.format_exc())
+        files.append_text(folder.log, traceback.format_exc())
         text = f"{type(error).__name__}: {error}"
         record_failure(folder, f"{text[:300]} (see {folder.log.name}; resume when mended)")
         return CRASHED
@@ -293,7 +293,7 @@ class Session:
         self.doing = f"writing the result after step {training.step}"
         if not self.team.first:
             return
-        self.folder.exports.mkdir(exist_ok=True)
+        files.make_folder(self.folder.exports)
         exports, inputs = self.folder.exports, self.inputs
         for name in export(exports, training, self.job, inputs.weights, inputs.motion):
             self.report.tell("exported", training, file=name)

@@ -134,10 +134,9 @@ def test_a_phase_without_a_worker_is_an_interruption(folder):
 @pytest.mark.slow
 def test_a_lock_dies_with_its_process(folder):
     code = (
-        "import importlib.util, sys, time\n"
-        f"spec = importlib.util.spec_from_file_location('system', {str(ROOT)!r} + "
-        "'/common/system.py')\n"
-        "system = importlib.util.module_from_spec(spec); spec.loader.exec_module(system)\n"
+        f"import sys, time; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        "from helpers.pack import load_pack; load_pack()\n"
+        "from still_moving.common import system\n"
         "from pathlib import Path\n"
         "with system.exclusive(Path(sys.argv[1])) as held:\n"
         "    print(held, flush=True); time.sleep(600)\n"

@@ -1,12 +1,14 @@
 """What others leave among the jobs: damaged and foreign files, names that are no ids."""
 
 import json
+import os
+import time
 
 import pytest
 
 from helpers.queue_place import LONG, add, reach, until
 from helpers.small import motion_recipe
-from still_moving.common import system
+from still_moving.common import files
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import Job, JobFolder, State
 from still_moving.training.jobs.ticket import Ticket, is_id
@@ -49,7 +51,7 @@ def test_a_folder_that_goes_away_is_forgotten(place):
     supervisor = place.supervisor()
     add(supervisor, "a", steps=LONG)
     reach(supervisor, "a", "running")
-    system.remove_tree(place.root / "jobs" / "a")
+    files.remove_tree(place.root / "jobs" / "a")
     until(lambda: place.removed == [{"id": "a"}], "the loss to be noticed")
     add(supervisor, "b")
     reach(supervisor, "b", "finished")
@@ -60,11 +62,17 @@ def test_what_is_no_job_is_left_alone(place):
     for name in ("holiday pictures", ".hidden", "x" * 121):
         (jobs / name).mkdir(parents=True)
     (jobs / "file").write_text("mine")
-    (jobs / f"{system.REMOVED}a.1").mkdir()
+    long_ago = time.time() - files.ABANDONED_S - 60
+    new = (".new-0123abcd.tmp", ".new-4567cdef.tmp", ".new-a")  # the last two by dead processes
+    for name in (".removed-a.1", ".old-0123abcd.tmp", *new):
+        (jobs / name).mkdir()
+        (jobs / name / "job.json").touch()
+    for name in new[1:]:
+        os.utime(jobs / name, (long_ago, long_ago))
     supervisor = place.supervisor()
     assert supervisor.views() == []
     names = {path.name for path in jobs.iterdir()}
-    assert names == {"holiday pictures", ".hidden", "x" * 121, "file"}
+    assert names == {"holiday pictures", ".hidden", "x" * 121, "file", new[0]}
 
 
 @pytest.mark.parametrize("id", ["", ".", "..", "a/b", "a\\b", ".a", "a..b", "ä", "x" * 121, "a b"])

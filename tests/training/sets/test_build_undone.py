@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from helpers.set_folders import CountingEncoder, assert_same_set, options, snapshot
+from still_moving.common import files
 from still_moving.common.errors import UserError
 from still_moving.training.sets.build import build_set
 from still_moving.training.sets.encoders import ShapesEncoder
@@ -44,6 +46,13 @@ build.build_set(sys.argv[2], sys.argv[3], Dying(), options, False)
 """
 
 
+def grow_old(folder: Path) -> None:
+    """No writer lives as long as what is half in a folder lies there."""
+    before = time.time() - files.ABANDONED_S - 60
+    for path in folder.rglob(".*"):
+        os.utime(path, (before, before))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize("when", ["encoding", "before set.json", "while writing set.json"])
@@ -55,6 +64,7 @@ def test_a_killed_build_leaves_the_old_set_and_is_continued(stills, tmp_path, wh
     process = subprocess.run(command, capture_output=True, check=False, env=dict(os.environ))
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
     assert_same_set(load_set(out), old)
+    grow_old(out)
     counting = CountingEncoder()
     new = build_set(stills, out, counting, options(crop="random"), False)
     assert counting.frames == (3 if when == "encoding" else 0)
@@ -112,3 +122,19 @@ def test_other_files_in_out_are_left_alone(stills, tmp_path):
         path.write_text("mine")
     build_set(stills, out, ShapesEncoder(), options(), False)
     assert [path.read_text() for path in mine] == ["mine"] * 3
+
+
+def test_half_files_go_when_nobody_can_be_writing_them(stills, tmp_path):
+    out = tmp_path / "out"
+    build_set(stills, out, ShapesEncoder(), options(), False)
+    before = snapshot(out)
+    for name in (".new-0123abcd.tmp", f".set.json.{'0' * 32}.tmp"):
+        (out / name).write_bytes(b"half")
+    (out / "objects" / f".{'a' * 64}.safetensors.{'0' * 32}.tmp").write_bytes(b"half")
+    (out / "objects" / ".tmpAb12Cd").write_bytes(b"half")
+    during = snapshot(out)
+    build_set(stills, out, ShapesEncoder(), options(), False)
+    assert snapshot(out) == during  # another build may be at it
+    grow_old(out)
+    build_set(stills, out, ShapesEncoder(), options(), False)
+    assert snapshot(out) == before
