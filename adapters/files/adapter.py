@@ -22,7 +22,7 @@ from ..low_rank import LowRank
 from . import kinds
 from .keys import motion_lora_keys, parse_motion_lora_key
 from .metadata import AGAIN, FORMAT, MARK, UNKNOWN, stated_fields, to_metadata
-from .tensors import read_tensors, refuse_non_finite, write_tensors
+from .tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
 
 AdapterKind = Literal["motion", "spatial"]
 
@@ -70,6 +70,7 @@ def save_adapter(path: Path | str, adapter: Adapter, dtype: torch.dtype = torch.
     write_tensors(path, tensors, to_metadata(adapter.info))
 
 
+@lets_go
 def load_adapter(path: Path | str, kind: AdapterKind | None = None) -> Adapter:
     """Read an adapter file, or a motion LoRA of another tool; pairs keep the file's dtype.
 

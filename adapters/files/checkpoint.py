@@ -15,7 +15,7 @@ from ...common.errors import UserError
 from . import kinds
 from .keys import SD15, UNetLayout
 from .templates import unet_shapes
-from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
+from .tensors import file_hash, lets_go, read_tensors, refuse_non_finite, refuse_wrong_names
 
 PREFIX = "model.diffusion_model."
 EMA_PREFIX = "model_ema."
@@ -50,6 +50,7 @@ class UNetWeights:
     name: str
 
 
+@lets_go
 def read_unet(path: Path | str) -> UNetWeights:
     """Read the UNet of a single-file checkpoint or UNet file; raises UserError for others."""
     path = Path(path)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from .metadata import MARK
-from .tensors import read_tensors, refuse_non_finite, write_tensors
+from .tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
 
 KEY = "emb_params"
 
@@ -37,6 +37,7 @@ def save_embedding(
     write_tensors(path, {KEY: rows}, {f"{MARK}kind": "embedding", **words, **(metadata or {})})
 
 
+@lets_go
 def load_embedding(path: Path | str) -> Embedding:
     """Raises UserError for anything but a finite embedding in this form."""
     path = Path(path)

@@ -18,7 +18,7 @@ from ...common.errors import UserError
 from ..low_rank import LowRank, merge_lora
 from .checkpoint import UNetWeights
 from .keys import UNetLayout
-from .tensors import read_tensors, refuse_non_finite, write_tensors
+from .tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
 
 _PART = re.compile(
     r"(?:lora_unet|unet|diffusion_model|base_model[._]model)[._](?P<layer>.+?)"
@@ -46,6 +46,7 @@ def save_image_lora(
     write_tensors(path, tensors, {"ss_network_dim": rank, "ss_network_alpha": rank, **metadata})
 
 
+@lets_go
 def merge_image_lora(weights: UNetWeights, path: Path | str, scale: float = 1.0) -> UNetWeights:
     """A UNet with the LoRA of a file in its weights: W + scale * (alpha / rank) up down.
 

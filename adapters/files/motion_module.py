@@ -10,10 +10,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...common import files
 from ...common.errors import UserError
 from . import keys, kinds
 from .templates import module_shapes
-from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
+from .tensors import file_hash, lets_go, read_tensors, refuse_non_finite, refuse_wrong_names
 
 SD15 = (320, 640, 1280, 1280)
 SDXL = (320, 640, 1280)
@@ -58,6 +59,7 @@ class MotionModule:
     name: str
 
 
+@lets_go
 def read_motion_module(path: Path | str) -> MotionModule:
     """Read and check a motion module; raises UserError for any file that is not one."""
     path = Path(path)
@@ -151,7 +153,7 @@ def _channels(path: Path, named: Mapping[str, Tensor]) -> tuple[int, ...]:
 def _frames_of_config(path: Path) -> int:
     """The limit that diffusers keeps in the config.json beside a motion adapter."""
     try:
-        config = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        config = json.loads(files.read_text(path.parent / "config.json"))
         frames = config["motion_max_seq_length"]
     except (OSError, ValueError, KeyError, TypeError):
         return DIFFUSERS_FRAMES

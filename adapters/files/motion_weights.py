@@ -20,7 +20,7 @@ from ...common.errors import UserError
 from . import kinds
 from .keys import MODULE
 from .metadata import AGAIN, FORMAT, MARK, UNKNOWN, stated_fields, to_metadata
-from .tensors import read_tensors, refuse_non_finite, write_tensors
+from .tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
 
 Form = Literal["difference", "whole"]
 KIND = "motion weights"
@@ -128,6 +128,7 @@ def save_motion_weights(
     write_tensors(path, stored, {f"{MARK}kind": KIND, **to_metadata(weights.info)})
 
 
+@lets_go
 def load_motion_weights(path: Path | str) -> MotionWeights:
     """Read a file; tensors keep its dtype. Raises UserError for anything else, or NaN."""
     path = Path(path)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...common import files
 from ...common.atomic import atomic_path
 from ...common.errors import UserError
 
+_Given = ParamSpec("_Given")
+_Read = TypeVar("_Read")
 Header = dict[str, tuple[str, tuple[int, ...]]]
 
 EXPECTED = "a file of tensors (.safetensors, .ckpt, .pt, .pth or .bin)"
 AGAIN = "Download or copy it again."
 HASH_CHUNK = 1 << 22  # bytes
+# How Rust's libraries, and torch where it maps a file on Windows, tell a system's number.
+_NUMBER = re.compile(r"\(os error (\d+)\)|error code: <(\d+)>")
 # safetensors' names for dtypes, as torch calls them.
 DTYPES = {
     "BOOL": "bool",
@@ -39,6 +48,28 @@ DTYPES = {
 }
 
 
+def lets_go(read: Callable[_Given, _Read]) -> Callable[_Given, _Read]:
+    """A reader after whose refusal another file can take the place of the one that was refused.
+
+    The refusal's traceback holds what the reader had in hand. Tensors that are mapped from a file
+    keep Windows from replacing or removing it, as long as somebody shows the error.
+    """
+
+    @functools.wraps(read)
+    def reader(*given: _Given.args, **named: _Given.kwargs) -> _Read:
+        try:
+            return read(*given, **named)
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None:
+                traceback.clear_frames(cause.__traceback__)
+                cause = cause.__cause__ or cause.__context__
+            raise
+
+    return reader
+
+
+@lets_go
 def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Every tensor of a file by name, on the CPU as stored, and the file's metadata.
 
@@ -49,19 +80,20 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     path = Path(path)
     if _is_safetensors(path):
-        with _reading(path), safe_open(path, framework="pt", device="cpu") as file:
+        with _reading(path), _mapped(path) as file:
             metadata = file.metadata() or {}
             names = file.keys()  # the file itself cannot be iterated over
             tensors = {name: file.get_tensor(name) for name in names}
     else:
-        with _reading(path):
-            tensors = _unwrap(torch.load(path, map_location="cpu", weights_only=True))
+        with _reading(path), files.opened(path) as file:
+            tensors = _unwrap(torch.load(file, map_location="cpu", weights_only=True))
         metadata = {}
     if not tensors:
         raise UserError(path, "no tensors in it", EXPECTED, "Choose another file.")
     return tensors, metadata
 
 
+@lets_go
 def read_header(path: Path | str) -> tuple[Header, dict[str, str]]:
     """(dtype, shape) of every tensor by name, and the metadata.
 
@@ -73,7 +105,7 @@ def read_header(path: Path | str) -> tuple[Header, dict[str, str]]:
         header = {k: (str(t.dtype).partition(".")[2], tuple(t.shape)) for k, t in tensors.items()}
         return header, metadata
     header = {}
-    with _reading(path), safe_open(path, framework="pt", device="cpu") as file:
+    with _reading(path), _mapped(path) as file:
         names = file.keys()
         for name in names:
             part = file.get_slice(name)
@@ -98,7 +130,7 @@ def write_tensors(
         with atomic_path(path) as temporary:
             temporary.touch()
             mode = temporary.stat().st_mode  # what the user's umask gives any new file
-            save_file(stored, temporary, dict(metadata))
+            save_tensors(temporary, stored, metadata)
             temporary.chmod(mode)  # safetensors would keep the file from other users
     except (OSError, SafetensorError) as error:
         raise UserError(
@@ -107,6 +139,21 @@ def write_tensors(
             "a folder that exists, may be written to and has room",
             "Choose another folder, or free some space, and save again.",
         ) from error
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file that nobody looks at yet. Raises OSError, and never its disguise.
+
+    tensors: contiguous, on the CPU, none sharing memory with another.
+    """
+
+    def save() -> None:
+        with _as_the_system_said(path):
+            save_file(dict(tensors), path, dict(metadata) if metadata else None)
+
+    files.patient(save)
 
 
 def refuse_non_finite(path: Path | str, tensors: Mapping[str, Tensor]) -> None:
@@ -156,7 +203,7 @@ def refuse_wrong_names(
 def file_hash(path: Path | str) -> str:
     """sha256 of a file, in hex."""
     digest = hashlib.sha256()
-    with _reading(Path(path)), open(path, "rb") as file:
+    with _reading(Path(path)), files.opened(path) as file:
         while chunk := file.read(HASH_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -178,7 +225,7 @@ def _is_safetensors(path: Path) -> bool:
     """Tell the two kinds of file apart by their first bytes; raise UserError for neither."""
     if path.is_dir():
         raise UserError(path, "a folder", EXPECTED, "Choose one file inside it.")
-    with _reading(path), path.open("rb") as file:
+    with _reading(path), files.opened(path) as file:
         head = file.read(9)
     if not head:
         raise UserError(path, "an empty file", EXPECTED, AGAIN)
@@ -193,6 +240,31 @@ def _is_safetensors(path: Path) -> bool:
         EXPECTED,
         f"{AGAIN} A web page or a Git LFS pointer saved under this name looks like this.",
     )
+
+
+def _mapped(path: Path) -> Any:
+    """A safetensors file, open: a context manager."""
+
+    def open_it() -> Any:
+        with _as_the_system_said(path):
+            return safe_open(path, framework="pt", device="cpu")
+
+    return files.patient(open_it)
+
+
+@contextmanager
+def _as_the_system_said(path: Path) -> Iterator[None]:
+    """Raise the OSError of what libraries raise in words: "no such file", whatever refused it."""
+    try:
+        yield
+    except (SafetensorError, FileNotFoundError, RuntimeError) as error:
+        number = _NUMBER.search(text := str(error))
+        if number is not None:
+            reason = text[: number.start()].rpartition(": ")[2].strip() or text
+            raise files.refusal(int(number[1] or number[2]), reason, path) from error
+        if isinstance(error, FileNotFoundError) and path.exists():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path)) from error
+        raise
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...adapters.files.tensors import read_tensors
+from ...adapters.files.tensors import lets_go, read_tensors
 from ...adapters.host.companions import patcher_class
 from ...common.errors import UserError
 from ...worlds.shapes import latents
@@ -84,6 +84,7 @@ class ShapesWorld(comfy.supported_models.SD15):
         return comfy.supported_models_base.ClipTarget(ShapesTokenizer, ShapesTextModel)
 
 
+@lets_go
 def load_model(path: Path | str, disable_dynamic: bool = False) -> ModelPatcher:
     """An image model's file as a MODEL. disable_dynamic: with ComfyUI's plain memory management."""
     management = comfy.model_management
@@ -106,6 +107,7 @@ def load_model(path: Path | str, disable_dynamic: bool = False) -> ModelPatcher:
     return patcher
 
 
+@lets_go
 def load_controlnet(path: Path | str) -> comfy.controlnet.ControlNet:
     """The outline ControlNet's file as a CONTROL_NET. Its hint is 8 times the latent's size."""
     management = comfy.model_management

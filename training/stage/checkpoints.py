@@ -7,16 +7,15 @@ the disk, renamed, and only then named by ``latest``. Nothing in it can run code
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from ...adapters.files.tensors import read_tensors
+from ...adapters.files.tensors import read_tensors, save_tensors
+from ...common import files
 from ...common.atomic import atomic_write_text, sync_file, sync_folder
 from ...common.errors import UserError
 from ..checks.device import pick_dtype
@@ -39,27 +38,36 @@ class Checkpoint:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint below the ``ckpt`` folder, name it latest, drop all but ``KEEP``."""
     name = f"{checkpoint.meta['stage']}-{checkpoint.meta['step']:07d}"
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary, final = folder / f"{name}.tmp", folder / name
+    files.make_folder(folder)
+    final = folder / name
     if final.is_dir() and _latest_name(folder) == name:
         return final  # a step has one state; removing it to write it again could lose both
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    parts = [part for part in PARTS if getattr(checkpoint, part)]
-    for part in parts:
-        tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(checkpoint, part).items()}
-        save_file(tensors, temporary / f"{part}.safetensors")
-    meta = {**checkpoint.meta, "parts": parts}
-    (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-    for file in temporary.iterdir():
-        sync_file(file)
-    sync_folder(temporary)
-    shutil.rmtree(final, ignore_errors=True)
-    temporary.rename(final)
+    _drop_halves(folder)  # first: a full disk may be full of them
+    temporary = files.temporary_beside(final)
+    try:
+        _write(temporary, checkpoint)
+        files.remove_tree(final)
+        files.replace(temporary, final)
+    except BaseException:
+        files.discard(temporary)
+        raise
     sync_folder(folder)
     atomic_write_text(folder / "latest", name)
     _drop_old(folder, keep=name)
     return final
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    files.make_folder(folder)
+    parts = [part for part in PARTS if getattr(checkpoint, part)]
+    for part in parts:
+        tensors = {k: v.detach().cpu().contiguous() for k, v in getattr(checkpoint, part).items()}
+        save_tensors(folder / f"{part}.safetensors", tensors)
+    meta = {**checkpoint.meta, "parts": parts}
+    atomic_write_text(folder / "meta.json", json.dumps(meta))
+    for file in folder.iterdir():
+        sync_file(file)
+    sync_folder(folder)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
@@ -72,7 +80,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         return None
     path = folder / Path(name).name
     try:
-        meta = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads(files.read_text(path / "meta.json"))
         parts = {part: part in meta["parts"] for part in PARTS}
         _ = meta["stage"], meta["step"]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -103,7 +111,7 @@ def number_format(
 
 def _latest_name(folder: Path) -> str | None:
     try:
-        return (folder / "latest").read_text(encoding="utf-8", errors="replace").strip()
+        return files.read_text(folder / "latest", "replace").strip()
     except FileNotFoundError:
         return None
 
@@ -114,12 +122,20 @@ def _read_part(path: Path) -> dict[str, Tensor]:
 
 
 def _drop_old(folder: Path, keep: str) -> None:
-    """Leave the newest ``KEEP`` checkpoints and remove what a killed save left behind."""
-    whole = sorted(p for p in folder.iterdir() if p.is_dir() and p.suffix != ".tmp")
-    drop = [p for p in whole[:-KEEP] if p.name != keep]
-    drop += [p for p in folder.iterdir() if p.suffix == ".tmp"]
-    for path in drop:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+    """Leave the newest ``KEEP`` checkpoints. What Windows has open goes after the next save."""
+    whole = sorted(p for p in folder.iterdir() if p.is_dir() and not _is_half(p.name))
+    for path in whole[:-KEEP]:
+        if path.name != keep:
+            files.discard(path)
+    _drop_halves(folder)
+
+
+def _drop_halves(folder: Path) -> None:
+    """Remove what a killed save left: at once, as only the one worker of the job writes here."""
+    for path in list(folder.iterdir()):
+        if _is_half(path.name):
+            files.discard(path)
+
+
+def _is_half(name: str) -> bool:
+    return files.is_temporary(name) or name.endswith(".tmp")  # as version 0.1.0 called them

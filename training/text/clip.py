@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...adapters.files.tensors import read_tensors
+from ...adapters.files.tensors import lets_go, read_tensors
 from ...common.errors import UserError
 from ..checks.device import to_device
 
@@ -104,6 +104,7 @@ class ClipText(nn.Module):
         return self.final_layer_norm(x)
 
 
+@lets_go
 def read_clip_text(path: Path, tokenizer: Path | None) -> ClipText:
     """The text encoder in a file: an SD1.5 checkpoint, or a CLIP by itself.
 

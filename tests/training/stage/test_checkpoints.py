@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, wherever a save is killed."""
 
+import errno
 import json
 import os
 import shutil
@@ -10,8 +11,11 @@ import pytest
 import torch
 
 from helpers import small
+from helpers.like_windows import ACCESS_DENIED, IN_USE, refuse_once, refused
 from helpers.small import differences
+from still_moving.common import files
 from still_moving.common.errors import UserError
+from still_moving.training.stage import checkpoints
 from still_moving.training.stage.checkpoints import (
     Checkpoint,
     load_checkpoint,
@@ -171,6 +175,47 @@ def test_the_first_save_killed_anywhere_leaves_none_or_a_whole_one(tmp_path):
         if not died:
             break
     assert is_whole(loaded, 1)
+
+
+@pytest.mark.usefixtures("like_windows")
+def test_a_copy_that_is_read_only_goes_on(tmp_path):
+    """As from a disc, or an archive: Windows then refuses to replace and to remove."""
+    for step in (50, 100):
+        save_checkpoint(tmp_path, checkpoint(step))
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    save_checkpoint(tmp_path, checkpoint(150))
+    assert names(tmp_path) == ["0-0000100", "0-0000150", "latest"]
+    assert is_whole(load_checkpoint(tmp_path), 150)
+
+
+@pytest.mark.usefixtures("like_windows")
+def test_a_save_outlasts_who_looks_at_what_it_writes(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, checkpoint(50))
+    refuse_once(monkeypatch, os, "replace", *[refused(ACCESS_DENIED) for _ in range(3)])
+    refuse_once(monkeypatch, files, "open", refused(), refused(IN_USE))
+    save_checkpoint(tmp_path, checkpoint(100))
+    assert is_whole(load_checkpoint(tmp_path), 100)
+
+
+def test_a_save_that_fails_leaves_the_old_one_and_nothing_beside_it(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path, checkpoint(50))
+    before = names(tmp_path)
+    refuse_once(monkeypatch, checkpoints, "sync_file", OSError(errno.ENOSPC, "full"))
+    with pytest.raises(OSError, match="full"):
+        save_checkpoint(tmp_path, checkpoint(100))
+    assert names(tmp_path) == before
+    assert is_whole(load_checkpoint(tmp_path), 50)
+
+
+def test_what_killed_saves_of_any_version_left_is_gone_before_the_next_writes(tmp_path):
+    save_checkpoint(tmp_path, checkpoint(50))
+    for name in ("0-0000100.tmp", ".new-0123abcd.tmp", ".old-0123abcd.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tensors.safetensors").touch()
+    (tmp_path / f".latest.{'0' * 32}.tmp").touch()
+    save_checkpoint(tmp_path, checkpoint(100))
+    assert names(tmp_path) == ["0-0000050", "0-0000100", "latest"]
 
 
 @pytest.mark.parametrize(
