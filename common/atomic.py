@@ -12,17 +12,18 @@ from . import files
 
 
 @contextmanager
-def atomic_path(path: Path | str) -> Generator[Path, None, None]:
+def atomic_path(path: Path | str, patience_s: float | None = None) -> Generator[Path, None, None]:
     """Yield a temporary path beside `path`; it takes the name of `path` when the block succeeds.
 
     On any exception the temporary file goes away and the old file stays as it was.
+    patience_s: how long a refusal of the rename is outlasted, as in ``files.patient``.
     """
     path = Path(path)
     temporary = files.temporary_beside(path)
     try:
         yield temporary
         sync_file(temporary)
-        files.replace(temporary, path)
+        files.replace(temporary, path, patience_s)
     except BaseException:
         with contextlib.suppress(OSError):
             files.remove(temporary)
@@ -30,14 +31,14 @@ def atomic_path(path: Path | str) -> Generator[Path, None, None]:
     sync_folder(path.parent)
 
 
-def atomic_write_bytes(path: Path | str, data: bytes) -> None:
-    with atomic_path(path) as temporary:
+def atomic_write_bytes(path: Path | str, data: bytes, patience_s: float | None = None) -> None:
+    with atomic_path(path, patience_s) as temporary:
         temporary.write_bytes(data)
 
 
-def atomic_write_text(path: Path | str, text: str) -> None:
+def atomic_write_text(path: Path | str, text: str, patience_s: float | None = None) -> None:
     """Write UTF-8 with the line endings of `text`, the same on every system."""
-    atomic_write_bytes(path, text.encode("utf-8"))
+    atomic_write_bytes(path, text.encode("utf-8"), patience_s)
 
 
 def sync_file(path: Path) -> None:

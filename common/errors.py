@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+_Given = ParamSpec("_Given")
+_Read = TypeVar("_Read")
 
 
 class UserError(ValueError):
@@ -22,3 +29,24 @@ class UserError(ValueError):
     def __str__(self) -> str:
         line = f"{self.subject}: found {self.found}, expected {self.expected}. {self.next_move}"
         return " ".join(line.split())
+
+
+def lets_go(read: Callable[_Given, _Read]) -> Callable[_Given, _Read]:
+    """A reader after whose refusal another file can take the place of the one that was refused.
+
+    The refusal's traceback holds what the reader had in hand. Tensors that are mapped from a file
+    keep Windows from replacing or removing it, as long as somebody shows the error.
+    """
+
+    @functools.wraps(read)
+    def reader(*given: _Given.args, **named: _Given.kwargs) -> _Read:
+        try:
+            return read(*given, **named)
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None:
+                traceback.clear_frames(cause.__traceback__)
+                cause = cause.__cause__ or cause.__context__
+            raise
+
+    return reader

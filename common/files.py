@@ -57,11 +57,12 @@ def refusal(number: int, text: str, path: Path | str) -> OSError:
     return error
 
 
-def patient(action: Callable[[], _Result], patience_s: float = PATIENCE_S) -> _Result:
+def patient(action: Callable[[], _Result], patience_s: float | None = None) -> _Result:
     """Do what Windows may refuse for an instant. Raises the OSError that stays, or is meant.
 
-    patience_s: 0 tries once.
+    patience_s: 2 s unless given; 0 tries once.
     """
+    patience_s = PATIENCE_S if patience_s is None else patience_s
     deadline, tries, pause = time.monotonic() + patience_s, 1, _FIRST_PAUSE_S
     while True:
         try:
@@ -77,13 +78,13 @@ def patient(action: Callable[[], _Result], patience_s: float = PATIENCE_S) -> _R
 def opened(
     path: Path | str,
     mode: Literal["rb", "ab", "r+b"] = "rb",
-    patience_s: float = PATIENCE_S,
+    patience_s: float | None = None,
 ) -> BinaryIO:
     """Open a file for its bytes; a read-only one also for writing, because it is the pack's own."""
     return patient(lambda: _writable(path, lambda: open(path, mode)), patience_s)
 
 
-def descriptor(path: Path | str, patience_s: float = PATIENCE_S) -> int:
+def descriptor(path: Path | str, patience_s: float | None = None) -> int:
     """A descriptor of a file for reading and writing; the file is made where it is missing."""
     flags = os.O_RDWR | os.O_CREAT
     return patient(lambda: _writable(path, lambda: os.open(path, flags, 0o644)), patience_s)
@@ -115,12 +116,12 @@ def copy(source: Path | str, target: Path | str) -> None:
     patient(lambda: shutil.copyfile(source, target))
 
 
-def replace(source: Path | str, target: Path | str, patience_s: float = PATIENCE_S) -> None:
+def replace(source: Path | str, target: Path | str, patience_s: float | None = None) -> None:
     """Give a file or folder a name; a file of that name, read-only or not, is gone with that."""
     patient(lambda: _writable(target, lambda: os.replace(source, target)), patience_s)
 
 
-def remove(path: Path | str, patience_s: float = PATIENCE_S) -> None:
+def remove(path: Path | str, patience_s: float | None = None) -> None:
     """Remove a file, if it is there, read-only or not. Raises OSError where that is refused."""
     with contextlib.suppress(FileNotFoundError):
         patient(lambda: _writable(path, lambda: os.unlink(path)), patience_s)
@@ -131,7 +132,7 @@ def remove_empty(folder: Path | str) -> None:
     patient(lambda: _writable(folder, lambda: os.rmdir(folder)))
 
 
-def remove_tree(path: Path | str, patience_s: float = PATIENCE_S) -> None:
+def remove_tree(path: Path | str, patience_s: float | None = None) -> None:
     """Remove a folder, if it is there, with all that is in it, read-only or not.
 
     It loses its name first, so that nobody sees half a folder. Raises OSError where somebody on

@@ -22,6 +22,9 @@ from . import files
 from .files import patient as patient  # where the queue still looks for them
 from .files import remove_tree as remove_tree
 
+BUSY_PATIENCE_S = files.PATIENCE_S
+REMOVED = ".removed-"
+
 WINDOWS = os.name == "nt"
 # Windows' own numbers: subprocess has names for them only there.
 _DETACHED_PROCESS, _NEW_GROUP, _NO_WINDOW, _LOW_PRIORITY = 0x8, 0x200, 0x8000000, 0x4000
@@ -95,7 +98,7 @@ def spawn(command: list[str], log: Path) -> subprocess.Popen[Any]:
         with contextlib.suppress(OSError):  # gone already
             os.setpriority(os.PRIO_PROCESS, child.pid, _NICE)
             # On many desktops priorities count within a session only, and this is a new one.
-            Path(f"/proc/{child.pid}/autogroup").write_text(str(_NICE), encoding="ascii")
+            Path(f"/proc/{child.pid}/autogroup").write_bytes(b"%d" % _NICE)
     return child
 
 

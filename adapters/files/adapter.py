@@ -17,12 +17,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 from ..low_rank import LowRank
 from . import kinds
 from .keys import motion_lora_keys, parse_motion_lora_key
 from .metadata import AGAIN, FORMAT, MARK, UNKNOWN, stated_fields, to_metadata
-from .tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
+from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 AdapterKind = Literal["motion", "spatial"]
 

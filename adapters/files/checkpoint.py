@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 from . import kinds
 from .keys import SD15, UNetLayout
 from .templates import unet_shapes
-from .tensors import file_hash, lets_go, read_tensors, refuse_non_finite, refuse_wrong_names
+from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
 
 PREFIX = "model.diffusion_model."
 EMA_PREFIX = "model_ema."

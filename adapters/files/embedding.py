@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 from .metadata import MARK
-from .tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
+from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 KEY = "emb_params"
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 from ..low_rank import LowRank, merge_lora
 from .checkpoint import UNetWeights
 from .keys import UNetLayout
-from .tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
+from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 _PART = re.compile(
     r"(?:lora_unet|unet|diffusion_model|base_model[._]model)[._](?P<layer>.+?)"

@@ -11,10 +11,10 @@ from pathlib import Path
 from torch import Tensor
 
 from ...common import files
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 from . import keys, kinds
 from .templates import module_shapes
-from .tensors import file_hash, lets_go, read_tensors, refuse_non_finite, refuse_wrong_names
+from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
 
 SD15 = (320, 640, 1280, 1280)
 SDXL = (320, 640, 1280)

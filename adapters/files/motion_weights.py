@@ -16,11 +16,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 from . import kinds
 from .keys import MODULE
 from .metadata import AGAIN, FORMAT, MARK, UNKNOWN, stated_fields, to_metadata
-from .tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
+from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 Form = Literal["difference", "whole"]
 KIND = "motion weights"

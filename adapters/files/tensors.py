@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import math
 import re
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,10 +18,8 @@ from torch import Tensor
 
 from ...common import files
 from ...common.atomic import atomic_path
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 
-_Given = ParamSpec("_Given")
-_Read = TypeVar("_Read")
 Header = dict[str, tuple[str, tuple[int, ...]]]
 
 EXPECTED = "a file of tensors (.safetensors, .ckpt, .pt, .pth or .bin)"
@@ -46,27 +42,6 @@ DTYPES = {
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
 }
-
-
-def lets_go(read: Callable[_Given, _Read]) -> Callable[_Given, _Read]:
-    """A reader after whose refusal another file can take the place of the one that was refused.
-
-    The refusal's traceback holds what the reader had in hand. Tensors that are mapped from a file
-    keep Windows from replacing or removing it, as long as somebody shows the error.
-    """
-
-    @functools.wraps(read)
-    def reader(*given: _Given.args, **named: _Given.kwargs) -> _Read:
-        try:
-            return read(*given, **named)
-        except Exception as error:
-            cause: BaseException | None = error
-            while cause is not None:
-                traceback.clear_frames(cause.__traceback__)
-                cause = cause.__cause__ or cause.__context__
-            raise
-
-    return reader
 
 
 @lets_go

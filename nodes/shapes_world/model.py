@@ -16,9 +16,9 @@ import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...adapters.files.tensors import lets_go, read_tensors
+from ...adapters.files.tensors import read_tensors
 from ...adapters.host.companions import patcher_class
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 from ...worlds.shapes import latents
 from .text import ShapesTextModel, ShapesTokenizer
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...common import system
+from ...common import files
 from ...common.atomic import atomic_path
 from ...common.errors import UserError
 from .exports import adapter_of
@@ -37,9 +36,9 @@ def publish(folder: JobFolder, job: Job, ticket: Ticket) -> Published:
         Published(target, "", others).write(folder.path)
     copies = {folder.exports / name: place for name, place in others.items()} | {adapter: target}
     for source, place in copies.items():
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(Path(place).parent)
         with atomic_path(Path(place)) as temporary:
-            shutil.copyfile(source, temporary)
+            files.copy(source, temporary)
     published = Published(target, stamp, others)
     published.write(folder.path)
     return published
@@ -78,6 +77,6 @@ def remove_unshared(root: Path, ticket: Ticket, others: Iterable[Ticket]) -> Non
         if path in used or path.parent not in homes:
             continue
         if path.is_dir():
-            system.remove_tree(path)
+            files.remove_tree(path)
         else:
-            system.patient(lambda path=path: path.unlink(missing_ok=True))
+            files.remove(path)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, get_args
 
-from ...common import system
+from ...common import files, system
 from ...common.errors import UserError
 from ..jobs.job import Job, Sharing, State
 from ..jobs.phase import ENDED
@@ -179,7 +179,7 @@ class Supervisor:
         try:
             watched.end_worker(_STOP_PATIENCE_S)
             with self._guard:
-                system.remove_tree(watched.folder.path)
+                files.remove_tree(watched.folder.path)
                 self._board.drop(id)
                 others = [other.ticket for other in self._board.watched.values()]
                 remove_unshared(self._board.root, watched.ticket, others)
@@ -240,7 +240,7 @@ class Supervisor:
             return
         stack = ExitStack()
         try:
-            self._board.jobs.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self._board.jobs)
             lock = system.exclusive(self._board.root / "supervisor.lock", patience_s=0.0)
             self._board.steering = stack.enter_context(lock)
         except OSError:

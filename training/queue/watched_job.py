@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...common import system
+from ...common import files, system
 from ...common.errors import UserError
 from ..jobs.job import Control, Job, JobFolder, Sharing, State
 from ..jobs.phase import ENDED, LIVING, ShownPhase, shown_phase
@@ -171,7 +171,7 @@ class WatchedJob:
         deadline = time.monotonic() + _KILL_PATIENCE_S
         while self._is_held() and time.monotonic() < deadline:
             try:  # the lock is held, so this is the pid of a living worker
-                system.kill(int(self.folder.pid.read_text(encoding="ascii")))
+                system.kill(int(files.read_text(self.folder.pid)))
             except (OSError, ValueError):
                 return
             time.sleep(_POLL_S)
@@ -267,14 +267,14 @@ class WatchedJob:
     def _latest_checkpoint(self) -> str:
         try:
             latest = self.folder.checkpoints / "latest"
-            return system.patient(lambda: latest.read_text(encoding="utf-8"))
+            return files.read_text(latest)
         except (OSError, UnicodeDecodeError):
             return ""
 
     def log_tail(self, size: int) -> str:
         """The last bytes of the log as text; empty when there is none."""
         try:
-            with self.folder.log.open("rb") as file:
+            with files.opened(self.folder.log) as file:
                 file.seek(max(0, self.folder.log.stat().st_size - size))
                 return file.read(size).decode("utf-8", errors="replace")
         except OSError:

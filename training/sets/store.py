@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...adapters.files.tensors import lets_go, read_tensors, refuse_non_finite, write_tensors
+from ...adapters.files.tensors import read_tensors, refuse_non_finite, write_tensors
 from ...common import files
 from ...common.atomic import atomic_write_bytes, atomic_write_text
-from ...common.errors import UserError
+from ...common.errors import UserError, lets_go
 
 FORMAT = 1
 SET_FILE = "set.json"

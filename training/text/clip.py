@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...adapters.files.tensors import lets_go, read_tensors
-from ...common.errors import UserError
+from ...adapters.files.tensors import read_tensors
+from ...common.errors import UserError, lets_go
 from ..checks.device import to_device
 
 HEAD = 64  # channels of an attention head
