@@ -33,6 +33,7 @@ def test_the_folder_may_have_any_name(tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        encoding="utf-8",
     )
     assert process.returncode == 2
     assert process.stderr.startswith("error: ")

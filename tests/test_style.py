@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow  # asks git for the files
 
 
 def code(*endings: str) -> list:
-    names = subprocess.run(LIST, capture_output=True, text=True, check=False).stdout.splitlines()
+    names = subprocess.run(
+        LIST, capture_output=True, text=True, check=False, encoding="utf-8"
+    ).stdout.splitlines()
     paths = [ROOT / name for name in names if name.endswith(endings)]
     if not paths:
         pytest.skip("no git checkout: nothing says which files are the project's")

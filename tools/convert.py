@@ -39,7 +39,8 @@ def main() -> None:
             prompt = page.api_form()
             for node in prompt.values():
                 node["inputs"].pop("node_uid", None)  # a name that this page made up
-            (API / f"{name}.json").write_text(json.dumps(prompt, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(prompt, indent=1) + "\n"
+            (API / f"{name}.json").write_text(text, encoding="utf-8", newline="\n")
             if name != TRAINING:
                 take_picture(page, name)
 

@@ -65,6 +65,7 @@ def machine(dry: bool) -> dict[str, Any]:
     look = subprocess.run(
         [sys.executable, str(BENCHMARKS), "card.machine", *(["--dry"] if dry else [])],
         capture_output=True, text=True, env=environment(), check=False, timeout=MACHINE_S,
+        encoding="utf-8",
     )  # fmt: skip  # what, then how
     if look.returncode:
         sys.exit(f"No card: {last_lines(look.stderr)}")
@@ -108,7 +109,7 @@ class Kit:
         text = json.dumps(line)
         print(text, flush=True)
         if self.out is not None:
-            with self.out.open("a", encoding="utf-8") as file:
+            with self.out.open("a", encoding="utf-8", newline="\n") as file:
                 file.write(text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -125,6 +126,7 @@ class Kit:
             process = subprocess.Popen(
                 part.command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
                 env=environment() | {MARK: mark}, start_new_session=True,
+                encoding="utf-8",
             )  # fmt: skip  # what, its streams, its surroundings
             try:
                 for line in lines_until(process, begun + limit):

@@ -64,13 +64,15 @@ def run(args: argparse.Namespace, parts: Parts) -> tuple[list[Row], dict[str, An
         _finish(args, parts, lambda: parent == os.getppid() or sys.exit())
         raise SystemExit
     clock, commits = Clock(args.out), args.out / "commits.txt"
-    before = commits.read_text("utf-8").splitlines() if commits.exists() else []
+    before = commits.read_text(encoding="utf-8").splitlines() if commits.exists() else []
     if not all(_file(args, name).exists() for name in parts):
         before = list(dict.fromkeys([*before, commit()]))
-        commits.write_text("\n".join(before), encoding="utf-8")
+        atomic_write_text(commits, "\n".join(before))
     with _helpers(args):
         _finish(args, parts, clock.keep)
-    rows = [row for name in parts for row in json.loads(_file(args, name).read_text("utf-8"))]
+    rows = [
+        row for name in parts for row in json.loads(_file(args, name).read_text(encoding="utf-8"))
+    ]
     return rows, {"commit": ", ".join(before), "seconds": round(clock.keep())}
 
 
@@ -155,11 +157,11 @@ class Clock:
 
     def __init__(self, folder: Path):
         self.path = folder / "seconds.txt"
-        self.before = float(self.path.read_text()) if self.path.exists() else 0.0
+        self.before = float(self.path.read_text(encoding="utf-8")) if self.path.exists() else 0.0
         self.started = time.monotonic()
 
     def keep(self) -> float:
         """The seconds until now; those since the last call are lost with an interrupted run."""
         worked = self.before + time.monotonic() - self.started
-        self.path.write_text(f"{worked:.1f}")
+        atomic_write_text(self.path, f"{worked:.1f}")
         return worked

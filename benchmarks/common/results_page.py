@@ -30,7 +30,9 @@ def _git(*arguments: str) -> str:
     """What git says of this checkout; nothing where there is no git."""
     command = ["git", "-C", str(Path(__file__).resolve().parent), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, encoding="utf-8"
+        ).stdout.strip()
     except FileNotFoundError:
         return ""
 

@@ -133,7 +133,7 @@ class World:
 def saved_step(folder: Any) -> int:
     """Of the newest checkpoint; 0 without one."""
     latest = folder.checkpoints / "latest"
-    return int(latest.read_text().split("-")[1]) if latest.exists() else 0
+    return int(latest.read_text(encoding="utf-8").split("-")[1]) if latest.exists() else 0
 
 
 def resumed_at(folder: Any, since: float) -> int | None:
@@ -160,7 +160,7 @@ def kill_workers(world: World, kills: int) -> Counter[str]:
             continue  # not begun, or just over
         begun = resumed_at(folder, killed)
         counts["lost_steps"] += max(0, kept - begun) if begun is not None else 0
-        world.system.kill(int(folder.pid.read_text()))
+        world.system.kill(int(folder.pid.read_text(encoding="utf-8")))
         while world.system.is_held(folder.lock):
             time.sleep(0.001)
         kept, killed = saved_step(folder), time.time()

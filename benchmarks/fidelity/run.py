@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 
+from ...common.atomic import atomic_write_text
 from ..common import parts
 from ..common.results_page import TABLES
 from . import methods, report
@@ -21,7 +22,7 @@ def main() -> None:
     bench = methods.Bench(options.out, size, options.device)
     rows, origin = parts.run(options, bench.parts())
     results = report.summarize(rows, size) | origin
-    (options.out / "results.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
+    atomic_write_text(options.out / "results.json", json.dumps(results, indent=2))
     report.draw(options.out, results)
     report.clips_side_by_side(options.out, bench)
     if options.docs or not options.quick:

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _last_line(command: list[str]) -> dict:
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
     return json.loads(done.stdout.splitlines()[-1])
 
 

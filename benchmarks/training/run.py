@@ -156,7 +156,9 @@ def child(spec: dict[str, Any]) -> dict[str, Any]:
     """What steps.py measures; {"failed": why} when it cannot."""
     command = [sys.executable, str(BENCHMARKS), "training.steps", json.dumps(spec)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=LIMIT_S, encoding="utf-8"
+        )
     except subprocess.TimeoutExpired:
         return {"failed": f"not done in {LIMIT_S} s"}
     if done.returncode:

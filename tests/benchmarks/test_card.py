@@ -143,8 +143,8 @@ def test_a_page_has_a_row_for_every_line():
 def test_what_is_packed_comes_out_again(tmp_path, monkeypatch):
     source = tmp_path / "source"
     (source / "deep" / ".git").mkdir(parents=True)
-    (source / "deep" / "a.py").write_text("a = 1\n")
-    (source / "deep" / ".git" / "b").write_text("not this")
+    (source / "deep" / "a.py").write_text("a = 1\n", encoding="utf-8")
+    (source / "deep" / ".git" / "b").write_text("not this", encoding="utf-8")
     place = tmp_path / "bundle"
     place.mkdir()
     bundle.pack(place / "site.tar.xz", bundle.files_below(source))

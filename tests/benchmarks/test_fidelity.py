@@ -70,7 +70,7 @@ def test_figures_are_a_page_of_their_own_that_points_to_the_argument(tmp_path):
     page = tmp_path / "tables" / "a.md"
     put_tables(page, "A", "old")
     put_tables(page, "A", "new")
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert text.startswith("# A: the figures\n")
     assert "(../a.md)" in text
     assert text.endswith("\n\nnew\n")

@@ -126,10 +126,16 @@ def test_two_processes_make_no_part_twice(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     process = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
     )
     assert process.stdout.strip() == str(NAMES)
-    lines = (tmp_path / "made.txt").read_text().splitlines()
+    lines = (tmp_path / "made.txt").read_text(encoding="utf-8").splitlines()
     assert sorted(line.split(" ", 1)[1] for line in lines) == NAMES
     files = sorted((tmp_path / "rows").glob("*.json"))
-    assert [json.loads(file.read_text()) for file in files] == [[{"part": n}] for n in NAMES]
+    assert [json.loads(file.read_text(encoding="utf-8")) for file in files] == [
+        [{"part": n}] for n in NAMES
+    ]

@@ -22,6 +22,7 @@ def test_the_benchmark_measures_every_kind_and_claims_nothing_it_did_not():
         capture_output=True,
         text=True,
         timeout=600,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)

@@ -148,6 +148,7 @@ def test_a_kernel_that_is_missing_fails_loudly():
         env=environment(),
         capture_output=True,
         text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 1
     assert "a kernel that it does not have" in done.stderr
@@ -171,6 +172,7 @@ def test_each_child_has_its_own_capability_and_memory():
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     assert done.stdout.split("\n")[0] == f"(7, 5) {1 << 29}"
 
@@ -192,7 +194,7 @@ def test_where_it_cannot_be_the_reason_is_said(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(build, "HEADERS", ("nowhere/include",))
         assert card.why_not() == "CUDA's headers are not beside torch (nowhere/include)"
-    (tmp_path / "broken.c").write_text("int broken( {")
+    (tmp_path / "broken.c").write_text("int broken( {", encoding="utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(build, "SOURCES", tmp_path)
         patch.setattr(build, "cache_folder", lambda: tmp_path / "cache")

@@ -154,5 +154,6 @@ def test_a_card_before_ampere_trains_in_float16(capability, dtype):
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n{ASK}"],
         env=environment(**own), capture_output=True, text=True, timeout=120,
+        encoding="utf-8",
     )  # fmt: skip  # what is run, then how
     assert done.stdout.split() == [dtype], done.stderr[-1000:]

@@ -110,11 +110,11 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, named, files, tmp_path, 
         (tmp_path / name).mkdir()
         places[name] = str(tmp_path / name)
     Image.new("RGB", (32, 32)).save(tmp_path / "pictures" / "a.png")
-    (tmp_path / "notes.txt").write_text("no tensors, no recipe")
+    (tmp_path / "notes.txt").write_text("no tensors, no recipe", encoding="utf-8")
     recipe = spatial_recipe()
-    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    (tmp_path / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     (tmp_path / "strange.json").write_text(
-        json.dumps({**json.loads(recipe.to_json()), "learning_rate": 1})
+        json.dumps({**json.loads(recipe.to_json()), "learning_rate": 1}), encoding="utf-8"
     )
     new_job(tmp_path / "job", motion_recipe(), files)
     places |= {"none": str(tmp_path / "none"), "new": str(tmp_path / "new")}
@@ -193,7 +193,7 @@ def test_an_export_for_another_checkpoint_is_refused(files, tmp_path, capsys):
 
 def test_a_recipe_file_says_everything(files, tmp_path):
     recipe = motion_recipe(steps=1, seed=7)
-    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    (tmp_path / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     command = [word.format(**files, new=tmp_path / "new") for word in MOTION]
     assert main(*command, "--recipe", tmp_path / "recipe.json")[0] == 0
     assert JobFolder(tmp_path / "new").load().recipe == recipe

@@ -141,7 +141,7 @@ def test_what_is_read_only_is_written_replaced_and_removed(tmp_path):
 def test_a_folder_that_is_read_is_removed_whole(tmp_path):
     folder = tmp_path / ("n" * 200)
     (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "file").write_text("x")
+    (folder / "deep" / "file").write_text("x", encoding="utf-8")
     seen, done = [], threading.Event()
 
     def look() -> None:
@@ -151,7 +151,7 @@ def test_a_folder_that_is_read_is_removed_whole(tmp_path):
 
     thread = threading.Thread(target=look)
     thread.start()
-    with (folder / "deep" / "file").open() as reader:
+    with (folder / "deep" / "file").open(encoding="utf-8") as reader:
         files.remove_tree(folder)
         assert reader.read() == "x"
     done.set()

@@ -23,7 +23,7 @@ def wait_until(truth) -> None:
 def test_a_process_outlives_the_one_that_started_it(tmp_path):
     """In a session of its own, deaf to our input, its words in the log."""
     log = tmp_path / "lög with space.txt"
-    log.write_text("before\n")
+    log.write_text("before\n", encoding="utf-8")
     grandchild = (
         "import os, sys, time; print('ü', sys.stdin.read() == '', os.getsid(0) == os.getpid());"
         "print(os.getpid(), file=sys.stderr); time.sleep(600)"
@@ -68,14 +68,14 @@ def test_killing_what_is_gone_is_fine():
 def test_a_folder_is_shown_by_the_systems_own_program(tmp_path, monkeypatch):
     assert (system.opener("darwin"), system.opener("linux")) == ("open", "xdg-open")
     program = tmp_path / "xdg-open"
-    program.write_text(f'#!/bin/sh\nprintf "%s" "$1" > "{tmp_path}/shown"\n')
+    program.write_text(f'#!/bin/sh\nprintf "%s" "$1" > "{tmp_path}/shown"\n', encoding="utf-8")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     folder = tmp_path / "a job; rm -rf"
     folder.mkdir()
     system.open_folder(folder)
     shown = tmp_path / "shown"
-    wait_until(lambda: shown.exists() and shown.read_text() == str(folder))
+    wait_until(lambda: shown.exists() and shown.read_text(encoding="utf-8") == str(folder))
 
 
 @pytest.mark.slow
@@ -91,6 +91,11 @@ def test_this_module_and_the_queue_need_the_standard_library_only():
         "print(sorted(loaded & {'torch', 'numpy', 'PIL', 'diffusers', 'safetensors', 'comfy'}))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path("/"), timeout=60
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path("/"),
+        timeout=60,
+        encoding="utf-8",
     )
     assert done.stdout == "[]\n", done.stderr

@@ -30,7 +30,7 @@ def result(tmp_path_factory):
 
 def test_everything_that_was_promised_is_written(result):
     out, metrics = result
-    assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8")) == metrics
     for name in ("sweep.gif", "comparison.gif", "motion.png"):
         assert Image.open(out / name).width > 200
     with Image.open(out / "sweep.gif") as sweep:

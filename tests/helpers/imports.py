@@ -139,5 +139,6 @@ def loaded_by(*names: str) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
+        encoding="utf-8",
     )
     return set(json.loads(process.stdout)) - {"still_moving"}

@@ -49,7 +49,7 @@ class Place:
             supervisor.close()
 
     def lives(self) -> list[str]:
-        return self.diary.read_text().splitlines() if self.diary.exists() else []
+        return self.diary.read_text(encoding="utf-8").splitlines() if self.diary.exists() else []
 
     def phases(self, id: str) -> list[str]:
         """The phases that were pushed, without repetition."""

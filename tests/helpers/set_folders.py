@@ -44,7 +44,7 @@ def write_still(folder, name, scene, seed=0):
     """A picture of a scene with its caption; returns its pixels in the world's own size."""
     world = make_still(scene, torch.Generator().manual_seed(seed))
     to_image(shapes.enlarge(world)).save(folder / f"{name}.png")
-    (folder / f"{name}.txt").write_text(scene.prompt)
+    (folder / f"{name}.txt").write_text(scene.prompt, encoding="utf-8")
     return world
 
 
@@ -55,7 +55,7 @@ def write_clip(folder, name, scene, seed=0):
     first.save(
         folder / f"{name}.webp", save_all=True, append_images=rest, duration=40, lossless=True
     )
-    (folder / f"{name}.txt").write_text(scene.prompt)
+    (folder / f"{name}.txt").write_text(scene.prompt, encoding="utf-8")
     return clip
 
 

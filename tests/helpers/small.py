@@ -222,14 +222,24 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     """A command of the pack in a child process, running."""
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        command(*arguments), env=environment(), stdout=pipe, stderr=pipe, text=True
+        command(*arguments),
+        env=environment(),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        encoding="utf-8",
     )
 
 
 def run(*arguments: object, timeout: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     """A command of the pack in a child process, to its end."""
     return subprocess.run(
-        command(*arguments), env=environment(), capture_output=True, text=True, timeout=timeout
+        command(*arguments),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        encoding="utf-8",
     )
 
 

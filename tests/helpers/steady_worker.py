@@ -31,7 +31,7 @@ def main(path: Path, diary: Path, *habits: str) -> None:
     folder = job.JobFolder(path)
     with system.exclusive(folder.lock) as held:
         assert held
-        folder.pid.write_text(str(os.getpid()))
+        folder.pid.write_text(str(os.getpid()), encoding="utf-8")
         note(diary, "begin", path)
         live(folder, job.State, folder.load(), habits)
         last = folder.read_state()
@@ -45,14 +45,14 @@ def main(path: Path, diary: Path, *habits: str) -> None:
 
 
 def note(diary: Path, event: str, path: Path) -> None:
-    with diary.open("a") as file:
+    with diary.open("a", encoding="utf-8") as file:
         file.write(f"{event} {path.name}\n")
 
 
 def live(folder, state, job, habits) -> None:
     latest, steps = folder.checkpoints / "latest", job.recipe.stages[0].steps
     latest.parent.mkdir(exist_ok=True)
-    step = int(latest.read_text()) if latest.exists() else 0
+    step = int(latest.read_text(encoding="utf-8")) if latest.exists() else 0
 
     def enter(phase: str) -> None:
         folder.write_state(state(phase, 0, step, steps))
@@ -60,7 +60,9 @@ def live(folder, state, job, habits) -> None:
 
     def export() -> None:
         folder.exports.mkdir(exist_ok=True)
-        (folder.exports / f"{job.name}.safetensors").write_text(f"{job.name} at {step}")
+        (folder.exports / f"{job.name}.safetensors").write_text(
+            f"{job.name} at {step}", encoding="utf-8"
+        )
         folder.report("exported", stage=0, step=step)
 
     enter("running")
@@ -68,18 +70,18 @@ def live(folder, state, job, habits) -> None:
     while step < steps:
         wanted, sharing = folder.read_control().wanted, folder.read_sharing()
         if wanted == "stop":
-            latest.write_text(str(step))
+            latest.write_text(str(step), encoding="utf-8")
             export()
             time.sleep(LINGER_S * ("exports slowly" in habits))
             enter("failed" if "fails" in habits else "stopped")
             return
         if sharing == "leave":
-            latest.write_text(str(step))
+            latest.write_text(str(step), encoding="utf-8")
             enter("waiting")
             return
         goal = "paused" if wanted == "pause" else "running" if sharing == "run" else "yielding"
         if goal != now:
-            latest.write_text(str(step))
+            latest.write_text(str(step), encoding="utf-8")
             enter(goal)
             now = goal
         if now == "running":

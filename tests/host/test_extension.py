@@ -29,7 +29,7 @@ def described(server) -> dict:
 def start_up(comfyui) -> dict:
     """One measured start of the pack, in a process of its own."""
     command = [sys.executable, ROOT / "benchmarks", "host.startup", "--comfyui", comfyui, "--once"]
-    finished = subprocess.run(command, capture_output=True, text=True)
+    finished = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout.splitlines()[-1])
 
@@ -42,7 +42,7 @@ def test_starting_imports_nothing_that_the_host_did_not(start_up):
 
 
 def test_the_server_starts_with_every_node(server, described):
-    log = server.log.read_text(errors="replace")
+    log = server.log.read_text(errors="replace", encoding="utf-8")
     assert "Error while calling comfy_entrypoint" not in log
     assert not re.search(r"IMPORT FAILED.*StillMoving", log), log
     assert re.search(r"[\d.]+ seconds: .*ComfyUI-StillMoving", log), log

@@ -104,7 +104,7 @@ def test_trained_words_lie_where_clip_looks_for_them(server, jobs):
 
 
 def test_the_memory_is_said_before_it_is_taken(server, jobs):
-    log = server.log.read_text()
+    log = server.log.read_text(encoding="utf-8")
     assert "Memory, appearance:" in log
     assert log.count("Memory, motion:") >= 3
 

@@ -29,7 +29,7 @@ def test_the_shapes_world_is_offered_after_the_artists_own_files(tmp_path):
     own = Path(folder_paths.get_folder_paths(folders.MOTION_ADAPTERS)[0])
     own.mkdir(parents=True, exist_ok=True)
     save_adapter(own / "mine.safetensors", world.motion_adapter())
-    (own / "readme.txt").write_text("not a model")
+    (own / "readme.txt").write_text("not a model", encoding="utf-8")
     folder_paths.filename_list_cache.clear()
     offered = folders.choices(folders.MOTION_ADAPTERS)
     assert offered[0] == "mine.safetensors"

@@ -109,7 +109,10 @@ def test_what_only_this_job_used_goes_with_it_and_is_made_again(server, motion_j
     kept = {path for name in ("weights", "sets", "pictures") for path in (user / name).iterdir()}
     id = begun(server, "fifth", count=2)
     used = {
-        Path(path) for path in json.loads((user / "jobs" / id / "about.json").read_text())["uses"]
+        Path(path)
+        for path in json.loads((user / "jobs" / id / "about.json").read_text(encoding="utf-8"))[
+            "uses"
+        ]
     }
     assert {path.parent.name for path in used} == {"weights", "sets", "pictures"}
     ask(server, "DELETE", f"/still_moving/jobs/{id}")
@@ -121,7 +124,10 @@ def test_what_only_this_job_used_goes_with_it_and_is_made_again(server, motion_j
 
 
 def test_the_disk_space_is_said_before_it_is_taken(server, motion_job):
-    assert re.search(r"model's weights on disk: \d+ MiB of [\d.]+ GiB free", server.log.read_text())
+    assert re.search(
+        r"model's weights on disk: \d+ MiB of [\d.]+ GiB free",
+        server.log.read_text(encoding="utf-8"),
+    )
 
 
 def test_a_name_is_no_path(server):

@@ -82,9 +82,11 @@ def test_a_diffusers_file_without_positions_takes_its_limit_from_its_config(tmp_
     renamed = to_diffusers(hollow(shapes))
     path = tmp_path / "diffusion_pytorch_model.safetensors"
     assert recognize(path, renamed) == MotionModuleInfo("v2", CHANNELS, True, 32, False)
-    (tmp_path / "config.json").write_text(json.dumps({"motion_max_seq_length": 48}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"motion_max_seq_length": 48}), encoding="utf-8"
+    )
     assert recognize(path, renamed).max_frames == 48
-    (tmp_path / "config.json").write_text("[]")
+    (tmp_path / "config.json").write_text("[]", encoding="utf-8")
     assert recognize(path, renamed).max_frames == 32
 
 

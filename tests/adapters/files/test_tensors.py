@@ -109,7 +109,10 @@ def test_a_file_cannot_run_code(tmp_path):
         (lambda p: p.mkdir(), "a folder"),
         (lambda p: p.touch(), "an empty file"),
         (lambda p: p.write_bytes(b"<html>404</html>"), "begins with"),
-        (lambda p: p.write_text("version https://git-lfs.github.com/spec/v1"), "begins with"),
+        (
+            lambda p: p.write_text("version https://git-lfs.github.com/spec/v1", encoding="utf-8"),
+            "begins with",
+        ),
         (lambda p: p.write_bytes(b"PK\x03\x04" + bytes(50)), "damaged or truncated"),
         (lambda p: torch.save({"step": 3}, p), "no tensors"),
         (lambda p: torch.save([torch.ones(2)], p), "no tensors"),

@@ -68,7 +68,7 @@ def library() -> tuple[Path, str]:
     include = [f"-I{torch.parent / folder}" for folder in HEADERS]
     files = [str(path) for path in sources if path.suffix == ".c"]
     command = ["gcc", *FLAGS, NAME, *include, *files, "-o", str(begun), "-lpthread", "-ldl"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, encoding="utf-8")
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line]
         return made, f"gcc cannot build it: {(lines or ['no word why'])[0]}"

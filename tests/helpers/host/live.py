@@ -126,7 +126,9 @@ class Server:
 
     def tail(self, lines: int = 40) -> str:
         """The end of the server's log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(
+            self.log.read_text(errors="replace", encoding="utf-8").splitlines()[-lines:]
+        )
 
     def _options(self) -> list[str]:
         port = self.url.rpartition(":")[2]
@@ -146,7 +148,7 @@ class Server:
 
 def required_frontend(comfyui: Path) -> str:
     """The version of the frontend package that this checkout asks for."""
-    requirements = (comfyui / "requirements.txt").read_text()
+    requirements = (comfyui / "requirements.txt").read_text(encoding="utf-8")
     required = re.search(r"comfyui-frontend-package==([\d.]+)", requirements)
     assert required, f"{comfyui}/requirements.txt names no frontend"
     return required[1]

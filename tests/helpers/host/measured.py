@@ -34,7 +34,7 @@ def clips_of(
     scenes = world.spread(world.all_scenes((look,) if look else world.BASE_LOOKS), prompts)
     frames: dict[str, list[torch.Tensor]] = {}
     for seed, scene in enumerate(scenes):
-        prompt = json.loads((API / f"{name}.json").read_text())
+        prompt = json.loads((API / f"{name}.json").read_text(encoding="utf-8"))
         for node in prompt.values():
             inputs = node["inputs"]
             if node["class_type"] == "CLIPTextEncode" and inputs["text"]:

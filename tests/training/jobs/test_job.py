@@ -71,11 +71,11 @@ def test_a_job_is_written_once(folder):
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="file"):
             JobFolder.create(path, JOB)
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_folder_without_a_job_is_refused(tmp_path):
@@ -97,11 +97,11 @@ def test_what_sharing_asks_is_read_as_written_and_as_earlier_versions_wrote_it(f
     assert folder.read_sharing() == "run"
     for sharing in ("keep", "yield", "leave", "run"):
         folder.share(sharing)
-        assert json.loads(folder.sharing.read_text()) == {"sharing": sharing}
+        assert json.loads(folder.sharing.read_text(encoding="utf-8")) == {"sharing": sharing}
         assert folder.read_sharing() == sharing
-    folder.sharing.write_text('{"sharing": "hold"}')
+    folder.sharing.write_text('{"sharing": "hold"}', encoding="utf-8")
     assert folder.read_sharing() == "keep"
-    folder.sharing.write_text('{"sharing": "share"}')
+    folder.sharing.write_text('{"sharing": "share"}', encoding="utf-8")
     with pytest.raises(UserError, match=r"sharing\.json"):
         folder.read_sharing()
 
@@ -146,6 +146,7 @@ def test_a_lock_dies_with_its_process(folder):
         stdout=subprocess.PIPE,
         text=True,
         env=environment(),
+        encoding="utf-8",
     )
     assert child.stdout is not None
     assert child.stdout.readline() == "True\n"
@@ -187,7 +188,7 @@ def test_an_event_is_json_for_every_reader(folder):
     """JavaScript knows no NaN: one bad loss would hide the whole line."""
     reported = folder.report("skipped", loss=float("nan"), grad_norm=float("inf"), step=2)
     assert (reported["loss"], reported["grad_norm"], reported["step"]) == (None, None, 2)
-    text = folder.events.read_text()
+    text = folder.events.read_text(encoding="utf-8")
 
     def refuse(constant: str):
         raise AssertionError(f"{constant} is no JSON")
@@ -210,4 +211,4 @@ def test_state_round_trip(folder):
     state = State("running", 1, 7, 20, "words")
     folder.write_state(state)
     assert folder.read_state() == state
-    assert json.loads(folder.state.read_text()) == dataclasses.asdict(state)
+    assert json.loads(folder.state.read_text(encoding="utf-8")) == dataclasses.asdict(state)

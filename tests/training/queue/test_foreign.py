@@ -39,7 +39,8 @@ def test_foreign_events_and_numbers_harm_nobody(place):
     folder.events.write_text(
         '{"event": "step"}\n{"event": "step", "stage": 1e400, "step": "x", "loss": NaN}\n3\n'
         '{"event": "step", "stage": 0, "step": 4, "loss": NaN, "loss_average": 2, "eta_s": NaN}\n'
-        '{"event": "held_out", "stage": -5, "step": 4, "loss": 1}\n\x00\n{"event": ["step"]}\n'
+        '{"event": "held_out", "stage": -5, "step": 4, "loss": 1}\n\x00\n{"event": ["step"]}\n',
+        encoding="utf-8",
     )
     folder.write_state(State("stopped", -7, 3, 9))
     until(lambda: supervisor.view("a")["average"] == [[4, 2.0]], "the good line")
@@ -61,7 +62,7 @@ def test_what_is_no_job_is_left_alone(place):
     jobs = place.root / "jobs"
     for name in ("holiday pictures", ".hidden", "x" * 121):
         (jobs / name).mkdir(parents=True)
-    (jobs / "file").write_text("mine")
+    (jobs / "file").write_text("mine", encoding="utf-8")
     long_ago = time.time() - files.ABANDONED_S - 60
     new = (".new-0123abcd.tmp", ".new-4567cdef.tmp", ".new-a")  # the last two by dead processes
     for name in (".removed-a.1", ".old-0123abcd.tmp", *new):

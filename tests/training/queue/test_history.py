@@ -32,7 +32,7 @@ def test_a_history_read_in_pieces_is_the_one_read_at_once(tmp_path):
     whole.update()
     assert piecewise.loss.points() == whole.loss.points()
     assert piecewise.last == whole.last
-    folder.events.open("a").write('{"event": "step", "st')
+    folder.events.open("a", encoding="utf-8").write('{"event": "step", "st')
     version = whole.version
     whole.update()
     assert (whole.version, whole.last["step"]) == (version, 299)

@@ -14,12 +14,12 @@ from still_moving.training.jobs.job import JobFolder
 def test_an_adapter_is_published_once_and_overwrites_nobody(place, tmp_path):
     target = tmp_path / "loras" / "dog.safetensors"
     target.parent.mkdir()
-    target.write_text("somebody else's")
+    target.write_text("somebody else's", encoding="utf-8")
     supervisor = place.supervisor()
     add(supervisor, "a", publish=str(target))
     assert reach(supervisor, "a", "finished")["adapter"] == "dog 2.safetensors"
-    assert target.read_text() == "somebody else's"
-    assert target.with_name("dog 2.safetensors").read_text() == "dog at 5"
+    assert target.read_text(encoding="utf-8") == "somebody else's"
+    assert target.with_name("dog 2.safetensors").read_text(encoding="utf-8") == "dog at 5"
     add(supervisor, "b", steps=7, publish=str(target))
     assert reach(supervisor, "b", "finished")["adapter"] == "dog 3.safetensors"
     supervisor.close()
@@ -43,7 +43,7 @@ def test_a_stopped_job_goes_on_and_publishes_under_its_own_name(place, tmp_path)
     assert supervisor.latest_finished("node")["id"] == "a"
     supervisor.command("a", "resume")
     reach(supervisor, "a", "finished")
-    until(lambda: target.read_text() == "dog at 500", "the newer copy")
+    until(lambda: target.read_text(encoding="utf-8") == "dog at 500", "the newer copy")
     assert [p.name for p in tmp_path.glob("*.safetensors")] == ["dog.safetensors"]
     with pytest.raises(UserError, match="finished"):
         supervisor.command("a", "resume")
@@ -55,9 +55,9 @@ def test_deleting_removes_what_only_this_job_used(place, tmp_path):
     weights, sets = (place.root / name for name in ("weights", "sets"))
     for path in (weights, sets / "own", sets / "shared"):
         path.mkdir(parents=True)
-        (path / "x.safetensors").write_text("x")
+        (path / "x.safetensors").write_text("x", encoding="utf-8")
     outside = tmp_path / "mine.safetensors"
-    outside.write_text("mine")
+    outside.write_text("mine", encoding="utf-8")
     own = (str(weights / "x.safetensors"), str(sets / "own"), str(outside), str(place.root))
     add(supervisor, "a", steps=LONG, uses=(*own, str(sets / "shared")))
     add(supervisor, "b", steps=LONG, uses=(str(sets / "shared"),))
@@ -66,7 +66,7 @@ def test_deleting_removes_what_only_this_job_used(place, tmp_path):
     assert not (place.root / "jobs" / "a").exists()
     assert [p.name for p in sets.iterdir()] == ["shared"]
     assert list(weights.iterdir()) == []
-    assert outside.read_text() == "mine"
+    assert outside.read_text(encoding="utf-8") == "mine"
     until(lambda: place.removed == [{"id": "a"}], "the page to hear of it")
     supervisor.delete("b")
     assert list(sets.iterdir()) == []

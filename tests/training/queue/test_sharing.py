@@ -114,7 +114,7 @@ def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
     folder = new_job(tmp_path / "job", recipe, files)
     job = folder.load()
     text = job.to_json().replace('"sample_every": 0', '"sample_every": 3')
-    folder.spec.write_text(text)
+    folder.spec.write_text(text, encoding="utf-8")
     ask = at_steps({4: lambda: folder.send(sample=True)})
     draws = []  # the global generator's states at the samples: nothing may draw from it
 
@@ -138,7 +138,7 @@ def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
 @pytest.mark.slow
 def test_a_sample_that_fails_is_told_and_training_goes_on(tmp_path, files):
     folder = new_job(tmp_path / "job", RECIPES["motion"], files)
-    folder.samples.write_text("a file where the folder should be")
+    folder.samples.write_text("a file where the folder should be", encoding="utf-8")
     ask = at_steps({2: lambda: folder.send(sample=True)})
     assert run_job(folder, ask) == FINISHED
     failures = [e for e in folder.read_events() if e["event"] == "sample_failed"]
@@ -201,7 +201,7 @@ def test_preview_colours():
 def test_the_worker_says_where_it_is(tmp_path, files):
     folder = new_job(tmp_path / "job", motion_recipe(steps=1), files)
     assert run_job(folder) == FINISHED
-    assert int(folder.pid.read_text()) == os.getpid()
+    assert int(folder.pid.read_text(encoding="utf-8")) == os.getpid()
     assert session.PATIENCE_S == 600
 
 

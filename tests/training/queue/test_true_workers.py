@@ -81,11 +81,11 @@ def test_a_killed_worker_is_started_again_and_a_living_one_taken_up(studio, tmp_
     whole = undisturbed(tmp_path, LONGER, files)
     folder = studio.add(whole)
     studio.reach("running", step=15)
-    system.kill(int(folder.pid.read_text()))
+    system.kill(int(folder.pid.read_text(encoding="utf-8")))
     studio.reach("running", step=25)
-    second = folder.pid.read_text()
+    second = folder.pid.read_text(encoding="utf-8")
     studio.supervisor.close()
     studio.supervisor = studio.start()
     studio.reach("finished")
-    assert folder.pid.read_text() == second  # the same worker, to its end
+    assert folder.pid.read_text(encoding="utf-8") == second  # the same worker, to its end
     same(whole, folder)

@@ -61,7 +61,7 @@ def test_an_edit_encodes_only_what_changed_and_leaves_no_orphans(stills, tmp_pat
     counting = CountingEncoder()
     edited = build_set(stills, out, counting, options(), False)
     assert (counting.frames, counting.prompts) == (1, [])
-    (stills / "still 2.txt").write_text("blue square up fog")
+    (stills / "still 2.txt").write_text("blue square up fog", encoding="utf-8")
     counting = CountingEncoder()
     edited = build_set(stills, out, counting, options(), False)
     assert (counting.frames, counting.prompts) == (0, ["blue square up fog"])
@@ -122,7 +122,7 @@ def test_the_contact_sheet_shows_each_item_and_its_caption(stills, tmp_path):
     build_set(stills, out, ShapesEncoder(), options(), False)
     with Image.open(out / "contact_sheet.png") as sheet:
         before = sheet.convert("RGB").copy()
-    (stills / "still 3.txt").write_text("blue square up fog")
+    (stills / "still 3.txt").write_text("blue square up fog", encoding="utf-8")
     write_still(stills, "still 4", SCENES[9])
     build_set(stills, out, ShapesEncoder(), options(), False)
     with Image.open(out / "contact_sheet.png") as sheet:

@@ -80,7 +80,9 @@ def test_only_what_the_sheet_shows_is_decoded_for_it(stills, tmp_path, reads, mo
     monkeypatch.setattr(sheet, "MAX_ITEMS", 2)
     build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
     assert {of(reads, f"still {index}.png")["decode"] for index in range(4)} == {1}
-    (stills / "still 3.txt").write_text("blue square up fog")  # a new sheet, no new picture
+    (stills / "still 3.txt").write_text(
+        "blue square up fog", encoding="utf-8"
+    )  # a new sheet, no new picture
     reads.clear()
     build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
     assert [of(reads, f"still {index}.png").get("decode", 0) for index in range(4)] == [1, 1, 0, 0]

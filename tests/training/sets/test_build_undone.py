@@ -107,11 +107,11 @@ def test_latents_that_are_not_finite_are_refused(stills, tmp_path):
 def test_out_may_not_be_the_folder_nor_a_file(stills, tmp_path):
     with pytest.raises(UserError, match="another folder"):
         build_set(stills, stills / ".." / "stills", ShapesEncoder(), options(), False)
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="cannot be written"):
             build_set(stills, out, ShapesEncoder(), options(), False)
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
 def test_other_files_in_out_are_left_alone(stills, tmp_path):
@@ -119,9 +119,9 @@ def test_other_files_in_out_are_left_alone(stills, tmp_path):
     (out / "objects").mkdir(parents=True)
     mine = [out / "notes.md", out / "objects" / "mine.safetensors", out / ".mine.tmp"]
     for path in mine:
-        path.write_text("mine")
+        path.write_text("mine", encoding="utf-8")
     build_set(stills, out, ShapesEncoder(), options(), False)
-    assert [path.read_text() for path in mine] == ["mine"] * 3
+    assert [path.read_text(encoding="utf-8") for path in mine] == ["mine"] * 3
 
 
 def test_half_files_go_when_nobody_can_be_writing_them(stills, tmp_path):

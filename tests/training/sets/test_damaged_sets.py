@@ -77,7 +77,7 @@ def test_a_set_file_with_any_field_changed_is_refused_or_read(data, value):
             where.pop(key, None)
         else:
             where[key] = value
-        path.write_text(json.dumps(manifest))
+        path.write_text(json.dumps(manifest), encoding="utf-8")
         try:
             read = load_set(place / "out")
         except UserError as error:
@@ -96,7 +96,7 @@ def test_a_set_file_with_any_field_changed_is_refused_or_read(data, value):
 @pytest.mark.parametrize("text", ["", "[" * 100_000, "NaN", "{}", "[]", '{"format": 2}', '"x"'])
 def test_a_set_file_that_is_no_set_is_refused(text):
     with workplace() as place:
-        (place / "out" / "set.json").write_text(text)
+        (place / "out" / "set.json").write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=r"set\.json"):
             load_set(place / "out")
 

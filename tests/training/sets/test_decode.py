@@ -139,7 +139,7 @@ def test_a_picture_with_a_second_one_inside_is_a_still(tmp_path):
 def test_a_playlist_under_a_clips_name_opens_nothing(tmp_path, text):
     write_video(tmp_path / "real.mkv", "libx264", "yuv420p", [bar(i) for i in range(FRAMES)])
     path = tmp_path / "list.mp4"
-    path.write_text(text.format("real.mkv"))
+    path.write_text(text.format("real.mkv"), encoding="utf-8")
     with pytest.raises(UserError, match=r"list\.mp4.*unreadable"):
         media.probe(MediaFile(path))
 

@@ -63,6 +63,7 @@ def test_real_photos_through_a_full_size_checkpoint(shared_data, tmp_path):
         capture_output=True,
         text=True,
         check=False,
+        encoding="utf-8",
     )
     assert process.returncode == 0, process.stderr[-3000:]
     (tmp_path / "random.safetensors").unlink()

@@ -11,7 +11,7 @@ from still_moving.training.sets.preflight import preflight
 
 def test_missing_captions_are_listed_unless_there_is_a_prompt(stills, tmp_path):
     (stills / "still 1.txt").unlink()
-    (stills / "still 3.txt").write_text("  \n")
+    (stills / "still 3.txt").write_text("  \n", encoding="utf-8")
     with pytest.raises(UserError, match=r"no caption for 2 files \(still 1\.png, still 3\.png\)"):
         build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
     loaded = build_set(stills, tmp_path / "out", ShapesEncoder(), options(prompt=" red circle "))
@@ -20,7 +20,7 @@ def test_missing_captions_are_listed_unless_there_is_a_prompt(stills, tmp_path):
 
 
 def test_a_caption_the_encoder_refuses_is_named(stills, tmp_path):
-    (stills / "still 1.txt").write_text("one two three four five six seven")
+    (stills / "still 1.txt").write_text("one two three four five six seven", encoding="utf-8")
     with pytest.raises(UserError, match=r"still 1\.png: found 7 words, expected at most 6"):
         build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
     assert not (tmp_path / "out").exists()
@@ -28,7 +28,7 @@ def test_a_caption_the_encoder_refuses_is_named(stills, tmp_path):
 
 def test_unreadable_files_stop_the_build_or_are_left_out_when_asked(stills, tmp_path):
     (stills / "still 1.png").write_bytes((stills / "still 1.png").read_bytes()[:200])
-    (stills / "text.jpg").write_text("not a picture")
+    (stills / "text.jpg").write_text("not a picture", encoding="utf-8")
     with pytest.raises(UserError, match=r"2 of 5 files.*still 1\.png.*text\.jpg"):
         build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
     loaded = build_set(

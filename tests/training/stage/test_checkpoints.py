@@ -253,7 +253,7 @@ def test_an_older_checkpoint_can_be_named_by_hand(tmp_path):
     for step in (1, 2):
         save_checkpoint(tmp_path, checkpoint(step))
     (tmp_path / "0-0000002" / "meta.json").unlink()
-    (tmp_path / "latest").write_text("0-0000001\n")
+    (tmp_path / "latest").write_text("0-0000001\n", encoding="utf-8")
     assert is_whole(load_checkpoint(tmp_path), 1)
     save_checkpoint(tmp_path, checkpoint(2))  # in the place of the damaged one
     assert is_whole(load_checkpoint(tmp_path), 2)
@@ -261,7 +261,7 @@ def test_an_older_checkpoint_can_be_named_by_hand(tmp_path):
 
 def test_meta_is_json_that_anybody_can_read(tmp_path):
     path = save_checkpoint(tmp_path, checkpoint(3))
-    assert json.loads((path / "meta.json").read_text())["step"] == 3
+    assert json.loads((path / "meta.json").read_text(encoding="utf-8"))["step"] == 3
 
 
 def test_a_resumed_run_keeps_the_number_format_that_was_chosen_for_it():

@@ -19,14 +19,18 @@ def tokenizer(tmp_path_factory):
     joined = [merge.replace(" ", "") for merge in merges]
     names = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), *joined]
     names += ["<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    (folder / "vocab.json").write_text(
+        json.dumps({name: i for i, name in enumerate(names)}), encoding="utf-8"
+    )
+    (folder / "merges.txt").write_text(
+        "#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8"
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def reference(tokenizer):
-    vocabulary = json.loads((tokenizer / "vocab.json").read_text())
+    vocabulary = json.loads((tokenizer / "vocab.json").read_text(encoding="utf-8"))
     config = CLIPTextConfig(
         vocab_size=len(vocabulary),
         hidden_size=128,

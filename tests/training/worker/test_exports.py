@@ -68,14 +68,14 @@ def test_words_that_are_gone_are_said_and_nothing_is_copied(tmp_path):
     folder = new_job(tmp_path / "job", RECIPES["customize, both"])
     job, target = folder.load(), tmp_path / "out" / "it.safetensors"
     folder.exports.mkdir()
-    (folder.exports / adapter_of(job)).write_text("an adapter")
+    (folder.exports / adapter_of(job)).write_text("an adapter", encoding="utf-8")
     (name,) = embeddings_of(job)
     others = {name: str(tmp_path / "out" / "words")}
     ticket = Ticket("job", "it", "vmc", "node", 0.0, publish=str(target), others=others)
     with pytest.raises(UserError, match=r"words\.safetensors: found nothing"):
         publish(folder, job, ticket)
     assert not target.parent.exists()
-    (folder.exports / name).write_text("words")
+    (folder.exports / name).write_text("words", encoding="utf-8")
     publish(folder, job, ticket)
     assert files_in(target.parent) == {"it.safetensors": b"an adapter", "words": b"words"}
 

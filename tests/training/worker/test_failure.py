@@ -36,7 +36,7 @@ def test_a_crash_leaves_its_traceback_and_a_job_that_resumes(tmp_path, files):
     assert run_job(job, fail) == CRASHED
     assert job.phase() == "failed"
     assert "the card fell off the bus" in job.read_state().message
-    assert "Traceback" in job.log.read_text()
+    assert "Traceback" in job.log.read_text(encoding="utf-8")
     assert run_job(job) == run_job(whole) == FINISHED
     assert differences(learned(whole), learned(job)) == []
     assert curve(whole) == curve(job)

@@ -46,7 +46,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def launch(job: JobFolder) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
     command = [*LAUNCH, str(ROOT / "__main__.py"), "train", "work", str(job.path)]
-    return subprocess.Popen(command, env=environment(), stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        command, env=environment(), stdout=pipe, stderr=pipe, text=True, encoding="utf-8"
+    )
 
 
 def finished(job: JobFolder) -> None:

@@ -43,7 +43,7 @@ def finished(*arguments: object) -> str:
 
 
 def numbers(path: Path, chosen: recipe.Recipe) -> Path:
-    path.write_text(chosen.to_json())
+    path.write_text(chosen.to_json(), encoding="utf-8")
     return path
 
 

@@ -171,6 +171,7 @@ def test_a_job_reaches_for_no_net_and_imports_no_comfyui(tmp_path, files, recipe
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     assert job.phase() == "finished"
