@@ -138,6 +138,7 @@ def test_what_is_read_only_is_written_replaced_and_removed(tmp_path):
     assert listing(tmp_path) == {"a": b"new", "b": b"older", "c": b"old", "e": b"older"}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="an open file keeps its folder there: the test below")
 def test_a_folder_that_is_read_is_removed_whole(tmp_path):
     folder = tmp_path / ("n" * 200)
     (folder / "deep").mkdir(parents=True)
@@ -225,7 +226,8 @@ def test_a_folder_that_lost_its_name_is_swept_with_all_in_it(tmp_path):
 
 
 def test_a_systems_number_in_words_is_its_error(monkeypatch):
-    assert files.refusal(errno.ENOSPC, "full", "a").errno == errno.ENOSPC
+    full = 112 if os.name == "nt" else errno.ENOSPC
+    assert files.refusal(full, "full", "a").errno == errno.ENOSPC
     monkeypatch.setattr(files, "WINDOWS", True)
     assert files.passes(files.refusal(32, "in use", "a"), True)
     assert not files.passes(files.refusal(112, "full", "a"), True)

@@ -40,6 +40,7 @@ def refuse_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *errors:
 def be_like_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience as there, and its refusal of files and folders that are read-only."""
     monkeypatch.setattr(files, "WINDOWS", True)
+    monkeypatch.setattr(files, "open", builtins.open, raising=False)  # to be refused by a test
     if os.name == "nt":
         return
     for name in ("unlink", "rmdir"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 
 def is_kept(path: Path) -> bool:
@@ -25,3 +26,16 @@ def is_kept(path: Path) -> bool:
     return str(path) in mapped or any(
         link.is_symlink() and os.readlink(link) == str(path) for link in links
     )
+
+
+def shut(path: Path, seconds: float) -> None:
+    """Have a file open, as a virus scanner has it, so that nobody else can: on Windows only."""
+    import ctypes
+    import threading
+
+    kernel: Any = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]  # only there
+    kernel.CreateFileW.restype = ctypes.c_void_p
+    kernel.CloseHandle.argtypes = [ctypes.c_void_p]
+    reading, sharing_nothing, existing = 0x80000000, 0, 3
+    handle = kernel.CreateFileW(str(path), reading, sharing_nothing, None, existing, 0, None)
+    threading.Timer(seconds, kernel.CloseHandle, [handle]).start()

@@ -5,15 +5,17 @@ Windows replaces and removes no file that somebody has open, or has tensors mapp
 
 import errno
 import gc
+import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 
 from helpers.like_windows import refuse_once
-from helpers.mapped import is_kept
+from helpers.mapped import is_kept, shut
 from helpers.small_files import (
     MODULE_SHAPES,
     PREFIX,
@@ -36,7 +38,9 @@ from still_moving.adapters.files.motion_weights import (
     save_motion_weights,
 )
 from still_moving.adapters.low_rank import LowRank
+from still_moving.common import files
 from still_moving.common.errors import UserError
+from still_moving.training.sets import decode
 from still_moving.training.sets.store import OBJECTS, SetWriter, object_name, read_object
 from still_moving.training.text.clip import read_clip_text
 
@@ -136,6 +140,25 @@ def test_an_object_of_a_set_can_be_written_anew_while_it_is_used(tmp_path):
         assert not is_kept(tmp_path / OBJECTS / object_name("0" * 64)), read
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "nt", reason="elsewhere nobody can have a file alone")
+def test_a_file_that_somebody_has_alone_is_waited_for(tmp_path):
+    path, picture = tmp_path / "x.safetensors", tmp_path / "x.png"
+    tensors.write_tensors(path, STRANGE, {})
+    Image.new("RGB", (8, 8)).save(picture)
+    for touched, act in (
+        (path, lambda: tensors.read_tensors(path)),
+        (path, lambda: tensors.read_header(path)),
+        (path, lambda: tensors.file_hash(path)),
+        (path, lambda: tensors.write_tensors(path, STRANGE, {})),
+        (path, lambda: tensors.save_tensors(path, STRANGE)),
+        (picture, lambda: decode.survey(picture, False)),
+        (path, lambda: files.remove(path)),
+    ):
+        shut(touched, 0.4)
+        act()
+
+
 REFUSALS = (
     FileNotFoundError('No such file or directory: "x"'),  # safe_open's word for any refusal
     SafetensorError("Error while serializing: I/O error: It is in use. (os error 32)"),
@@ -160,13 +183,15 @@ def test_what_libraries_tell_in_words_is_outlasted_too(tmp_path, monkeypatch, re
 def test_a_file_that_nobody_may_read_is_not_said_to_be_missing(tmp_path, monkeypatch, refusal):
     path = tmp_path / "x.safetensors"
     tensors.write_tensors(path, STRANGE, {})
+    monkeypatch.setattr(files, "WINDOWS", False)  # where no refusal passes
     refuse_once(monkeypatch, tensors, "safe_open", refusal)
     with pytest.raises(UserError, match="cannot be read"):
         tensors.read_tensors(path)
 
 
 def test_a_full_disk_is_no_damaged_file(tmp_path, monkeypatch):
-    words = "Error while serializing: I/O error: No space left on device (os error 28)"
+    number = 112 if os.name == "nt" else errno.ENOSPC
+    words = f"Error while serializing: I/O error: No space left on device (os error {number})"
     refuse_once(monkeypatch, tensors, "save_file", SafetensorError(words))
     with pytest.raises(OSError, match="No space left") as error:
         tensors.save_tensors(tmp_path / "x", STRANGE)
