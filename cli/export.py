@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     from ..adapters.files.adapter import load_adapter
     from ..adapters.files.checkpoint import read_unet
     from ..adapters.files.spatial_lora import export_lora
+    from ..common import files
     from ..common.errors import UserError
 
     if options.out.suffix != ".safetensors":
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     if not math.isfinite(options.scale):
         raise UserError("--scale", str(options.scale), "a number", "1 is as trained.")
     for source in (options.adapter, options.checkpoint):
-        if options.out.exists() and source.exists() and options.out.samefile(source):
+        if files.same(options.out, source):
             raise UserError(options.out, "a file that is read", "another", "Choose a new name.")
     adapter = load_adapter(options.adapter, kind="spatial")
     unet = read_unet(options.checkpoint)

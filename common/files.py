@@ -148,6 +148,20 @@ def remove_tree(path: Path | str, patience_s: float | None = None) -> None:
     patient(lambda: _remove_content(aside), patience_s)
 
 
+def same(one: Path | str, other: Path | str) -> bool:
+    """Whether two paths lead to one file or folder that is there, however they are spelled.
+
+    On Windows that is also by another case, a short name, a junction or a drive's letter.
+    """
+    try:
+        states = os.stat(one), os.stat(other)
+    except OSError:
+        return False
+    if all(state.st_ino for state in states):
+        return os.path.samestat(*states)
+    return Path(one).resolve() == Path(other).resolve()  # a network drive without numbers
+
+
 def temporary_beside(path: Path | str) -> Path:
     """A name for what takes the name of ``path`` when it is whole; nothing has it yet."""
     return Path(path).with_name(_temporary_name(NEW))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
         for file in sorted(folder.iterdir())
         if file.suffix.lower() in (*IMAGES, *VIDEOS, ".txt")
     ]
-    key = content_key(str(folder), found, encoder.id, options.to_json())[:32]
+    key = content_key(os.path.normcase(folder), found, encoder.id, options.to_json())[:32]
     files.sweep(places.sets())
     loaded = build_set(folder, places.sets() / key, encoder, options, progress=False)
     first = loaded.items[0]

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -231,3 +232,36 @@ def test_a_systems_number_in_words_is_its_error(monkeypatch):
     monkeypatch.setattr(files, "WINDOWS", True)
     assert files.passes(files.refusal(32, "in use", "a"), True)
     assert not files.passes(files.refusal(112, "full", "a"), True)
+
+
+def test_one_folder_is_known_however_it_is_spelled(tmp_path):
+    folder, other = tmp_path / "Pictures", tmp_path / "other"
+    folder.mkdir()
+    other.mkdir()
+    spellings = [folder, str(folder), other / ".." / "Pictures", Path(os.path.relpath(folder))]
+    if os.name == "nt":
+        spellings += [str(folder).upper(), str(folder).replace("\\", "/"), f"\\\\?\\{folder}"]
+    else:
+        (tmp_path / "link").symlink_to(folder)
+        spellings += [tmp_path / "link"]
+    assert all(files.same(folder, spelling) for spelling in spellings)
+    assert not files.same(folder, other)
+    assert not files.same(folder, tmp_path / "missing")
+    assert not files.same(tmp_path / "missing", tmp_path / "missing")
+
+
+def test_a_drive_that_numbers_no_files_tells_them_apart_by_name(tmp_path, monkeypatch):
+    """Some network drives give every file the number 0: all would be one."""
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.touch()
+    stat = os.stat
+
+    def numberless(path, **named):
+        state = list(stat(path, **named))
+        state[1] = 0
+        return os.stat_result(state)
+
+    monkeypatch.setattr(files.os, "stat", numberless)
+    assert files.same(paths[0], paths[0])
+    assert not files.same(*paths)

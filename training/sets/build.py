@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ...adapters.files.tensors import file_hash
+from ...common import files
 from ...common.errors import UserError
 from . import sheet
 from .encoders import Encoder
@@ -77,7 +78,7 @@ def build_from(
 
 
 def _refuse_own_folder(folder: Path, out: Path) -> None:
-    if out.resolve() == folder.resolve():
+    if files.same(out, folder):
         raise UserError(
             out, "the folder of the photos or clips itself", "another folder",
             "The set's own picture would count as a photo: choose another place for the set.",

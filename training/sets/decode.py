@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...common import files
@@ -50,9 +51,16 @@ def frames(path: Path, is_video: bool, picks: list[int]) -> Iterator[Tensor]:
 def _picture(path: Path) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and large pictures
-        with files.opened(path) as file, Image.open(file, formats=_PICTURES) as image:
+        with files.opened(path) as file, _recognized(file) as image:
             _refuse_huge(*image.size, moving=_frame_count(image) > 1)
             yield image
+
+
+def _recognized(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file, formats=_PICTURES)
+    except UnidentifiedImageError:  # would name the file as Python does
+        raise ValueError("no picture of a known kind") from None
 
 
 def _refuse_huge(width: int, height: int, moving: bool) -> None:

@@ -294,6 +294,7 @@ class Session:
         if not self.team.first:
             return
         files.make_folder(self.folder.exports)
+        files.sweep(self.folder.exports)
         exports, inputs = self.folder.exports, self.inputs
         for name in export(exports, training, self.job, inputs.weights, inputs.motion):
             self.report.tell("exported", training, file=name)

@@ -29,7 +29,10 @@ def test_a_caption_the_encoder_refuses_is_named(stills, tmp_path):
 def test_unreadable_files_stop_the_build_or_are_left_out_when_asked(stills, tmp_path):
     (stills / "still 1.png").write_bytes((stills / "still 1.png").read_bytes()[:200])
     (stills / "text.jpg").write_text("not a picture", encoding="utf-8")
-    with pytest.raises(UserError, match=r"2 of 5 files.*still 1\.png.*text\.jpg"):
+    refusal = (
+        r"2 of 5 files.*still 1\.png.*text\.jpg: unreadable data \(no picture of a known kind\)"
+    )
+    with pytest.raises(UserError, match=refusal):
         build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
     loaded = build_set(
         stills, tmp_path / "out", ShapesEncoder(), options(skip_unreadable=True), False
