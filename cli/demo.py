@@ -41,9 +41,10 @@ def run(options: argparse.Namespace) -> int:
 
         train_motions(options.device)
         return 0
+    from ..common.names import check_new_path
     from ..demo import run as demo
 
-    out = options.out or Path(demo.__file__).parent / "out"
+    out = check_new_path(options.out or Path(demo.__file__).parent / "out")
     metrics = demo.run_demo(out, options.prompts, options.device, quiet=options.json)
     print(json.dumps(metrics, indent=2) if options.json else demo.summary(metrics, out))
     return 0

@@ -27,9 +27,11 @@ def run(options: argparse.Namespace) -> int:
     from ..adapters.files.spatial_lora import export_lora
     from ..common import files
     from ..common.errors import UserError
+    from ..common.names import check_new_path
 
     if options.out.suffix != ".safetensors":
         raise UserError(options.out, "another ending", ".safetensors", "Rename it.")
+    check_new_path(options.out)
     if not math.isfinite(options.scale):
         raise UserError("--scale", str(options.scale), "a number", "1 is as trained.")
     for source in (options.adapter, options.checkpoint):

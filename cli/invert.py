@@ -29,6 +29,7 @@ def add(actions) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from ..adapters.files.tensors import file_hash
+    from ..common.names import check_new_path
     from ..training.checks.clips import check_lengths
     from ..training.checks.device import pick_device
     from ..training.network import inversion
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from ..training.sets.store import load_set
     from ..training.stage.views import view
 
+    check_new_path(options.out)
     item = load_set(options.clip).items[0]
     check_lengths(Source("clip", "clip"), (item,), options.frames)
     unet, text = _network(options, pick_device(options.device), item)

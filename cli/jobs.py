@@ -66,7 +66,9 @@ def start(
     options: argparse.Namespace, recipe, sets: dict, adapters: dict, tokenizer: str = ""
 ) -> int:
     """Make the job and run it here; returns the exit code."""
-    from ..training.jobs.job import Job, JobFolder, check_name
+    from ..common.names import check_name
+    from ..training.jobs.exports import check_new
+    from ..training.jobs.job import Job, JobFolder
 
     refuse_missing(options, sets, adapters)
     job = Job(
@@ -79,7 +81,7 @@ def start(
         device=options.device,
         tokenizer=tokenizer,
     )
-    return follow(JobFolder.create(options.job, job), options.json)
+    return follow(JobFolder.create(options.job, check_new(job)), options.json)
 
 
 def follow(folder, as_json: bool) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ...adapters.host.injection import inject_checkpoint
 from ...adapters.host.spatial_adapter import MODES, apply_spatial_adapter, export_spatial_adapter
 from ...adapters.scale_schedule import ScaleSchedule
 from ...common import files
-from ...common.errors import UserError
+from ...common.names import check_name
 from ..shared import folders
 from ..shared.notices import warn
 from ..shared.sockets import CATEGORY, amount_input, scale_input, schedule_input
@@ -159,14 +158,7 @@ class ExportSpatialAdapter(io.ComfyNode):
 
 
 def free_path(folder: Path, name: str) -> Path:
-    """A file in a folder that does not exist yet. Raises UserError for a name that is a path."""
-    if not re.fullmatch(r"[\w][\w .()-]{0,99}", name) or name.endswith((".", " ")):
-        raise UserError(
-            "name",
-            repr(name),
-            "a file name of letters, digits, spaces and -_.() only",
-            "Choose another name; the folder is always models/loras.",
-        )
-    stem = name.removesuffix(".safetensors")
+    """A file in a folder that does not exist yet. Raises UserError for a name that cannot be."""
+    stem = check_name(name.removesuffix(".safetensors"), also="()", most=100)
     numbered = (f"{stem}_{i}" if i else stem for i in range(10000))
     return next(p for s in numbered if not (p := folder / f"{s}.safetensors").exists())

@@ -13,11 +13,11 @@ from types import MappingProxyType
 
 import folder_paths
 
+from ...common.names import check_name
 from ...training.jobs.job import Job
 from ...training.jobs.ticket import Kind, Policy, Ticket
 from ...training.queue.host import Host, JobView
 from ...training.queue.supervisor import Supervisor
-from ...training.recipes.recipe import check_name
 from . import places
 
 PACK = Path(__file__).resolve().parents[2]
@@ -82,13 +82,16 @@ def start(
 
 
 def new_id(name: str) -> str:
-    """Unique, sortable by time, and a plain file name on every system."""
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60] or "adapter"
+    """Unique, sortable by time, and a plain file name on every system.
+
+    Short: what lies in the job's folder has the whole name once more, and paths have an end.
+    """
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:20].strip("-") or "adapter"
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{plain}-{secrets.token_hex(2)}"
 
 
 def adapter_name(text: str) -> str:
-    """An artist's name for an adapter. Raises UserError for a name that is a path."""
+    """An artist's name for an adapter. Raises UserError for one that cannot be a file's."""
     return check_name(text.strip().removesuffix(".safetensors"), "name")
 
 

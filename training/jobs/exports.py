@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...common.errors import UserError
+from ...common.names import check_file_name, check_name, folded
 from ..recipes.recipe import Recipe, Stage
 from ..recipes.sites import APPEARANCE
 from .job import Job
@@ -35,6 +37,27 @@ def exports_of(job: Job) -> tuple[StageExports, ...]:
     stages = job.recipe.stages
     stems = [*(f"{job.name} {stage.name}" for stage in stages[:-1]), job.name]
     return tuple(_stage_exports(*pair) for pair in zip(stages, stems, strict=True))
+
+
+def check_new(job: Job) -> Job:
+    """A job that is about to be made, whose files can be made on every system; returns it.
+
+    Raises UserError for names that some system does not take, or takes for one. Jobs that are
+    there already may have such names.
+    """
+    check_name(job.name)
+    for stage in job.recipe.stages:
+        check_name(stage.name, "stage name")
+    seen: dict[str, str] = {}
+    for name in (name for names in exports_of(job) for name in names.names):
+        check_file_name(name, "name")
+        if other := seen.get(folded(name)):
+            raise UserError(
+                "stages", f"the files {other!r} and {name!r}", "names that differ in letters",
+                "Rename a stage: many disks take small and capital letters for the same.",
+            )  # fmt: skip  # file, found, expected, next move
+        seen[folded(name)] = name
+    return job
 
 
 def _stage_exports(stage: Stage, stem: str) -> StageExports:

@@ -29,8 +29,9 @@ from typing import Any, Literal, TypeVar
 from ...common import files, system
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
+from ...common.names import check_kept_name, check_new_path
 from ..recipes.parse import parse
-from ..recipes.recipe import Recipe, check_name, validate
+from ..recipes.recipe import Recipe, validate
 from .phase import Phase, ShownPhase, shown_phase
 
 Wanted = Literal["run", "pause", "stop"]
@@ -71,7 +72,7 @@ class Job:
             ) from None
         job = parse(cls, data, origin)
         validate(job.recipe, origin)
-        check_name(job.name, f"{origin}: name")
+        check_kept_name(job.name, f"{origin}: name")
         if job.sample_every < 0:
             raise UserError(
                 origin, f"sample_every = {job.sample_every}", "0 or more", "Change sample_every."
@@ -136,7 +137,7 @@ class JobFolder:
     @classmethod
     def create(cls, path: Path, job: Job) -> JobFolder:
         """Make a new job folder. Raises UserError when one is there already."""
-        folder = cls(path)
+        folder = cls(check_new_path(path))
         if folder.spec.exists():
             raise UserError(
                 path, "a job", "a new folder", "Resume that job, or choose another folder."

@@ -89,5 +89,8 @@ def _read(path: Path, kind: type[_File]) -> _File:
 
 
 def is_id(name: str) -> bool:
-    """Whether a name can be a job's: plain characters, at most 120, nothing that is a path."""
+    """Whether a name can be a job's: plain characters, at most 120, nothing that is a path.
+
+    New ones are also names that every system takes (``Board.add``).
+    """
     return bool(_ID.fullmatch(name)) and ".." not in name

@@ -11,6 +11,8 @@ from typing import Any, cast
 from ...common import files
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
+from ...common.names import fault
+from ..jobs.exports import check_new
 from ..jobs.job import Job, JobFolder
 from ..jobs.phase import ENDED
 from ..jobs.ticket import Ticket, is_id
@@ -62,8 +64,9 @@ class Board:
     def add(self, job: Job, ticket: Ticket) -> None:
         """Make a job's folder and put it behind the others. Raises UserError where it cannot be."""
         path = self.jobs / ticket.id
-        if not is_id(ticket.id) or path.exists():
+        if not is_id(ticket.id) or fault(ticket.id) or path.exists():
             raise UserError("id", repr(ticket.id)[:130], "a new plain name", "Start it again.")
+        check_new(job)
         for used in ticket.uses:  # a deletion may just have taken it along
             if not Path(used).exists():
                 raise UserError(used, "nothing", "what this job needs", "Start it again.")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ...common.errors import UserError
+from ...common.names import check_kept_name
 from .parse import parse
 from .sites import MOTION, SITES, Site, SiteName
 
@@ -195,7 +196,7 @@ def validate(recipe: Recipe, origin: str) -> Recipe:
     uses_token = any(source.says == "token" for stage in recipe.stages for source in stage.sources)
     need(one or not (uses_token or recipe.token), "token", recipe.token, "one word")
     for stage in recipe.stages:
-        check_name(stage.name, f"{origin}: stage name")
+        check_kept_name(stage.name, f"{origin}: stage name")
         _validate_stage(stage, recipe.frames, need)
         for source in stage.sources:
             _validate_source(source, stage, need)
@@ -242,17 +243,3 @@ def _validate_source(source: Source, stage: Stage, need: Need) -> None:
     known = {MOTION} if stage.has_motion_adapter else set[str]()
     extra = set(source.scales) - known
     need(not extra, "scales", sorted(extra), f"adapters in this stage: {sorted(known)}")
-
-
-def check_name(name: str, subject: str = "name") -> str:
-    """A name is not a path: letters, digits, space, dot, dash, underscore; at most 80 of them."""
-    plain = all(c.isalnum() or c in " ._-" for c in name) and name == name.strip(" .")
-    # Names become file names, with more words and an ending: systems take 255 bytes.
-    if not name or not plain or len(name) > 80 or len(name.encode()) > 100:
-        raise UserError(
-            subject,
-            repr(name)[:100],
-            "1 to 80 letters, digits, spaces, dots, dashes or underscores (100 bytes)",
-            "Choose a plain name without slashes.",
-        )
-    return name

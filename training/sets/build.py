@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ...adapters.files.tensors import file_hash
 from ...common import files
 from ...common.errors import UserError
+from ...common.names import check_new_path
 from . import sheet
 from .encoders import Encoder
 from .media import ClipOptions, MediaFile, Probe, fit, iter_frames
@@ -63,7 +64,7 @@ def build_from(
     new file is decoded once and hashed once. Raises UserError for anything in the folder or `out`
     that a person must mend; `out` is then as it was before.
     """
-    out = Path(out)
+    out = check_new_path(Path(out))
     _refuse_own_folder(report.folder, out)
     report.check()
     try:

@@ -1,5 +1,6 @@
 """What others leave among the jobs: damaged and foreign files, names that are no ids."""
 
+import dataclasses
 import json
 import os
 import time
@@ -86,6 +87,24 @@ def test_an_id_is_no_path(place, id):
     job = Job("dog", motion_recipe(), "/a/base", "/a/mm", {"frames": "/a/set"})
     with pytest.raises(UserError, match="id"):
         supervisor.add(job, Ticket(id, "dog", "motion", "node", 0.0))
+
+
+@pytest.mark.parametrize("id", ["con", "nul.x", "COM1", "a."])
+def test_a_new_id_is_a_file_s_name_on_every_system_and_an_old_one_is_read(place, id):
+    job = Job("dog", motion_recipe(), "/a/base", "/a/mm", {"frames": "/a/set"})
+    ticket = Ticket(id, "dog", "motion", "node", 0.0)
+    supervisor = place.supervisor()
+    with pytest.raises(UserError, match="id"):
+        supervisor.add(job, ticket)
+    with pytest.raises(UserError, match="Windows keeps"):
+        supervisor.add(dataclasses.replace(job, name="aux"), dataclasses.replace(ticket, id="a"))
+    if system.WINDOWS:
+        return  # where no such folder can be
+    folder = place.root / "jobs" / id
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(job.to_json())
+    ticket.write(folder)
+    assert "this one looks on" in place.supervisor().view(id)["message"]
 
 
 def test_a_job_whose_files_went_with_another_is_refused(place):

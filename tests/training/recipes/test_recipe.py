@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from still_moving.common.errors import UserError
 from still_moving.training.recipes import recipe
 from still_moving.training.recipes.methods import vmc
-from still_moving.training.recipes.recipe import Noise, Recipe, Source, Stage, check_name
+from still_moving.training.recipes.recipe import Noise, Recipe, Source, Stage
 from still_moving.training.recipes.sites import SITES
 
 words = st.text(st.sampled_from("abcXYZ019 ._-éß画"), min_size=1, max_size=20).filter(
@@ -245,20 +245,3 @@ def test_any_value_anywhere_is_taken_or_refused(path, value):
 def test_text_that_is_no_recipe_is_refused(text):
     with pytest.raises(UserError):
         Recipe.from_json(text)
-
-
-@pytest.mark.parametrize("name", ["a", "my dog", "v1.2_final-3", "犬の絵", "x" * 80])
-def test_plain_names_are_taken(name):
-    assert check_name(name) == name
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("", " ", ".", "..", "a/b", "a\\b", "C:x", ".hidden", "end.", " a", "a\0", "a\nb", "a*"),
-        *("x" * 81, "画" * 60, "\ud800"),
-    ],
-)
-def test_a_name_is_not_a_path(name):
-    with pytest.raises(UserError, match="name"):
-        check_name(name)
