@@ -20,7 +20,8 @@ def main() -> None:
     importlib.import_module("helpers.pack").load_pack()
     name = sys.argv.pop(1)
     module = name if "." in name else f"{name}.run"
-    importlib.import_module(f"still_moving.benchmarks.{module}").main()
+    with importlib.import_module("still_moving.common.output").printing():
+        importlib.import_module(f"still_moving.benchmarks.{module}").main()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import os
 import sys
 
 from ..common.errors import UserError
+from ..common.output import printing
 from . import cache, demo, export, inspect, train
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
@@ -23,7 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     # Everything is read from the files that are named; a slip shall fail, not download.
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
-    options = build_parser().parse_args(arguments)
+    with printing():
+        return _run(build_parser().parse_args(arguments))
+    return OK  # the reader of our output (head, less) has enough
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         return options.run(options)
     except UserError as error:
@@ -32,9 +38,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output (head, less) has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     progress = sys.stderr.isatty()
     report = preflight(options.folder, chosen, progress)
     if options.json:
-        print(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
+        print(json.dumps(report.to_json(), indent=2))  # ASCII: no code page can spoil it
     else:
         print("\n".join(report.lines()))
     report.check()

@@ -10,6 +10,7 @@ and one for all, and fails if any failed.
 """
 
 import argparse
+import importlib
 import os
 import random
 import subprocess
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from helpers import card
+from helpers.pack import load_pack
 
 TESTS = Path(__file__).resolve().parent
 HOST, TRAINING, WORKER = TESTS / "host", TESTS / "training", TESTS / "training" / "worker"
@@ -249,4 +251,6 @@ def report(parts: list[Part], results: list[Result], seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    load_pack()
+    with importlib.import_module("still_moving.common.output").printing():
+        sys.exit(main())

@@ -52,3 +52,11 @@ def test_a_tool_is_silenced_only_with_a_reason():
             if match and path.name != "test_style.py" and not line[match.end() :].strip(" #/-"):
                 bare.append(f"{path}:{number}")
     assert bare == []
+
+
+def test_the_pack_logs_through_the_one_logger_that_takes_every_name():
+    """Another one's message is lost where ComfyUI's output goes to a file on Windows."""
+    tests = ROOT / "tests"
+    own = [path for path in code(".py") if tests not in path.parents and path.name != "output.py"]
+    others = [path for path in own if "getLogger" in path.read_text(encoding="utf-8")]
+    assert others == []

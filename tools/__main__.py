@@ -13,7 +13,8 @@ def main() -> None:
         sys.exit(f"usage: python tools NAME [options], with NAME one of {', '.join(NAMES)}")
     sys.path.insert(1, str(HERE.parent / "tests"))
     importlib.import_module("helpers.pack").load_pack()
-    sys.exit(importlib.import_module(sys.argv.pop(1)).main())
+    with importlib.import_module("still_moving.common.output").printing():
+        sys.exit(importlib.import_module(sys.argv.pop(1)).main())
 
 
 if __name__ == "__main__":

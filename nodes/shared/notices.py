@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
-log = logging.getLogger("still_moving")
+from ...common.output import log
 
 
 def warn(node: Any, warnings: Sequence[str]) -> None:

@@ -6,7 +6,6 @@ it finds, living workers included. Only the standard library, because ComfyUI's 
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Literal, get_args
 
 from ...common import files, system
 from ...common.errors import UserError
+from ...common.output import log
 from ..jobs.job import Job, Sharing, State
 from ..jobs.phase import ENDED
 from ..jobs.published import remove_unshared
@@ -213,7 +213,7 @@ class Supervisor:
                 logged = ""
             except Exception as error:  # watching goes on: a full disk, say, may be mended
                 if str(error) != logged:
-                    logging.getLogger(__name__).exception("Still-Moving cannot watch its jobs")
+                    log.exception("Still-Moving cannot watch its jobs")
                 logged = str(error)
 
     def _step(self, now: float) -> None:
