@@ -38,6 +38,10 @@ class LoadMotionModule(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, file: Any = None) -> bool | str:
+        return folders.accepted(folders.MOTION_MODULES, file)
+
+    @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
         return io.NodeOutput(load_motion_module(folders.path_of(folders.MOTION_MODULES, file)))
 
@@ -100,6 +104,10 @@ class ApplyMotionAdapter(io.ComfyNode):
             ],
             outputs=[io.Model.Output(display_name="model")],
         )
+
+    @classmethod
+    def validate_inputs(cls, file: Any = None) -> bool | str:
+        return folders.accepted(folders.MOTION_ADAPTERS, file)
 
     @classmethod
     def execute(

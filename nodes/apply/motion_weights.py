@@ -42,6 +42,10 @@ class ApplyMotionWeights(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, file: Any = None) -> bool | str:
+        return folders.accepted(folders.MOTION_WEIGHTS, file)
+
+    @classmethod
     def execute(cls, model: Any, file: str, amount: float) -> io.NodeOutput:
         weights = load_motion_weights(folders.path_of(folders.MOTION_WEIGHTS, file))
         moved, warnings = apply_to_model(model, weights, amount, file)

@@ -48,6 +48,10 @@ class InjectCheckpoint(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, checkpoint: Any = None) -> bool | str:
+        return folders.accepted(folders.CHECKPOINTS, checkpoint)
+
+    @classmethod
     def execute(cls, model: Any, checkpoint: str, amount: float) -> io.NodeOutput:
         path = folders.path_of(folders.CHECKPOINTS, checkpoint)
         injected = inject_checkpoint(model, path, amount)
@@ -95,6 +99,10 @@ class ApplySpatialAdapter(io.ComfyNode):
             ],
             outputs=[io.Model.Output(display_name="model")],
         )
+
+    @classmethod
+    def validate_inputs(cls, file: Any = None) -> bool | str:
+        return folders.accepted(folders.SPATIAL_ADAPTERS, file)
 
     @classmethod
     def execute(
@@ -147,6 +155,10 @@ class ExportSpatialAdapter(io.ComfyNode):
             ],
             outputs=[io.String.Output(display_name="lora_name")],
         )
+
+    @classmethod
+    def validate_inputs(cls, file: Any = None) -> bool | str:
+        return folders.accepted(folders.SPATIAL_ADAPTERS, file)
 
     @classmethod
     def execute(cls, model: Any, file: str, scale: float, name: str) -> io.NodeOutput:

@@ -14,6 +14,7 @@ from typing import Any
 
 import folder_paths
 
+from ..shared.folders import find
 from .cached import CachedSet, SetNode
 
 Prompt = dict[str, dict[str, Any]]
@@ -72,7 +73,7 @@ def _files(name: str) -> list[tuple[int, int]]:
     if not name.lower().endswith(tuple(folder_paths.supported_pt_extensions)):
         return []
     kinds = sorted(folder_paths.folder_names_and_paths)
-    paths = filter(None, (folder_paths.get_full_path(kind, name) for kind in kinds))
+    paths = filter(None, (find(kind, name) for kind in kinds))
     return [(state.st_size, state.st_mtime_ns) for state in map(os.stat, paths)]
 
 

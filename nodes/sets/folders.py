@@ -84,9 +84,9 @@ def resolve_folder(text: str) -> Path:
     text = text.strip().strip('"')
     if demo := folders.demo_clips_path(text):
         return demo
-    folder = Path(text).expanduser()
-    if not folder.is_absolute():
-        folder = Path(folder_paths.get_input_directory()) / folder
+    folder = _below_input(text)
+    if not folder.is_dir() and "\\" in text:  # written on Windows
+        folder = _below_input(text.replace("\\", "/"))
     if not folder.is_dir():
         raise UserError(
             "folder",
@@ -95,6 +95,11 @@ def resolve_folder(text: str) -> Path:
             "Paste its whole path, or its name in ComfyUI's input folder.",
         )
     return folder
+
+
+def _below_input(text: str) -> Path:
+    # A whole path stays what it is.
+    return Path(folder_paths.get_input_directory()) / Path(text).expanduser()
 
 
 def one_source(batch: Tensor | None, folder: str, input_name: str) -> None:

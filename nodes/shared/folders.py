@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 
@@ -44,12 +46,26 @@ def choices(folder: str) -> list[str]:
     return folder_paths.get_filename_list(folder) + demo
 
 
+def accepted(folder: str, name: Any, *others: str) -> bool | str:
+    """What a node's ``validate_inputs`` says of a choice, in place of ComfyUI's own comparison.
+
+    A workflow that was saved on Windows says ``sub\\dog.safetensors``, one of another system
+    ``sub/dog.safetensors``: each stands for the other. name: None where it comes through a wire.
+    others: choices beside the files.
+    """
+    known = (*others, *choices(folder))
+    if name is None or name in others or (isinstance(name, str) and _listed(name, known) in known):
+        return True
+    shown = f"(list of length {len(known)})" if len(known) > 20 else str(list(known))
+    return f"{name!r} not in {shown}"
+
+
 def path_of(folder: str, name: str) -> Path:
     """The file behind a choice. Raises UserError where it is gone."""
     shipped = name.removeprefix(DEMO)
     if name.startswith(DEMO) and shipped in DEMO_FILES.get(folder, ()):
         return files.WEIGHTS / shipped
-    path = folder_paths.get_full_path(folder, name)
+    path = find(folder, name)
     if path is None:
         raise UserError(
             name,
@@ -57,7 +73,25 @@ def path_of(folder: str, name: str) -> Path:
             f"a file in {folder_paths.get_folder_paths(folder)[0]}",
             "Put it there, press R to refresh, and choose it again.",
         )
-    return Path(path)
+    return path
+
+
+def find(folder: str, name: str) -> Path | None:
+    """A file in one of ComfyUI's folders, or below, by its name with / or \\; never one outside."""
+    try:
+        path = folder_paths.get_full_path(
+            folder, _listed(name, folder_paths.get_filename_list(folder))
+        )
+    except ValueError:  # a path on another drive, which Windows compares with nothing
+        return None
+    return None if path is None else Path(path)
+
+
+def _listed(name: str, known: Iterable[str]) -> str:
+    """A name as the list has it."""
+    plain = name.replace("\\", "/")
+    alike = [other for other in known if other.replace("\\", "/") == plain]
+    return name if name in alike else next(iter(alike), name)
 
 
 def demo_clips() -> list[str]:

@@ -79,6 +79,10 @@ class TrainMotionFromClips(Trainer):
         )
 
     @classmethod
+    def validate_inputs(cls, absorber_file: Any = None) -> bool | str:
+        return folders.accepted(folders.LORAS, absorber_file, NO_FILE)
+
+    @classmethod
     def execute(
         cls,
         model: Any = None,

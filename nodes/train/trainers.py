@@ -218,6 +218,10 @@ class TrainSpatialAdapter(Trainer):
         )
 
     @classmethod
+    def validate_inputs(cls, motion_adapter: Any = None) -> bool | str:
+        return folders.accepted(folders.MOTION_ADAPTERS, motion_adapter)
+
+    @classmethod
     def execute(
         cls,
         motion_adapter: str,
