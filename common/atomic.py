@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import files
+from .long_paths import too_long
 
 
 @contextmanager
@@ -24,9 +25,11 @@ def atomic_path(path: Path | str, patience_s: float | None = None) -> Generator[
         yield temporary
         sync_file(temporary)
         files.replace(temporary, path, patience_s)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             files.remove(temporary)
+        if isinstance(error, OSError) and (long := too_long(error, files.WINDOWS)):
+            raise long from error
         raise
     sync_folder(path.parent)
 

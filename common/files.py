@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
+from .long_paths import too_long
+
 WINDOWS = os.name == "nt"
 PATIENCE_S = 2.0  # how long a refusal that passes is outlasted
 _TRIES = 12  # at least, however long they took: the machine may have slept meanwhile
@@ -70,6 +72,8 @@ def patient(action: Callable[[], _Result], patience_s: float | None = None) -> _
         except OSError as error:
             over = time.monotonic() >= deadline and (tries >= _TRIES or not patience_s)
             if over or not passes(error, WINDOWS):
+                if long := too_long(error, WINDOWS):
+                    raise long from error
                 raise
         time.sleep(pause)
         tries, pause = tries + 1, min(2 * pause, _MOST_PAUSE_S)

@@ -18,7 +18,6 @@ ALLOWED = {
     "adapters/files/tensors.py: safe_open": "asked with patience, by its own words for refusals",
     "adapters/files/tensors.py: save_file": "the same",
     "adapters/files/tensors.py: temporary.touch": "a name that nobody else has",
-    "cli/__init__.py: os.open": "the null device",
     "demo/data.py: av.open": "writes a new file of the demo",
     "nodes/sets/cached.py: Image.open": "what files.opened has opened",
     "nodes/sets/folders.py: av.open": "writes a new file in a folder that is not complete yet",

@@ -78,7 +78,7 @@ def test_every_command_prints_into_every_code_page(files, tmp_path, code_page):
     """As into a pipe on Windows: what the code page lacks is escaped, and JSON loses nothing."""
     places = {**files, "new": tmp_path / f"new {NAME}"}
     lines = [[word.format(**places) for word in words] for _, words in COMMANDS]
-    (tmp_path / "commands.json").write_text(json.dumps(lines))
+    (tmp_path / "commands.json").write_text(json.dumps(lines), encoding="utf-8")
     child = [sys.executable, "-c", ONE_AFTER_THE_OTHER, str(ROOT / "__main__.py")]
     done = subprocess.run(
         [*child, str(tmp_path / "commands.json")],

@@ -45,7 +45,9 @@ def test_plain_names_are_taken(name):
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="Python knows these names from 3.13 on")
 @pytest.mark.parametrize("name", [*DEVICES, *OTHERS, *ENDS[:-1], *FINE])
 def test_python_says_the_same_of_each(name):
-    reserved = ntpath.isreserved(name)  # type: ignore[attr-defined]  # from 3.13 on
+    if {*"/\\"} & {*name}:
+        return  # there: two names
+    reserved = ntpath.isreserved(f"C:\\{name}")  # type: ignore[attr-defined]  # from 3.13 on
     assert bool(names.fault(name)) == reserved or name == "clock$"
 
 

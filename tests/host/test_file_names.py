@@ -30,12 +30,12 @@ OUTSIDE = [
 @pytest.fixture
 def planted(tmp_path, monkeypatch):
     """A file in a subfolder of each folder of models, and one outside of them; a file each."""
-    (tmp_path / "secret.safetensors").write_text("secret")
+    (tmp_path / "secret.safetensors").write_text("secret", encoding="utf-8")
     paths = {}
     for name in FOLDERS:
         paths[name] = tmp_path / name / "sub" / "deep" / "dog.safetensors"
         paths[name].parent.mkdir(parents=True)
-        paths[name].write_text(name)
+        paths[name].write_text(name, encoding="utf-8")
         monkeypatch.setitem(
             folder_paths.folder_names_and_paths, name, ([str(tmp_path / name)], {".safetensors"})
         )
@@ -92,7 +92,7 @@ def test_a_file_with_a_backslash_in_its_name_is_itself(planted):
     if os.sep == "\\":
         pytest.skip("no such name on Windows")
     odd = planted[folders.CHECKPOINTS].parents[2] / "sub\\deep\\dog.safetensors"
-    odd.write_text("odd")
+    odd.write_text("odd", encoding="utf-8")
     folder_paths.filename_list_cache.clear()
     assert folders.path_of(folders.CHECKPOINTS, odd.name) == odd
     assert folders.path_of(folders.CHECKPOINTS, SPELLINGS[0]) == planted[folders.CHECKPOINTS]

@@ -6,12 +6,13 @@ import errno
 
 from ...common import files
 from ...common.errors import UserError
+from ...common.long_paths import PathTooLong
 from ..checks.device import is_out_of_memory
 from ..jobs.job import JobFolder, State, first_process
 
 
 def lack_of_room(folder: JobFolder, error: Exception, doing: str) -> UserError | None:
-    """A full disk, or memory that no tier could save, in words; None for any other error.
+    """A full disk, a path too long, memory that no tier could save, in words; None for the rest.
 
     doing: what the worker was at, as in "loading the network".
     """
@@ -21,6 +22,10 @@ def lack_of_room(folder: JobFolder, error: Exception, doing: str) -> UserError |
             f"a full disk while {doing}",
             "room for checkpoints",
             "Free some space and resume: the job goes on from its last checkpoint.",
+        )
+    if isinstance(error, PathTooLong):
+        return UserError(
+            folder.path, str(error.strerror), "a folder with a shorter path", "Then resume."
         )
     if is_out_of_memory(error):
         return UserError(

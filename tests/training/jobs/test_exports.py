@@ -47,7 +47,7 @@ def test_old_jobs_are_read(tmp_path, name):
     old = job(name, "Look", "look", "aux")
     folder = tmp_path / ("old" if WINDOWS else "aux")
     folder.mkdir()
-    (folder / "job.json").write_text(old.to_json())
+    (folder / "job.json").write_text(old.to_json(), encoding="utf-8")
     assert JobFolder(folder).load() == old
     assert Recipe.from_json(json.dumps(json.loads(old.to_json())["recipe"])) == old.recipe
 

@@ -9,7 +9,7 @@ import pytest
 
 from helpers.queue_place import LONG, add, reach, until
 from helpers.small import motion_recipe
-from still_moving.common import files
+from still_moving.common import files, system
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import Job, JobFolder, State
 from still_moving.training.jobs.ticket import Ticket, is_id
@@ -102,7 +102,7 @@ def test_a_new_id_is_a_file_s_name_on_every_system_and_an_old_one_is_read(place,
         return  # where no such folder can be
     folder = place.root / "jobs" / id
     folder.mkdir(parents=True)
-    (folder / "job.json").write_text(job.to_json())
+    (folder / "job.json").write_text(job.to_json(), encoding="utf-8")
     ticket.write(folder)
     assert "this one looks on" in place.supervisor().view(id)["message"]
 
