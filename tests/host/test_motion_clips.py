@@ -5,15 +5,7 @@ import asyncio
 import pytest
 
 from helpers.host import world
-from helpers.host.training_graph import (
-    NUMBERS,
-    choices,
-    ended,
-    generating,
-    motion_graph,
-    node,
-    pressed,
-)
+from helpers.host.training_graph import WISHES, choices, clips_graph, ended, pressed
 from still_moving import comfy_entrypoint
 from still_moving.adapters.files.adapter import load_adapter
 from still_moving.adapters.files.embedding import load_embedding
@@ -30,40 +22,11 @@ def registered():
     return asyncio.run(asyncio.run(comfy_entrypoint()).get_node_list())
 
 
-INPUTS = NUMBERS | {
-    "prompt": "", "appearance": "", "token": "", "preset": "shapes world", "steps": 3, "name": "it",
-    "absorber": "lora", "words": "", "absorber_file": "none", "appearance_steps": 2,
-    "loss": "residual_cosine", "backward": False, "learns": "auto", "keys_values": True,
-    "check_captions": True,
-}  # fmt: skip  # many short values, several a line
-WISHES = {
-    "Customize-A-Video": {
-        "absorber": "both", "words": "red, circle", "appearance": "red circle night",
-    },
-    "VMC": {"prompt": "circle left"},
-    "NewMove": {"prompt": "red circle pll night", "token": "pll"},
-}  # fmt: skip  # many short values, several a line
 PUBLISHED = {
     "Customize-A-Video": (folders.MOTION_ADAPTERS, "StillMovingApplyMotionAdapter"),
     "VMC": (folders.MOTION_WEIGHTS, "StillMovingApplyMotionWeights"),
     "NewMove": (folders.MOTION_WEIGHTS, "StillMovingApplyMotionWeights"),
 }
-
-
-def clips_graph(method: str, **changes) -> dict:
-    """Train Motion from Clips on what the base draws; the trainer's id is "train"."""
-    prompt = motion_graph(3, "unused", 1)
-    del prompt["train"]
-    inputs = INPUTS | WISHES[method] | {"method": method, "name": f"my {method}"} | changes
-    if method == "NewMove":
-        prompts = "blue square up fog\ngreen triangle down sand"
-        prompt["others"] = generating("GeneratePriorClips", ["moving", 0], 2, prompts, frames=8)
-        inputs["regularization"] = ["others", 0]
-    prompt["train"] = node(
-        "TrainMotionFromClips", model=["world", 0], motion_module=["module", 0],
-        clips=["clips", 0], clip=["world", 2], **inputs,
-    )  # fmt: skip  # many short values, several a line
-    return prompt
 
 
 @pytest.fixture(scope="module")

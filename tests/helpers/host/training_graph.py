@@ -14,6 +14,20 @@ NUMBERS = {
 }  # fmt: skip  # many short values, several a line
 PROMPTS = "red circle left night\nblue square up fog\ngreen triangle down sand"
 
+INPUTS = NUMBERS | {
+    "prompt": "", "appearance": "", "token": "", "preset": "shapes world", "steps": 3, "name": "it",
+    "absorber": "lora", "words": "", "absorber_file": "none", "appearance_steps": 2,
+    "loss": "residual_cosine", "backward": False, "learns": "auto", "keys_values": True,
+    "check_captions": True,
+}  # fmt: skip  # many short values, several a line
+WISHES = {
+    "Customize-A-Video": {
+        "absorber": "both", "words": "red, circle", "appearance": "red circle night",
+    },
+    "VMC": {"prompt": "circle left"},
+    "NewMove": {"prompt": "red circle pll night", "token": "pll"},
+}  # fmt: skip  # many short values, several a line
+
 
 def node(kind: str, **inputs: Any) -> dict[str, Any]:
     return {"class_type": f"StillMoving{kind}", "inputs": inputs}
@@ -54,6 +68,22 @@ def spatial_graph(steps: int, name: str, motion_adapter: Any) -> Prompt:
         "TrainSpatialAdapter", model=["world", 1], motion_module=["module", 0],
         customized_images=["images", 0], natural_clips=["clips", 0], motion_adapter=motion_adapter,
         name=name, preset="shapes world", steps=steps, **NUMBERS,
+    )  # fmt: skip  # many short values, several a line
+    return prompt
+
+
+def clips_graph(method: str, **changes) -> dict:
+    """Train Motion from Clips on what the base draws; the trainer's id is "train"."""
+    prompt = motion_graph(3, "unused", 1)
+    del prompt["train"]
+    inputs = INPUTS | WISHES[method] | {"method": method, "name": f"my {method}"} | changes
+    if method == "NewMove":
+        prompts = "blue square up fog\ngreen triangle down sand"
+        prompt["others"] = generating("GeneratePriorClips", ["moving", 0], 2, prompts, frames=8)
+        inputs["regularization"] = ["others", 0]
+    prompt["train"] = node(
+        "TrainMotionFromClips", model=["world", 0], motion_module=["module", 0],
+        clips=["clips", 0], clip=["world", 2], **inputs,
     )  # fmt: skip  # many short values, several a line
     return prompt
 
