@@ -9,12 +9,15 @@ alone writes: events, checkpoints, adapters.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+
+from ...common.errors import UserError
+from ...common.system import WINDOWS
 
 _BUCKET = 2**24  # numbers that are sent at once: few messages, and little memory for a copy
 
@@ -32,9 +35,14 @@ class Team:
         size = int(os.environ.get("WORLD_SIZE", "1"))
         if size == 1:
             return cls()
+        if not dist.is_available():
+            raise UserError(
+                "torch", "no support for several processes in it", "a build that has it",
+                "Train with one process, without a launcher.",
+            )  # fmt: skip  # file, found, expected, next move
         if not dist.is_initialized():
-            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-            dist.init_process_group(backend)
+            os.environ.update(meeting_place(WINDOWS, os.environ))
+            dist.init_process_group(backend(device.type, dist.is_nccl_available()))
         return cls(dist.get_rank(), size)
 
     def leave(self) -> None:
@@ -120,6 +128,22 @@ class Team:
         held = torch.tensor([int(truth)])
         dist.all_reduce(held, dist.ReduceOp.MIN)
         return bool(held)
+
+
+def backend(device: str, nccl: bool) -> str:
+    """How processes speak, by the type of their device and whether torch has NCCL.
+
+    torch for Windows has none. Gloo takes tensors on cards, too, and adds up the same.
+    """
+    return "cpu:gloo,cuda:nccl" if device == "cuda" and nccl else "gloo"
+
+
+def meeting_place(windows: bool, environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables by which processes find each other, beside the launcher's.
+
+    torch for Windows is built without libuv, but older versions ask for it unless they are told.
+    """
+    return {"USE_LIBUV": "0"} if windows and "USE_LIBUV" not in environment else {}
 
 
 def _buckets(tensors: list[Tensor]) -> list[list[Tensor]]:

@@ -5,9 +5,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import distributed as dist
 
 from helpers.small import (
     PATIENCE_S,
@@ -24,7 +26,7 @@ from helpers.small import (
 )
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.recipes.recipe import Recipe
-from still_moving.training.stage.team import Team, _buckets
+from still_moving.training.stage.team import Team, _buckets, backend, meeting_place
 from still_moving.training.worker.session import FINISHED, run_job
 
 # "multi_gpu" is how accelerate starts several processes on one machine; these ones meet by gloo.
@@ -123,6 +125,28 @@ def test_memory_that_one_process_lacks_repeats_the_step_in_all():
     one, first, last = (out.split() for out, _ in done)
     assert one[0] == first[0] == last[0]
     assert (first[1], last[1]) == ("none", "top")
+
+
+@pytest.mark.parametrize(
+    ("device", "nccl", "expected"),
+    [
+        ("cpu", False, {"cpu": "gloo"}),
+        ("cpu", True, {"cpu": "gloo"}),
+        ("cuda", True, {"cpu": "gloo", "cuda": "nccl"}),
+        ("cuda", False, {"cpu": "gloo", "cuda": "gloo"}),  # as on Windows
+    ],
+)
+def test_processes_speak_by_what_torch_has(device, nccl, expected):
+    """The first says what is wanted to all on the CPU; gradients go from where they are."""
+    spoken: Any = backend(device, nccl)
+    devices = dist.distributed_c10d.BackendConfig(spoken).get_device_backend_map()
+    assert {name: devices[name] for name in expected} == expected
+
+
+def test_windows_meets_without_libuv_unless_somebody_chose():
+    assert meeting_place(True, {}) == {"USE_LIBUV": "0"}
+    assert meeting_place(True, {"USE_LIBUV": "1"}) == {}
+    assert meeting_place(False, {}) == {}
 
 
 def test_shares_cover_the_doubled_batch_once():
