@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 
 from ..common.errors import UserError
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Everything is read from the files that are named; a slip shall fail, not download.
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    if break_key := getattr(signal, "SIGBREAK", None):  # Ctrl+Break, which Windows alone has
+        signal.signal(break_key, signal.default_int_handler)  # ends a command as Ctrl+C does
     with printing():
         return _run(build_parser().parse_args(arguments))
     return OK  # the reader of our output (head, less) has enough

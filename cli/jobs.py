@@ -102,7 +102,12 @@ def follow(folder, as_json: bool) -> int:
                 loss = f"{event['loss_average']:.4f}"
                 bar.set_postfix(loss=loss, tier=event["tier"], refresh=False)
 
-        code = run_job(folder, show)
+        try:
+            code = run_job(folder, show)
+        except KeyboardInterrupt:
+            bar.close()
+            print(f"go on from the last checkpoint: train resume {folder.path}", file=sys.stderr)
+            raise
     state = folder.read_state()
     if state.phase == "failed":
         print(f"error: {state.message}", file=sys.stderr)
