@@ -81,7 +81,7 @@ def patient(action: Callable[[], _Result], patience_s: float | None = None) -> _
 
 def opened(
     path: Path | str,
-    mode: Literal["rb", "ab", "r+b"] = "rb",
+    mode: Literal["rb", "wb", "ab", "r+b"] = "rb",
     patience_s: float | None = None,
 ) -> BinaryIO:
     """Open a file for its bytes; a read-only one also for writing, because it is the pack's own."""
@@ -99,14 +99,18 @@ def make_folder(path: Path | str) -> None:
     patient(lambda: os.makedirs(path, exist_ok=True))
 
 
-def read_bytes(path: Path | str) -> bytes:
-    with opened(path) as file:
+def read_bytes(path: Path | str, patience_s: float | None = None) -> bytes:
+    with opened(path, patience_s=patience_s) as file:
         return file.read()
 
 
-def read_text(path: Path | str, errors: Literal["strict", "replace"] = "strict") -> str:
+def read_text(
+    path: Path | str,
+    errors: Literal["strict", "replace"] = "strict",
+    patience_s: float | None = None,
+) -> str:
     """UTF-8, with or without the mark that Windows' Notepad puts before it."""
-    return read_bytes(path).decode("utf-8-sig", errors)
+    return read_bytes(path, patience_s).decode("utf-8-sig", errors)
 
 
 def append_text(path: Path | str, text: str) -> None:
@@ -143,13 +147,21 @@ def remove_tree(path: Path | str, patience_s: float | None = None) -> None:
     Windows has a file in it open: then it is whole. What is opened after it lost its name is
     left under another, for ``sweep``, and raises OSError, too.
     """
-    path = Path(path)
-    aside = path.with_name(_temporary_name(GONE))
     try:
-        replace(path, aside, patience_s)
+        aside = set_aside(path, patience_s)
     except FileNotFoundError:
         return
     patient(lambda: _remove_content(aside), patience_s)
+
+
+def set_aside(path: Path | str, patience_s: float | None = None) -> Path:
+    """Take the name off a file or folder that is to be removed; the name that ``sweep`` knows.
+
+    Raises FileNotFoundError, and OSError where somebody on Windows has it, or a file in it, open.
+    """
+    aside = Path(path).with_name(_temporary_name(GONE))
+    replace(path, aside, patience_s)
+    return aside
 
 
 def same(one: Path | str, other: Path | str) -> bool:
@@ -201,15 +213,20 @@ def sweep(folder: Path) -> None:
                 discard(path)
 
 
-def discard(path: Path) -> None:
-    """Remove a file or folder that is asked for again if it cannot be removed now."""
-    with contextlib.suppress(OSError):
+def discard(path: Path) -> bool:
+    """Remove a file or folder, which is asked for again if it cannot be now; whether it is gone."""
+    try:
         if not path.is_dir() or path.is_symlink():
             remove(path, patience_s=0)
         elif _GONE_NAME.fullmatch(path.name):
             _remove_content(path)
         else:
             remove_tree(path, patience_s=0)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _writable(path: Path | str, action: Callable[[], _Result]) -> _Result:

@@ -100,6 +100,7 @@ class World:
         self.small = importlib.import_module("helpers.small")
         self.ticket = importlib.import_module("still_moving.training.jobs.ticket")
         self.system = importlib.import_module("still_moving.common.system")
+        self.processes = importlib.import_module("still_moving.common.processes")
         self.place, self.dice, self.say = place, dice, no_word if quiet else say
         (place / "files").mkdir()
         self.files = self.small.write_files(place / "files")
@@ -160,7 +161,7 @@ def kill_workers(world: World, kills: int) -> Counter[str]:
             continue  # not begun, or just over
         begun = resumed_at(folder, killed)
         counts["lost_steps"] += max(0, kept - begun) if begun is not None else 0
-        world.system.kill(int(folder.pid.read_text(encoding="utf-8")))
+        world.processes.kill(int(folder.pid.read_text(encoding="utf-8")))
         while world.system.is_held(folder.lock):
             time.sleep(0.001)
         kept, killed = saved_step(folder), time.time()

@@ -1,4 +1,4 @@
-"""Processes that outlive ours, and what other systems are told; locks: test_job.py."""
+"""What other systems are told; locks: test_job.py, processes: test_processes.py."""
 
 import os
 import subprocess
@@ -17,51 +17,6 @@ def wait_until(truth) -> None:
     while not truth():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-@pytest.mark.slow
-def test_a_process_outlives_the_one_that_started_it(tmp_path):
-    """In a session of its own, deaf to our input, its words in the log."""
-    log = tmp_path / "lög with space.txt"
-    log.write_text("before\n", encoding="utf-8")
-    grandchild = (
-        "import os, sys, time; print('ü', sys.stdin.read() == '', os.getsid(0) == os.getpid());"
-        "print(os.getpid(), file=sys.stderr); time.sleep(600)"
-    )
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
-        "from helpers.pack import load_pack; load_pack()\n"
-        "from still_moving.common import system\n"
-        "from pathlib import Path\n"
-        f"system.spawn([sys.executable, '-c', {grandchild!r}], Path(sys.argv[1]))\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(log)], check=True, timeout=60)
-    wait_until(lambda: log.read_text(encoding="utf-8").count("\n") == 3)
-    before, report, pid = log.read_text(encoding="utf-8").split("\n")[:3]
-    assert (before, report) == ("before", "ü True True")
-    os.kill(int(pid), 0)  # still there
-    system.kill(int(pid))
-
-
-def test_windows_is_asked_for_a_process_without_window_or_console():
-    assert system.detached(True) == {"creationflags": 0x8 | 0x200 | 0x8000000 | 0x4000}
-    assert system.detached(False) == {"start_new_session": True}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="there, it is asked for as a flag")
-def test_a_spawned_process_lets_everything_else_go_first(tmp_path):
-    log = tmp_path / "log"
-    code = "import os, time; time.sleep(1); print(os.nice(0))"
-    assert system.spawn([sys.executable, "-c", code], log).wait(30) == 0
-    assert log.read_text(encoding="utf-8") == "10\n"
-
-
-@pytest.mark.slow
-def test_killing_what_is_gone_is_fine():
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    system.kill(child.pid)
 
 
 @pytest.mark.slow

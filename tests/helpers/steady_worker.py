@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 STEP_S = 0.01
-LINGER_S = 1.5
+LINGER_S, LONG_S = 1.5, 30.0
 HABITS = (
     "lingers",  # after its last word its process goes on for a while
+    "lingers long",  # longer than anybody waits for it
     "holds",  # the lock meanwhile
     "repeats",  # its last word then, whatever was written since
     "exports slowly",  # between the wish to stop and its last word
@@ -28,12 +29,13 @@ def main(path: Path, diary: Path, *habits: str) -> None:
     importlib.import_module("helpers.pack").load_pack()
     job = importlib.import_module("still_moving.training.jobs.job")
     system = importlib.import_module("still_moving.common.system")
+    write = importlib.import_module("still_moving.common.atomic").atomic_write_text
     folder = job.JobFolder(path)
     with system.exclusive(folder.lock) as held:
         assert held
-        folder.pid.write_text(str(os.getpid()), encoding="utf-8")
+        folder.pid.write_text(str(os.getpid()), encoding="ascii")
         note(diary, "begin", path)
-        live(folder, job.State, folder.load(), habits)
+        live(folder, job.State, folder.load(), write, habits)
         last = folder.read_state()
         if "holds" in habits:
             time.sleep(LINGER_S)
@@ -41,15 +43,17 @@ def main(path: Path, diary: Path, *habits: str) -> None:
                 folder.write_state(last)
     if "lingers" in habits:
         time.sleep(LINGER_S)
+    if "lingers long" in habits:
+        time.sleep(LONG_S)
     note(diary, "end", path)
 
 
 def note(diary: Path, event: str, path: Path) -> None:
-    with diary.open("a", encoding="utf-8") as file:
+    with diary.open("a", encoding="utf-8", newline="\n") as file:
         file.write(f"{event} {path.name}\n")
 
 
-def live(folder, state, job, habits) -> None:
+def live(folder, state, job, write, habits) -> None:
     latest, steps = folder.checkpoints / "latest", job.recipe.stages[0].steps
     latest.parent.mkdir(exist_ok=True)
     step = int(latest.read_text(encoding="utf-8")) if latest.exists() else 0
@@ -58,11 +62,13 @@ def live(folder, state, job, habits) -> None:
         folder.write_state(state(phase, 0, step, steps))
         folder.report("phase", stage=0, step=step, phase=phase)
 
+    def save() -> None:
+        write(latest, str(step))
+
     def export() -> None:
         folder.exports.mkdir(exist_ok=True)
-        (folder.exports / f"{job.name}.safetensors").write_text(
-            f"{job.name} at {step}", encoding="utf-8"
-        )
+        path = folder.exports / f"{job.name}.safetensors"
+        write(path, f"{job.name} at {step}")
         folder.report("exported", stage=0, step=step)
 
     enter("running")
@@ -70,18 +76,18 @@ def live(folder, state, job, habits) -> None:
     while step < steps:
         wanted, sharing = folder.read_control().wanted, folder.read_sharing()
         if wanted == "stop":
-            latest.write_text(str(step), encoding="utf-8")
+            save()
             export()
             time.sleep(LINGER_S * ("exports slowly" in habits))
             enter("failed" if "fails" in habits else "stopped")
             return
         if sharing == "leave":
-            latest.write_text(str(step), encoding="utf-8")
+            save()
             enter("waiting")
             return
         goal = "paused" if wanted == "pause" else "running" if sharing == "run" else "yielding"
         if goal != now:
-            latest.write_text(str(step), encoding="utf-8")
+            save()
             enter(goal)
             now = goal
         if now == "running":

@@ -10,6 +10,7 @@ ckpt/         checkpoints; ``latest`` names the newest whole one
 export/       finished adapters
 samples/      small clips made on the way
 log.txt       what the worker printed; lock: held by who runs it, whose number is in pid
+deleted       an empty file: the job is deleted, and what is left of it goes as soon as it can
 Only the standard library: ComfyUI's process reads this too.
 """
 
@@ -21,7 +22,7 @@ import math
 import os
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -118,10 +119,15 @@ def first_process() -> bool:
 
 
 class JobFolder:
-    """The files of one job."""
+    """The files of one job.
 
-    def __init__(self, path: Path):
+    patient: whether to outlast a refusal that passes, such as a virus scanner's. Without, it is
+    raised at once as PermissionError: for whoever may not wait, and looks again.
+    """
+
+    def __init__(self, path: Path, *, patient: bool = True):
         self.path = Path(path)
+        self._patient = patient
         self.spec = self.path / "job.json"
         self.control = self.path / "control.json"
         self.sharing = self.path / "sharing.json"
@@ -133,6 +139,7 @@ class JobFolder:
         self.log = self.path / "log.txt"
         self.lock = self.path / "lock"
         self.pid = self.path / "pid"  # of the lock's holder; means nothing while nobody holds it
+        self.deleted = self.path / "deleted"  # while this is there, the job is nobody's any more
 
     @classmethod
     def create(cls, path: Path, job: Job) -> JobFolder:
@@ -156,7 +163,11 @@ class JobFolder:
 
     def load(self) -> Job:
         """The job. Raises UserError when the folder holds none."""
-        return Job.from_json(self._read(self.spec, "a job"), str(self.spec))
+        try:
+            text = self._text(self.spec, "a job")
+        except FileNotFoundError:
+            raise UserError(self.spec, "nothing", "a job", "Check the folder's name.") from None
+        return Job.from_json(text, str(self.spec))
 
     def read_control(self) -> Control:
         """What is wanted now; no file means run."""
@@ -168,7 +179,7 @@ class JobFolder:
         """Ask the worker to run, pause or stop (with a save), to save now or to show a clip."""
         now = self.read_control()
         new = Control(wanted or now.wanted, now.save + save, now.sample + sample)
-        atomic_write_text(self.control, json.dumps(dataclasses.asdict(new)))
+        self._write(self.control, json.dumps(dataclasses.asdict(new)))
 
     def read_sharing(self) -> Sharing:
         """What sharing the device asks for now; no file means run."""
@@ -177,29 +188,39 @@ class JobFolder:
 
     def share(self, sharing: Sharing) -> None:
         """Ask the worker to run, or to make room until it is asked again."""
-        atomic_write_text(self.sharing, json.dumps({"sharing": sharing}))
+        self._write(self.sharing, json.dumps({"sharing": sharing}))
 
     def read_state(self) -> State:
         return self._parsed(self.state, State)
 
     def write_state(self, state: State) -> None:
-        atomic_write_text(self.state, json.dumps(dataclasses.asdict(state)))
+        self._write(self.state, json.dumps(dataclasses.asdict(state)))
 
     @contextmanager
     def owned(self) -> Generator[None, None, None]:
         """Be the job's one worker while the block runs, "loading" to begin with.
 
-        Raises UserError when there is another, or for a damaged state. Of the processes that a
-        launcher starts together the first one holds the job for all.
+        Raises UserError when there is another, where none can be told from two, for a job that is
+        deleted, or for a damaged state. Of the processes that a launcher starts together the first
+        one holds the job for all.
         """
         if not first_process():
             yield
             return
-        with system.exclusive(self.lock) as held:
+        with ExitStack() as stack:
+            try:
+                held = stack.enter_context(system.exclusive(self.lock))
+            except OSError as error:
+                raise UserError(
+                    self.lock, f"no lock ({error.strerror})", "a file that one process can hold",
+                    "Let it be written to, or train on another disk.",
+                ) from None  # fmt: skip  # file, found, expected, next move
             if not held:
                 raise UserError(
                     self.path, "a worker already at this job", "none", "Wait for it, or stop it."
                 )
+            if self.deleted.exists():
+                raise UserError(self.path, "a deleted job", "a job", "Start a new one.")
             atomic_write_text(self.pid, str(os.getpid()))
             # At once, in the place of what a worker that was killed wrote last.
             self.write_state(dataclasses.replace(self.read_state(), phase="loading", message=""))
@@ -248,10 +269,14 @@ class JobFolder:
         ]
         atomic_write_text(self.events, "".join(json.dumps(event) + "\n" for event in kept))
 
+    def _write(self, path: Path, text: str) -> None:
+        atomic_write_text(path, text, None if self._patient else 0.0)
+
     def _parsed(self, path: Path, kind: type[_File]) -> _File:
-        if not path.exists():
+        try:
+            text = self._text(path, "a job's file")
+        except FileNotFoundError:
             return kind()
-        text = self._read(path, "a job's file")
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -260,12 +285,15 @@ class JobFolder:
             ) from None
         return parse(kind, data, str(path))
 
-    def _read(self, path: Path, expected: str) -> str:
+    def _text(self, path: Path, expected: str) -> str:
+        """Raises FileNotFoundError, and UserError where the file cannot be read."""
         try:
-            return files.read_text(path)
+            return files.read_text(path, patience_s=None if self._patient else 0.0)
         except FileNotFoundError:
-            raise UserError(path, "nothing", expected, "Check the folder's name.") from None
+            raise
         except (OSError, UnicodeDecodeError) as error:
+            if isinstance(error, PermissionError) and not self._patient:
+                raise
             raise UserError(
                 path, f"unreadable ({error})", expected, "Check the file, or start a new job."
             ) from None

@@ -58,9 +58,17 @@ class Published:
         atomic_write_text(folder / PUBLISHED_FILE, json.dumps(dataclasses.asdict(self)))
 
 
-def read_ticket(folder: Path) -> Ticket:
-    """Raises UserError when the file is missing or damaged, or is another job's."""
-    ticket = _read(folder / TICKET_FILE, Ticket)
+def read_ticket(folder: Path, *, patient: bool = True) -> Ticket:
+    """Raises UserError when the file is missing or damaged, or is another job's.
+
+    patient: as of a JobFolder; without it, PermissionError is raised at once.
+    """
+    try:
+        ticket = _read(folder / TICKET_FILE, Ticket, patient)
+    except FileNotFoundError:
+        raise UserError(
+            folder / TICKET_FILE, "nothing", "a job's file", "Delete the job."
+        ) from None
     if ticket.id != folder.name:
         raise UserError(
             folder / TICKET_FILE,
@@ -71,19 +79,22 @@ def read_ticket(folder: Path) -> Ticket:
     return ticket
 
 
-def read_published(folder: Path) -> Published:
+def read_published(folder: Path, *, patient: bool = True) -> Published:
     """Where the adapter went; nowhere yet, as long as there is no file."""
-    if not (folder / PUBLISHED_FILE).exists():
-        return Published()
-    return _read(folder / PUBLISHED_FILE, Published)
-
-
-def _read(path: Path, kind: type[_File]) -> _File:
     try:
-        data = json.loads(files.read_text(path))
+        return _read(folder / PUBLISHED_FILE, Published, patient)
     except FileNotFoundError:
-        raise UserError(path, "nothing", "a job's file", "Delete the job.") from None
+        return Published()
+
+
+def _read(path: Path, kind: type[_File], patient: bool) -> _File:
+    try:
+        data = json.loads(files.read_text(path, patience_s=None if patient else 0.0))
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, PermissionError) and not patient:
+            raise
         raise UserError(path, f"unreadable ({error})", "a job's file", "Delete the job.") from None
     return parse(kind, data, str(path))
 
@@ -91,6 +102,6 @@ def _read(path: Path, kind: type[_File]) -> _File:
 def is_id(name: str) -> bool:
     """Whether a name can be a job's: plain characters, at most 120, nothing that is a path.
 
-    New ones are also names that every system takes (``Board.add``).
+    New ones are also names that every system takes (``Board.check_new``).
     """
     return bool(_ID.fullmatch(name)) and ".." not in name

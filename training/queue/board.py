@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Generator, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ from ...common.names import fault
 from ..jobs.exports import check_new
 from ..jobs.job import Job, JobFolder
 from ..jobs.phase import ENDED
+from ..jobs.published import same_name
 from ..jobs.ticket import Ticket, is_id
 from .host import JobView
 from .watched_job import WatchedJob
@@ -24,7 +27,11 @@ _WATCHING = "Another ComfyUI runs the jobs of this folder; this one looks on."
 
 
 class Board:
-    """What there is to know of the jobs below ``root``. Not safe to share between threads."""
+    """What there is to know of the jobs below ``root``.
+
+    Not safe to share between threads, but for ``views`` and ``view``, which never wait. Nothing
+    here takes long: what the system refuses is raised, or tried again at the next look.
+    """
 
     def __init__(self, root: Path):
         self.root, self.jobs = Path(root), Path(root) / "jobs"
@@ -32,7 +39,8 @@ class Board:
         self.steering = False  # whether this process is the one that starts jobs
         self._order: list[str] = []
         self._order_stamp: tuple[int, int] | None = None
-        self._shown: dict[str, JobView] = {}  # the newest view of each job
+        self.deleted: set[str] = set()  # ids of folders that are yet to go
+        self._shown: dict[str, JobView] = {}  # the newest view of each job; replaced, not changed
         self._pushed: dict[str, tuple[JobView, float]] = {}  # the last one of each job, and when
         self._removed: list[str] = []  # ids that nobody has heard of yet
         # Above what an earlier server gave out, so that pages that outlived it take the new views.
@@ -41,55 +49,81 @@ class Board:
     def find(self, id: str) -> WatchedJob:
         """Raises UserError for a job that is not there."""
         if id not in self.watched:
-            raise UserError("id", repr(id)[:130], "a job that is there", "Look at the list.")
+            raise _unknown(id)
         return self.watched[id]
 
     def scan(self) -> None:
-        """Notice job folders that came or went; clear away what a crash left between."""
+        """Notice job folders that came or went."""
         try:
-            names = {path.name for path in self.jobs.iterdir() if path.is_dir()}
+            with os.scandir(self.jobs) as entries:
+                ids = {it.name for it in entries if is_id(it.name) and it.is_dir()}
+        except FileNotFoundError:
+            ids = set[str]()
         except OSError:
-            names = set[str]()
-        ids = {name for name in names if is_id(name)}
+            return  # for an instant: nothing is known to have gone
+        marked = {id for id in ids if os.path.exists(JobFolder(self.jobs / id).deleted)}
+        # Windows lists a folder that somebody looks at for a while after it was removed.
+        self.deleted = marked | (self.deleted & ids)
+        ids -= self.deleted
         for id in sorted(ids - set(self.watched)):
             self.watched[id] = WatchedJob(self.jobs / id)
         for id in set(self.watched) - ids:
             self.drop(id)
-        for name in names - ids:
-            path = self.jobs / name
-            if files.is_leftover(path) or (name.startswith(files.NEW) and _abandoned(path)):
-                files.discard(path)
         self.read_order()
 
-    def add(self, job: Job, ticket: Ticket) -> None:
-        """Make a job's folder and put it behind the others. Raises UserError where it cannot be."""
-        path = self.jobs / ticket.id
-        if not is_id(ticket.id) or fault(ticket.id) or path.exists():
-            raise UserError("id", repr(ticket.id)[:130], "a new plain name", "Start it again.")
-        check_new(job)
+    def admit(self, new: Path, ticket: Ticket) -> None:
+        """Take up a job whose folder is whole under another name, and put it behind the others.
+
+        Raises UserError where it cannot be, and OSError where its folder cannot take its name.
+        """
+        self.check_new(ticket.id)
         for used in ticket.uses:  # a deletion may just have taken it along
             if not Path(used).exists():
                 raise UserError(used, "nothing", "what this job needs", "Start it again.")
-        _make_folder(path, job, ticket)
+        path = self.jobs / ticket.id
+        files.replace(new, path, patience_s=0)
         self.watched[ticket.id] = WatchedJob(path)
-        self.put([ticket.id], first=False)
+        with contextlib.suppress(OSError):  # whoever has no place is last
+            self.put([ticket.id], first=False)
+
+    def check_new(self, id: str) -> None:
+        """Raises UserError for an id that is none, or that is a job's on some system's disk."""
+        there = {same_name(Path(name)) for name in _names(self.jobs)}
+        if not is_id(id) or fault(id) or same_name(Path(id)) in there:
+            raise UserError("id", repr(id)[:130], "a new plain name", "Start it again.")
+
+    def bury(self, id: str) -> None:
+        """Show a job to nobody from now on: its folder is marked, and goes when it can."""
+        self.deleted.add(id)
+        self.drop(id)
+
+    def exhume(self, id: str) -> None:
+        """Take that back."""
+        self.deleted.discard(id)
 
     def drop(self, id: str) -> None:
         """Forget a job whose folder is gone."""
         self.watched.pop(id, None)
         self._pushed.pop(id, None)
-        if self._shown.pop(id, None) is not None:
+        if id in self._shown:
+            self._shown = {other: view for other, view in self._shown.items() if other != id}
             self._removed.append(id)
 
     def look(self, watched: WatchedJob) -> None:
-        """Read what is new in a job's folder, and publish an adapter that is new."""
+        """Read what is new in a job's folder; an adapter that is new is to be published."""
         before = watched.history.exports, watched.state.phase
         watched.look()
         news = before != (watched.history.exports, watched.state.phase)
         if not self.steering:
-            watched.read_published()
-        elif not watched.deleting and (news or not watched.published_yet):
-            watched.try_publish()
+            watched.publishing.read()
+        elif not watched.deleting and (news or not watched.publishing.begun):
+            watched.wish_published()
+
+    def promised(self, but: str) -> set[str]:
+        """Places of all jobs' adapters but one's, as ``same_name`` gives them."""
+        records = [it.publishing.published for id, it in self.watched.items() if id != but]
+        places = [place for it in records for place in (it.path, *it.others.values()) if place]
+        return {same_name(Path(place)) for place in places}
 
     # Order
 
@@ -108,7 +142,7 @@ class Board:
             stamp = (state.st_mtime_ns, state.st_ino)
             if stamp == self._order_stamp:
                 return
-            order = json.loads(files.read_text(path))
+            order = json.loads(files.read_text(path, patience_s=0))
         except (OSError, ValueError, RecursionError):
             return
         self._order_stamp = stamp
@@ -122,7 +156,7 @@ class Board:
         rest = [id for id in self._order if id in self.watched and id not in named]
         rest += [it.id for it in self.queue() if it.id not in {*rest, *named}]
         self._order = [*named, *rest] if first else [*rest, *named]
-        atomic_write_text(self.root / "queue.json", json.dumps(self._order))
+        atomic_write_text(self.root / "queue.json", json.dumps(self._order), patience_s=0.0)
 
     # Views
 
@@ -131,8 +165,11 @@ class Board:
         return sorted(self._shown.values(), key=lambda view: (-view["created"], view["id"]))
 
     def view(self, id: str) -> JobView:
-        self.find(id)
-        return self._shown[id]
+        """Raises UserError for a job that is not there."""
+        try:
+            return self._shown[id]
+        except KeyError:
+            raise _unknown(id) from None
 
     def refresh(self, ids: Collection[str] | None = None) -> None:
         """Bring the views of these jobs, or of all, up to date; a changed one gets a new "seq"."""
@@ -148,7 +185,7 @@ class Board:
             if view != before:
                 self._seq += 1
                 view["seq"] = self._seq
-                self._shown[id] = view
+                self._shown = {**self._shown, id: view}
 
     def news(self, now: float) -> tuple[list[JobView], list[str]]:
         """(views to push now, ids of jobs that are gone): each change once, a new phase at once."""
@@ -165,21 +202,28 @@ class Board:
         return views, removed
 
 
-def _abandoned(path: Path) -> bool:
-    """Whether a job folder that is not whole is nobody's; version 0.1.0 had its id in the name."""
-    try:
-        return time.time() - path.stat().st_mtime > files.ABANDONED_S
-    except OSError:
-        return False
+def _unknown(id: str) -> UserError:
+    return UserError("id", repr(id)[:130], "a job that is there", "Look at the list.")
 
 
-def _make_folder(path: Path, job: Job, ticket: Ticket) -> None:
-    """A whole job folder or none: another process may be looking for new ones."""
-    new = files.temporary_beside(path)
+def _names(folder: Path) -> list[str]:
     try:
-        JobFolder.create(new, job)
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+@contextlib.contextmanager
+def new_folder(jobs: Path, job: Job, ticket: Ticket) -> Generator[Path, None, None]:
+    """A whole job folder under another name, for ``admit``: others may be looking for new ones.
+
+    It goes again where that fails. Raises OSError and UserError where it cannot be made.
+    """
+    new = files.temporary_beside(jobs / ticket.id)
+    try:
+        JobFolder.create(new, check_new(job))
         ticket.write(new)
-        files.replace(new, path)
+        yield new
     except BaseException:
         files.discard(new)
         raise

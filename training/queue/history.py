@@ -11,6 +11,7 @@ from typing import Any, cast
 from ...common import files
 
 POINTS = 200  # of a curve, however long the run
+MOST_BYTES = 2**22  # that are read at one look; the rest of a long file is read at the next ones
 
 
 class Series:
@@ -55,6 +56,7 @@ class Tail:
 
     def __init__(self, path: Path):
         self.path, self._offset, self._file = path, 0, 0
+        self.more = False  # whether the newest look came to no end
 
     def read(self) -> tuple[bool, list[dict[str, Any]]]:
         """(whether the file was begun anew, new events). A missing file has none."""
@@ -65,12 +67,15 @@ class Tail:
                 self._file = state.st_ino
                 self._offset = 0 if anew else self._offset
                 if state.st_size == self._offset:
+                    self.more = False
                     return anew, []
                 file.seek(self._offset)
-                text = file.read()
+                text = file.read(MOST_BYTES)
         except OSError:
             return False, []
-        text = text[: text.rfind(b"\n") + 1]  # the rest is still being written
+        self.more = len(text) == MOST_BYTES
+        end = text.rfind(b"\n") + 1  # the rest is still being written
+        text = text[:end] if end or not self.more else text
         self._offset += len(text)
         return anew, [event for line in text.splitlines() if (event := _event(line)) is not None]
 
@@ -99,6 +104,11 @@ class History:
         self.exports = 0  # how often the adapter was written
         self.note = ""  # why the newest sample failed
         self.samples = self._list_samples()
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more to read at once: a long run's events, found by a new server."""
+        return self._tail.more
 
     def update(self) -> None:
         """Take in what was written since."""
@@ -141,3 +151,13 @@ def number(value: Any) -> float | None:
     """A finite number, or None: JavaScript's JSON has no other."""
     good = isinstance(value, (int, float)) and math.isfinite(value)
     return value if good else None
+
+
+def end_of(path: Path, size: int) -> str:
+    """The last bytes of a file as text; empty when there is none."""
+    try:
+        with files.opened(path, patience_s=0) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read(size).decode("utf-8", errors="replace")
+    except OSError:
+        return ""

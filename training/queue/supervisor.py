@@ -11,24 +11,22 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, get_args
+from subprocess import Popen
+from typing import Any
 
 from ...common import files, system
 from ...common.errors import UserError
 from ...common.output import log
-from ..jobs.job import Job, Sharing, State
-from ..jobs.phase import ENDED
-from ..jobs.published import remove_unshared
+from ..jobs.job import Job, Sharing
 from ..jobs.ticket import Ticket
-from .board import Board
+from .board import Board, new_folder
+from .commands import COMMANDS, Command, obey
 from .host import Host, JobView
+from .trash import Trash
 from .watched_job import WatchedJob
 
-Command = Literal["pause", "resume", "stop", "save", "sample", "open"]
-COMMANDS: tuple[Command, ...] = get_args(Command)
 _POLL_S = 0.1
 _SCAN_S = 1.0  # between looks for folders that came or went, and at jobs that have ended
-_STOP_PATIENCE_S = 10.0  # for a worker whose job is being deleted
 
 
 class Supervisor:
@@ -52,39 +50,46 @@ class Supervisor:
         self._worker, self._host = worker, host
         self._idle_s, self._busy, self._free_at = idle_s, False, -idle_s
         self._scanned = -_SCAN_S
+        self._brought: set[str] = set()  # ids of jobs whose adapter has found its place, or not
         self._steering = ExitStack()  # holds the root's lock file
         self._guard, self._end = threading.RLock(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="still-moving", daemon=True)
+        self._trash = Trash(self._board, self._guard)
+        self._threads = [
+            threading.Thread(
+                target=self._repeat, args=(turn,), name=f"still-moving{turn.__name__}", daemon=True
+            )
+            for turn in (self._watch, self._publish, self._remove)
+        ]
 
     def start(self) -> None:
         """Begin to watch. Jobs that are there already are known when this returns."""
         with self._guard:
-            self._step(time.monotonic())
-        self._thread.start()
+            first = self._step(time.monotonic())
+        self._launch(first)
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         """Stop watching; workers live on."""
         self._end.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
         self._board.steering = False
         self._steering.close()
 
-    # What nodes and routes call, from any thread
+    # What nodes and routes call, from any thread. Looking never waits, for no file and no command.
 
     def views(self) -> list[JobView]:
         """Every job, newest first."""
-        with self._guard:
-            return self._board.views()
+        return self._board.views()
 
     def view(self, id: str) -> JobView:
         """Raises UserError for a job that is not there, as everything below does."""
-        with self._guard:
-            return self._board.view(id)
+        return self._board.view(id)
 
     def folder(self, id: str) -> Path:
-        with self._guard:
-            return self._board.find(id).folder.path
+        return self._board.jobs / self._board.view(id)["id"]
 
     def log(self, id: str, bytes: int = 65536) -> str:
         """The end of a worker's log."""
@@ -103,125 +108,128 @@ class Supervisor:
 
     def add(self, job: Job, ticket: Ticket) -> JobView:
         """Put a job into the queue. Raises UserError when there is no place for its folder."""
+        self._board.check_new(ticket.id)
+        try:
+            with new_folder(self._board.jobs, job, ticket) as new:
+                return files.patient(lambda: self._admit(new, ticket))
+        except OSError as error:
+            raise _no_room(self._board.jobs, error) from None
+
+    def _admit(self, new: Path, ticket: Ticket) -> JobView:
         with self._guard:
-            try:
-                self._board.add(job, ticket)
-            except OSError as error:
-                raise _no_room(self._board.jobs, error) from None
+            self._board.admit(new, ticket)
             return self._refreshed(ticket.id)
 
     def command(self, id: str, command: str) -> JobView:
         """Carry out an artist's command: one of ``COMMANDS``."""
         if command not in COMMANDS:
             raise UserError("command", repr(command)[:60], " or ".join(COMMANDS), "Choose one.")
+        try:
+            if command == "open":
+                system.open_folder(self.folder(id))
+            # What the system refuses for an instant is tried again without the guard meanwhile.
+            return files.patient(lambda: self._commanded(id, command))
+        except OSError as error:
+            raise _no_room(self._board.jobs / id, error) from None
+
+    def _commanded(self, id: str, command: Command) -> JobView:
         with self._guard:
             watched = self._board.find(id)
             self._board.look(watched)
-            try:
-                self._obey(watched, command)
-            except OSError as error:
-                raise _no_room(watched.folder.path, error) from None
+            obey(self._board, watched, command)
+            watched.publishing.hurry()
             return self._refreshed(id)
-
-    def _obey(self, watched: WatchedJob, command: Command) -> None:
-        folder, ended = watched.folder, watched.state.phase in ENDED
-        if command == "open":
-            system.open_folder(folder.path)
-        elif watched.damage:
-            raise UserError(watched.id, "a damaged job", "a whole one", "Delete it and start anew.")
-        elif command in ("save", "sample"):
-            if ended or not watched.worked_on:
-                raise UserError(watched.id, "no worker at this job", "a running job", "Resume it.")
-            folder.send(save=command == "save", sample=command == "sample")
-        elif command == "resume":
-            self._resume(watched, ended)
-        elif not ended:
-            folder.send(command)
-            if command == "stop" and not watched.worked_on:
-                self._stop_waiting(watched)
-
-    def _resume(self, watched: WatchedJob, ended: bool) -> None:
-        """Have a job go on: at once, or when the process that ended it is gone."""
-        if watched.state.phase == "finished":
-            raise UserError(watched.id, "a finished job", "one that is not", "Press Train again.")
-        watched.trouble, watched.deaths, watched.left = "", 0, False
-        watched.folder.send("run")  # first: a stop that stands would end the job again
-        if ended:
-            watched.wait_again()
-            self._board.put([watched.id], first=False)
-
-    def _stop_waiting(self, watched: WatchedJob) -> None:
-        """End a job that nobody runs: at once if nothing is learned, else by its next worker."""
-        if watched.has_checkpoint():
-            self._board.put([watched.id], first=True)
-        else:
-            watched.folder.write_state(State("stopped"))
 
     def reorder(self, ids: list[str]) -> None:
         """Put waiting jobs into this order, before those that are not named."""
+        try:
+            files.patient(lambda: self._reorder(ids))
+        except OSError as error:
+            raise _no_room(self._board.root, error) from None
+
+    def _reorder(self, ids: list[str]) -> None:
         with self._guard:
             for id in ids:
                 self._board.find(id)
-            try:
-                self._board.put(ids, first=True)
-            except OSError as error:
-                raise _no_room(self._board.root, error) from None
+            self._board.put(ids, first=True)
             self._board.refresh()
 
     def delete(self, id: str) -> None:
-        """Stop a job, remove its folder and what only it used. Takes up to 12 s.
+        """Stop a job, remove its folder and what only it used. Takes up to 20 s.
 
-        Raises UserError when the folder cannot be removed. The published adapter stays.
+        What somebody has open goes later, by itself; the job is gone from every view at once.
+        Raises UserError when its worker cannot be ended. The published adapter stays.
         """
         with self._guard:
             watched = self._board.find(id)
-            watched.deleting = True
-        try:
-            watched.end_worker(_STOP_PATIENCE_S)
-            with self._guard:
-                files.remove_tree(watched.folder.path)
-                self._board.drop(id)
-                others = [other.ticket for other in self._board.watched.values()]
-                remove_unshared(self._board.root, watched.ticket, others)
-        except OSError as error:
-            raise UserError(
-                watched.folder.path, f"a folder that cannot be removed ({error.strerror})",
-                "one that nobody has open", "Close what reads it, and delete the job again.",
-            ) from None  # fmt: skip  # file, found, expected, next move
-        finally:
-            watched.deleting = False
+        self._trash.delete(watched)
 
     def _refreshed(self, id: str) -> JobView:
         self._board.look(self._board.watched[id])
         self._board.refresh()
         return self._board.view(id)
 
-    # The thread
+    # The threads
 
-    def _run(self) -> None:
+    def _watch(self) -> None:
+        """Look at what changed, do what follows, and tell; a process is made without the guard."""
+        now = time.monotonic()
+        with self._guard:
+            first = self._step(now)
+            views, removed = self._board.news(now)
+        self._launch(first)
+        for id in removed:
+            self._host.on_removed({"id": id})
+        for view in views:
+            self._host.on_view(view)
+
+    def _launch(self, first: tuple[WatchedJob, Sharing] | None) -> None:
+        if first is None:
+            return
+        watched, sharing = first
+        outcome: Popen[Any] | OSError = OSError("no process")
+        try:
+            outcome = watched.launch(self._worker(watched.folder.path), sharing)
+        finally:
+            with self._guard:
+                watched.launched(outcome, sharing)
+
+    def _publish(self) -> None:
+        """Bring adapters to their places: beside the watching, because copies take their time."""
+        now = time.monotonic()
+        with self._guard:
+            watched = self._board.watched.values() if self._board.steering else ()
+            due = [it for it in watched if it.publishing.is_due(now) and not it.deleting]
+        for job in due:
+            with self._guard:
+                taken = self._board.promised(but=job.id)
+            job.publishing.attempt(taken)
+            with self._guard:
+                self._brought.add(job.id)
+
+    def _remove(self) -> None:
+        if self._board.steering:
+            self._trash.turn(time.monotonic())
+
+    def _repeat(self, turn: Callable[[], None]) -> None:
         logged = ""
         while not self._end.wait(_POLL_S):
             try:
-                now = time.monotonic()
-                with self._guard:
-                    self._step(now)
-                    views, removed = self._board.news(now)
-                for id in removed:
-                    self._host.on_removed({"id": id})
-                for view in views:
-                    self._host.on_view(view)
+                turn()
                 logged = ""
             except Exception as error:  # watching goes on: a full disk, say, may be mended
                 if str(error) != logged:
                     log.exception("Still-Moving cannot watch its jobs")
                 logged = str(error)
 
-    def _step(self, now: float) -> None:
-        """Look at what changed, and do what follows."""
-        board = self._board
+    def _step(self, now: float) -> tuple[WatchedJob, Sharing] | None:
+        """Look at what changed; returns the job whose worker is to be started, if any."""
+        board, first = self._board, None
         self._note_busy(now)
         waiting = {watched.id for watched in board.queue()}
-        lively = waiting | {id for id, watched in board.watched.items() if watched.alive}
+        live = (id for id, it in board.watched.items() if it.alive or it.history.more)
+        lively = waiting.union(live, self._brought & set(board.watched))
+        self._brought.clear()
         if now - self._scanned >= _SCAN_S:
             self._scanned = now
             self._take_over()
@@ -231,8 +239,9 @@ class Supervisor:
             board.look(board.watched[id])
         if board.steering:
             self._steer(now)
-            self._start_next(now)
+            first = self._next(now)
         board.refresh(lively)
+        return first
 
     def _take_over(self) -> None:
         """Become the one that starts jobs, unless another process is."""
@@ -270,15 +279,17 @@ class Supervisor:
                 paused = watched.control.wanted == "pause"
                 watched.ask("leave" if paused and others_wait else self._sharing(watched, now))
 
-    def _start_next(self, now: float) -> None:
+    def _next(self, now: float) -> tuple[WatchedJob, Sharing] | None:
         queue = self._board.queue()
-        if not queue or any(watched.alive for watched in self._board.watched.values()):
-            return
+        if not queue or any(it.alive for it in self._board.watched.values()) or self._trash.busy():
+            return None
         first = queue[0]
         sharing = self._sharing(first, now)
         # A worker that loads waits for the device itself, so a new job need not wait to load.
-        if sharing == "run" or not first.left:
-            first.start(self._worker(first.folder.path), sharing)
+        if sharing != "run" and first.left:
+            return None
+        first.begin()
+        return first, sharing
 
 
 def _no_room(path: Path, error: OSError) -> UserError:

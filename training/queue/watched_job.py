@@ -2,65 +2,80 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...common import files, system
+from ...common import files, processes, system
 from ...common.errors import UserError
 from ..jobs.job import Control, Job, JobFolder, Sharing, State
 from ..jobs.phase import ENDED, LIVING, ShownPhase, shown_phase
-from ..jobs.published import publish
-from ..jobs.ticket import Published, Ticket, read_published, read_ticket
-from .history import History, number
+from ..jobs.ticket import Ticket, read_ticket
+from .history import History, end_of, number
 from .host import JobView
+from .publishing import Publishing
 
 _MOST_DEATHS = 3  # in a row and without a new checkpoint
-_KILL_PATIENCE_S = 2.0
-_POLL_S = 0.05
 _TAIL_BYTES = 400  # of the log, in the message of a job that cannot be run
 
 
 class WatchedJob:
-    """What is known of a job folder. Nothing here raises for what a folder may hold."""
+    """What is known of a job folder. Nothing here raises for what a folder may hold, nor waits.
+
+    What Windows refuses for an instant stays as it was; only what lasts is told.
+    """
 
     def __init__(self, path: Path):
-        self.id, self.folder = path.name, JobFolder(path)
-        self.state, self.control, self.published = State(), Control(), Published()
+        self.id, self.folder = path.name, JobFolder(path, patient=False)
+        self.state, self.control = State(), Control()
         self.child: subprocess.Popen[Any] | None = None
         self.alive = self.held = False  # a worker runs it or is about to; it holds the lock
+        self.starting = False  # its process is just being made
         self.sharing: Sharing | None = None  # what its worker was last asked, when known
         self.left = False  # its worker gave the process back while it waited
         self.ending = False  # its worker lives on, but is done with it: it waits for the next one
         self.deaths, self._checkpoint = 0, ""
         self.damage = self.unreadable = self.trouble = ""  # of the spec, of the state, of a start
-        self.publish_trouble = self.write_trouble = ""  # of its adapter, of its folder
-        self.published_yet = False  # whether the newest export is where artists find it
+        self.write_trouble = ""  # of its folder
         self.deleting = False
+        self._refused: dict[str, float] = {}  # what the system refuses, and since when
+        self._shown: ShownPhase = "queued"  # the newest phase that pages heard of
         self.ticket = Ticket(path.name, path.name, "motion", "", _creation_time(path))
         self.job: Job | None = None
+        self._loaded = self._load()
+
+    def _load(self) -> bool:
+        """Read what never changes; False where that is refused."""
+        self.damage, path = "", self.folder.path
         try:
-            self.ticket = read_ticket(path)
+            self.ticket = read_ticket(path, patient=False)
             self.job = self.folder.load()
+        except PermissionError as error:
+            self.damage = str(error) if self._lasts("load") else ""
         except (UserError, OSError) as error:
             self.damage = str(error)
-        self.read_published()
+        else:
+            self._refused.pop("load", None)
+        self.publishing = Publishing(path, self.job, self.ticket)
         stages = self.job.recipe.stages if self.job else ()
         self.history = History(path, tuple(stage.steps for stage in stages))
+        return "load" not in self._refused
+
+    def _lasts(self, what: str) -> bool:
+        """Note that the system refuses something; whether it has for longer than an instant."""
+        since = self._refused.setdefault(what, time.monotonic())
+        return time.monotonic() - since >= files.PATIENCE_S
 
     def look(self) -> None:
         """Read what is new in the folder."""
+        self._loaded = self._loaded or self._load()
         was_alive, was_held, before = self.alive, self.held, self.state.phase
         self.held = held = self._is_held()
-        running = self.child is not None and self.child.poll() is None
-        try:  # after the lock: what a dead worker wrote is final
-            self.state = self.folder.read_state()
-            self.control = self.folder.read_control()
-            self.unreadable = ""
-        except (UserError, OSError) as error:
-            self.unreadable = str(error)
+        running = self.starting or (self.child is not None and self.child.poll() is None)
+        self._read()  # after the lock: what a dead worker wrote is final
         self.alive = held or running
         if held and not running:
             self.child = None  # another one was faster: a worker of an earlier life or by hand
@@ -73,11 +88,25 @@ class WatchedJob:
         self.ending &= self.alive
         self.history.update()
 
+    def _read(self) -> None:
+        try:
+            self.state = self.folder.read_state()
+            self.control = self.folder.read_control()
+        except PermissionError as error:
+            if self._lasts("read"):
+                self.unreadable = str(error)
+            return
+        except (UserError, OSError) as error:
+            self.unreadable = str(error)
+            return
+        self.unreadable = ""
+        self._refused.pop("read", None)
+
     def _is_held(self) -> bool:
         try:
             return system.is_held(self.folder.lock)
-        except OSError:  # a folder that nobody may write to has no worker
-            return False
+        except OSError:  # it cannot be told
+            return self.held
 
     def _note_ending(self, before: str) -> None:
         """See whether a worker is done with a job that the artist wants to go on, and keep it so.
@@ -126,17 +155,30 @@ class WatchedJob:
         except OSError:
             self.trouble = self.state.message
 
-    def start(self, command: list[str], sharing: Sharing) -> None:
-        """Start a worker. What prevents that is kept as the job's trouble."""
+    def begin(self) -> None:
+        """Its worker is about to be started."""
+        self.starting = self.alive = True
         self.left = self.ending = False
         self._checkpoint = self._latest_checkpoint()
+
+    def launch(self, command: list[str], sharing: Sharing) -> subprocess.Popen[Any] | OSError:
+        """Start a worker, or return what prevents that. Takes a while, so nobody else may wait."""
         try:
             self.folder.share(sharing)
-            self.child = system.spawn(command, self.folder.log)
+            return processes.spawn(command, self.folder.log)
         except OSError as error:
-            self.trouble = f"The worker cannot be started: {error}"[:300]
+            return error
+
+    def launched(self, outcome: subprocess.Popen[Any] | OSError, sharing: Sharing) -> None:
+        """Take note of what became of a start; what prevents it for long is the job's trouble."""
+        self.starting = False
+        if not isinstance(outcome, OSError):
+            self.child, self.sharing = outcome, sharing
+            self._refused.pop("start", None)
             return
-        self.sharing, self.alive = sharing, True
+        self.alive = False
+        if not isinstance(outcome, PermissionError) or self._lasts("start"):
+            self.trouble = f"The worker cannot be started: {outcome}"[:300]
 
     def ask(self, sharing: Sharing) -> None:
         """Say what sharing the device asks of the worker, where that is news."""
@@ -150,49 +192,17 @@ class WatchedJob:
         try:
             action()
         except OSError as error:
-            self.write_trouble = f"The job's folder cannot be written to: {error}"[:300]
+            if not isinstance(error, PermissionError) or self._lasts("write"):
+                self.write_trouble = f"The job's folder cannot be written to: {error}"[:300]
             return False
         self.write_trouble = ""
+        self._refused.pop("write", None)
         return True
 
-    def end_worker(self, patience_s: float) -> None:
-        """Ask the worker to stop, and kill it when it does not listen; returns when it is gone."""
-        deadline = time.monotonic() + patience_s
-        try:
-            self.folder.send("stop")
-        except (OSError, UserError):
-            deadline = 0.0
-        while self._is_held() and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
-        child = self.child  # the watching thread forgets it as soon as it is gone
-        if child is not None:
-            child.kill()
-            child.wait()
-        deadline = time.monotonic() + _KILL_PATIENCE_S
-        while self._is_held() and time.monotonic() < deadline:
-            try:  # the lock is held, so this is the pid of a living worker
-                system.kill(int(files.read_text(self.folder.pid)))
-            except (OSError, ValueError):
-                return
-            time.sleep(_POLL_S)
-
-    def read_published(self) -> None:
-        """See where whoever steers the jobs has put the adapter."""
-        try:
-            self.published = read_published(self.folder.path)
-        except (OSError, UserError):
-            self.published = Published()
-
-    def try_publish(self) -> None:
-        """Bring the newest export to where artists find it."""
-        if self.job is None or self.damage or not (self.state.step or self.state.stage):
-            return
-        try:
-            self.published = publish(self.folder, self.job, self.ticket)
-            self.published_yet, self.publish_trouble = True, ""
-        except (OSError, UserError) as error:
-            self.published_yet = False
-            self.publish_trouble = f"The adapter is in the job's folder only: {error}"[:300]
+    def wish_published(self) -> None:
+        """Have the newest export brought to where artists find it, if there can be one."""
+        if not self.damage and (self.state.step or self.state.stage):
+            self.publishing.ask()
 
     @property
     def wants_worker(self) -> bool:
@@ -215,13 +225,18 @@ class WatchedJob:
         """The phase that pages show. steering: whether this supervisor starts jobs."""
         if self.failure:
             return "failed"
-        return shown_phase(
+        shown = shown_phase(
             self.state.phase,
             worked_on=self.worked_on,
             held=self.held,
             pause=self.control.wanted == "pause",
             taken_up=steering,
         )
+        ends = shown in ENDED and self._shown in LIVING
+        if ends and steering and self.publishing.begins:
+            return self._shown  # a job has ended when its adapter can be used
+        self._shown = shown
+        return shown
 
     def view(self, steering: bool, position: int | None, seq: int) -> JobView:
         """What pages show of the job. steering: as for ``phase``; seq: the board's."""
@@ -230,7 +245,9 @@ class WatchedJob:
         stages = self.job.recipe.stages if self.job else ()
         steps = stages[self.state.stage].steps if 0 <= self.state.stage < len(stages) else 0
         running = phase == "running"
-        message = self.failure or self.state.message or self.write_trouble or self.publish_trouble
+        message = (
+            self.failure or self.state.message or self.write_trouble or self.publishing.trouble
+        )
         return {
             "id": self.id,
             "name": ticket.name,
@@ -257,28 +274,22 @@ class WatchedJob:
         }
 
     def _adapter(self, phase: str) -> str | None:
-        path = Path(self.published.path)
-        ended = phase in ENDED and bool(self.published.stamp)
-        return path.name if ended and path.is_file() else None
+        it = self.publishing.published
+        there = phase in ENDED and it.stamp and os.path.isfile(it.path)
+        return Path(it.path).name if there else None
 
     def has_checkpoint(self) -> bool:
-        return bool(self._latest_checkpoint())
+        return os.path.exists(self.folder.checkpoints / "latest")
 
     def _latest_checkpoint(self) -> str:
         try:
-            latest = self.folder.checkpoints / "latest"
-            return files.read_text(latest)
+            return files.read_text(self.folder.checkpoints / "latest", patience_s=0)
         except (OSError, UnicodeDecodeError):
             return ""
 
     def log_tail(self, size: int) -> str:
         """The last bytes of the log as text; empty when there is none."""
-        try:
-            with files.opened(self.folder.log) as file:
-                file.seek(max(0, self.folder.log.stat().st_size - size))
-                return file.read(size).decode("utf-8", errors="replace")
-        except OSError:
-            return ""
+        return end_of(self.folder.log, size)
 
 
 def _creation_time(path: Path) -> float:

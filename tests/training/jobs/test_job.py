@@ -1,6 +1,7 @@
 """Job folders: what both sides write and read, whole, torn or damaged."""
 
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
@@ -166,6 +167,33 @@ def test_looking_at_a_lock_does_not_take_it(folder):
     with system.exclusive(folder.lock):
         assert system.is_held(folder.lock)
     assert not system.is_held(folder.lock)
+
+
+def test_a_lock_is_seen_in_a_file_that_nobody_may_write(folder):
+    folder.lock.touch()
+    with system.exclusive(folder.lock):
+        folder.lock.chmod(0o444)
+        assert system.is_held(folder.lock)
+    assert not system.is_held(folder.lock)
+    folder.lock.chmod(0o644)
+
+
+def test_a_disk_without_locks_is_told_from_a_lock_that_is_taken(folder, monkeypatch):
+    def none(_descriptor):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(system, "_lock", none)
+    with pytest.raises(UserError, match="no lock"), folder.owned():
+        pass
+    folder.lock.touch()
+    with pytest.raises(OSError, match="No locks"):
+        system.is_held(folder.lock)
+
+
+def test_a_deleted_job_has_no_worker(folder):
+    folder.deleted.touch()
+    with pytest.raises(UserError, match="a deleted job"), folder.owned():
+        pass
 
 
 def test_events_come_back_in_order(folder):

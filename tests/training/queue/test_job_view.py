@@ -8,8 +8,8 @@ import pytest
 
 from helpers.queue_place import add
 from still_moving.training.jobs.ticket import Kind, Policy
+from still_moving.training.queue.commands import COMMANDS
 from still_moving.training.queue.host import JobView
-from still_moving.training.queue.supervisor import COMMANDS
 
 PAGES = Path(__file__).resolve().parents[3] / "web" / "js" / "types.d.ts"
 TYPES = {str: "string", int: "number", float: "number", bool: "boolean"}

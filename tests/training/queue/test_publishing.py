@@ -1,6 +1,10 @@
 """Where a finished adapter goes, and what goes with a job that is deleted."""
 
+import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +12,7 @@ from helpers.queue_place import LONG, add, reach, until
 from still_moving.common import system
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import JobFolder
+from still_moving.training.jobs.published import Publication
 
 
 @pytest.mark.slow
@@ -75,19 +80,93 @@ def test_deleting_removes_what_only_this_job_used(place, tmp_path):
         supervisor.delete("a")
 
 
-@pytest.mark.slow
-def test_a_worker_that_does_not_listen_is_killed(place, monkeypatch):
-    monkeypatch.setattr("still_moving.training.queue.supervisor._STOP_PATIENCE_S", 0.3)
-    deaf = (
-        "import fcntl, os, sys, time; p = sys.argv[1]; f = open(p + '/lock', 'w');"
-        "fcntl.flock(f, 2); open(p + '/pid', 'w').write(str(os.getpid())); time.sleep(600)"
-    )
-    place.command = lambda folder: [sys.executable, "-c", deaf, str(folder)]
+DEAF = """
+import os, sys, time
+sys.path.append(sys.argv[1])
+from helpers.pack import load_pack
+load_pack()
+from still_moving.common import system
+from still_moving.training.jobs.job import JobFolder
+from still_moving.training.jobs.published import Publication
+folder = JobFolder(sys.argv[2])
+with system.exclusive(folder.lock):
+    if len(sys.argv) == 3:
+        folder.pid.write_text(str(os.getpid()), encoding="ascii")
+    while not (folder.path.parents[1] / "end").exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr("still_moving.training.queue.trash.STOP_PATIENCE_S", 0.3)
+
+
+def deaf(place, *more: str) -> JobFolder:
+    """A job whose worker, of an earlier supervisor, holds the lock and listens to nobody."""
+    tests = str(Path(__file__).resolve().parents[2])
+    place.command = lambda folder: [sys.executable, "-c", DEAF, tests, str(folder), *more]
     supervisor = place.supervisor()
     add(supervisor, "a")
     folder = JobFolder(supervisor.folder("a"))
-    until(lambda: folder.pid.exists() and system.is_held(folder.lock), "the lock")
+    until(lambda: (folder.pid.exists() or more) and system.is_held(folder.lock), "the lock")
     supervisor.close()
-    other = place.supervisor()  # not its child: known by its lock alone
-    other.delete("a")
-    assert not folder.path.exists()
+    return folder
+
+
+@pytest.mark.slow
+def test_a_worker_that_does_not_listen_is_killed(place, impatient):
+    folder = deaf(place)
+    place.supervisor().delete("a")  # not its child: known by its lock alone
+    until(lambda: not folder.path.exists(), "the folder to go")
+
+
+@pytest.mark.slow
+def test_who_only_has_a_workers_number_by_now_is_left_alone(place, impatient):
+    """Something holds the lock, and the number in the folder is that of a worker long ago."""
+    folder = deaf(place, "nameless")
+    supervisor = place.supervisor()
+    innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    folder.pid.write_text(str(innocent.pid), encoding="ascii")
+    os.utime(folder.pid, (time.time() - 1000, time.time() - 1000))
+    with pytest.raises(UserError, match="cannot be ended"):
+        supervisor.delete("a")
+    assert innocent.poll() is None
+    until(lambda: [view["id"] for view in supervisor.views()] == ["a"], "the job to be back")
+    assert supervisor.view("a")["phase"] == "loading"
+    (place.root / "end").touch()
+    innocent.kill()
+    innocent.wait()
+
+
+@pytest.mark.slow
+def test_names_that_differ_in_case_alone_are_one_file_somewhere(place, tmp_path):
+    """Windows and macOS take "Dog" for "dog"; a folder of adapters may be shared with them."""
+    supervisor = place.supervisor()
+    loras = tmp_path / "loras"
+    for id, name in (("a", "Dög"), ("b", "dög"), ("c", "DÖG"), ("d", "dÖG")):
+        add(supervisor, id, publish=str(loras / f"{name}.safetensors"))
+        reach(supervisor, id, "finished")
+    names = [supervisor.view(id)["adapter"] for id in "abcd"]
+    stems = ("Dög", "dög 2", "DÖG 3", "dÖG 4")
+    assert names == [f"{stem}.safetensors" for stem in stems]
+
+
+@pytest.mark.slow
+def test_a_place_that_is_promised_is_taken(place, tmp_path, monkeypatch):
+    """Also while the first job's copy cannot be made: a disk may be full for a while."""
+    supervisor, real = place.supervisor(), Publication._copy
+
+    def full_for_a(self, *more):
+        if self._ticket.id == "a":
+            raise OSError(28, "No space left on device")
+        return real(self, *more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Publication, "_copy", full_for_a)
+        for id in "ab":
+            add(supervisor, id, publish=str(tmp_path / "loras" / "dog.safetensors"))
+            reach(supervisor, id, "finished")
+        assert supervisor.view("b")["adapter"] == "dog 2.safetensors"
+        assert "folder only" in supervisor.view("a")["message"]
+    until(lambda: supervisor.view("a")["adapter"] == "dog.safetensors", "a's own")

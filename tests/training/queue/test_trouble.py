@@ -7,7 +7,7 @@ import pytest
 
 from helpers.queue_place import LONG, add, reach, until
 from still_moving.training.jobs.job import JobFolder
-from still_moving.training.queue import watched_job
+from still_moving.training.jobs.published import Publication
 
 pytestmark = pytest.mark.slow  # each starts workers
 
@@ -41,7 +41,7 @@ def test_a_copy_that_succeeds_does_not_hide_a_folder_that_cannot_be_written(
     add(supervisor, "a", steps=LONG, publish=str(tmp_path / "dog.safetensors"))
     reach(supervisor, "a", "running")
     with monkeypatch.context() as patched:
-        patched.setattr(watched_job, "publish", full_disk)
+        patched.setattr(Publication, "bring", full_disk)
         supervisor.command("a", "pause")  # its state names a step from then on
         until(lambda: "folder only" in supervisor.view("a")["message"], "one trouble")
         supervisor.command("a", "resume")
@@ -49,7 +49,7 @@ def test_a_copy_that_succeeds_does_not_hide_a_folder_that_cannot_be_written(
         patched.setattr(JobFolder, "share", full_disk)
         place.busy = True
         until(lambda: "cannot be written" in supervisor.view("a")["message"], "the other")
-        entry = supervisor._board.find("a")
-        patched.setattr(watched_job, "publish", lambda *_: entry.published)
-        until(lambda: not entry.publish_trouble, "the copy")
+        publishing = supervisor._board.find("a").publishing
+        patched.setattr(Publication, "bring", lambda *_: publishing.published)
+        until(lambda: not publishing.trouble, "the copy")
         assert "cannot be written" in supervisor.view("a")["message"]

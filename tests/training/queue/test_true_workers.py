@@ -8,7 +8,7 @@ import pytest
 
 from helpers.disturbed import same, undisturbed, until
 from helpers.small import ROOT, motion_recipe
-from still_moving.common import system
+from still_moving.common import processes
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.jobs.ticket import Ticket
 from still_moving.training.queue.host import Host, JobView
@@ -81,7 +81,7 @@ def test_a_killed_worker_is_started_again_and_a_living_one_taken_up(studio, tmp_
     whole = undisturbed(tmp_path, LONGER, files)
     folder = studio.add(whole)
     studio.reach("running", step=15)
-    system.kill(int(folder.pid.read_text(encoding="utf-8")))
+    processes.kill(int(folder.pid.read_text(encoding="utf-8")))
     studio.reach("running", step=25)
     second = folder.pid.read_text(encoding="utf-8")
     studio.supervisor.close()

@@ -11,7 +11,7 @@ from still_moving.adapters.files.embedding import load_embedding
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.exports import adapter_of, embeddings_of, exports_of
 from still_moving.training.jobs.job import Job, JobFolder
-from still_moving.training.jobs.published import publish
+from still_moving.training.jobs.published import Publication
 from still_moving.training.jobs.ticket import Ticket
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.worker.results import export
@@ -56,7 +56,7 @@ def test_what_every_method_writes_is_what_is_copied(tmp_path, recipe):
     others = {name: str(out / name) for name in embeddings_of(job)}
     target = str(out / "published.safetensors")
     ticket = Ticket("job", "my dog", "vmc", "node", 0.0, publish=target, others=others)
-    publish(folder, job, ticket)
+    Publication(folder, job, ticket).bring()
     kept = {name: exports[name] for name in others}
     assert files_in(out) == {"published.safetensors": exports[adapter_of(job)], **kept}
     # What stays behind is what later stages hold fixed, and trains no words of its own.
@@ -73,10 +73,10 @@ def test_words_that_are_gone_are_said_and_nothing_is_copied(tmp_path):
     others = {name: str(tmp_path / "out" / "words")}
     ticket = Ticket("job", "it", "vmc", "node", 0.0, publish=str(target), others=others)
     with pytest.raises(UserError, match=r"words\.safetensors: found nothing"):
-        publish(folder, job, ticket)
+        Publication(folder, job, ticket).bring()
     assert not target.parent.exists()
     (folder.exports / name).write_text("words", encoding="utf-8")
-    publish(folder, job, ticket)
+    Publication(folder, job, ticket).bring()
     assert files_in(target.parent) == {"it.safetensors": b"an adapter", "words": b"words"}
 
 

@@ -1,0 +1,223 @@
+"""Files that another program has open, as Windows holds them: what waits harms nobody else."""
+
+import os
+import sys
+import threading
+import time
+
+import pytest
+
+from helpers.open_files import windows_refusals
+from helpers.queue_place import LONG, add, reach, until
+from still_moving.training.jobs import published
+from still_moving.training.jobs.job import JobFolder
+
+pytestmark = [
+    pytest.mark.slow,  # each starts workers
+    pytest.mark.skipif(sys.platform == "darwin", reason="who has what open is asked of /proc"),
+]
+
+
+@pytest.fixture
+def windows(tmp_path):
+    with windows_refusals(tmp_path) as refusals:
+        yield refusals
+
+
+@pytest.fixture
+def copies(monkeypatch) -> list:
+    """Sources of the copies that were made."""
+    made, real = [], published.Publication._copy
+    monkeypatch.setattr(
+        published.Publication, "_copy", lambda *it: (made.append(it[1].name), real(*it))[1]
+    )
+    return made
+
+
+def stopped(supervisor, id: str) -> None:
+    """Let a job run for some steps and stop it, which writes its adapter."""
+    step = supervisor.view(id)["step"]
+    until(lambda: supervisor.view(id)["step"] > step + 3, "some steps")
+    supervisor.command(id, "stop")
+    reach(supervisor, id, "stopped")
+
+
+def worst_s(act, seconds: float) -> float:
+    worst, end = 0.0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        begun = time.monotonic()
+        act()
+        worst = max(worst, time.monotonic() - begun)
+        time.sleep(0.01)
+    return worst
+
+
+def test_an_adapter_that_is_open_elsewhere_waits_for_its_place(place, tmp_path, windows, copies):
+    target = tmp_path / "loras" / "dog.safetensors"
+    supervisor = place.supervisor()
+    add(supervisor, "a", steps=LONG, publish=str(target))
+    stopped(supervisor, "a")
+    first = target.read_text(encoding="utf-8")
+    with target.open("rb"):
+        supervisor.command("a", "resume")
+        stopped(supervisor, "a")
+        until(lambda: supervisor.view("a")["message"], "the words")
+        message = supervisor.view("a")["message"]
+        assert "Another program has dog.safetensors open" in message
+        assert (supervisor.view("a")["adapter"], len(copies)) == ("dog.safetensors", 2)
+        assert target.read_text(encoding="utf-8") == first
+        add(supervisor, "b", steps=LONG)
+        assert worst_s(supervisor.views, 3.0) < 0.5
+        assert reach(supervisor, "b", "running")["step"] > 0
+        begun = time.monotonic()
+        supervisor.command("b", "pause")
+        assert time.monotonic() - begun < 0.5
+        reach(supervisor, "b", "paused")
+        # With pauses that grow; Windows itself does not count.
+        assert os.name == "nt" or len(windows.paths) in range(1, 6)
+    until(lambda: target.read_text(encoding="utf-8") != first, "the newer one")
+    until(lambda: supervisor.view("a")["message"] == "", "the end of the trouble")
+    assert len(copies) == 2  # one for each export
+    assert [path.name for path in target.parent.iterdir()] == ["dog.safetensors"]
+
+
+def test_a_command_tries_at_once(place, tmp_path, windows):
+    target = tmp_path / "dog.safetensors"
+    supervisor = place.supervisor()
+    add(supervisor, "a", steps=LONG, publish=str(target))
+    stopped(supervisor, "a")
+    first = target.read_text(encoding="utf-8")
+    with target.open("rb"):
+        supervisor.command("a", "resume")
+        stopped(supervisor, "a")
+        until(lambda: supervisor.view("a")["message"], "the words")
+        watched = supervisor._board.find("a")
+        watched.publishing._due = time.monotonic() + 1000
+    supervisor.command("a", "pause")  # nothing to an ended job; but somebody is there
+    until(lambda: target.read_text(encoding="utf-8") != first, "the newer one")
+
+
+def test_a_copy_of_a_killed_comfyui_is_used(place, tmp_path, windows, copies):
+    target = tmp_path / "loras" / "dog.safetensors"
+    supervisor = place.supervisor()
+    add(supervisor, "a", steps=LONG, publish=str(target))
+    stopped(supervisor, "a")
+    with target.open("rb"):
+        supervisor.command("a", "resume")
+        stopped(supervisor, "a")
+        until(lambda: supervisor.view("a")["message"], "the words")
+        supervisor.close()
+    again = place.supervisor()
+    export = JobFolder(again.folder("a")).exports / "dog.safetensors"
+    until(lambda: target.read_bytes() == export.read_bytes(), "the newer one")
+    assert len(copies) == 2
+    assert len(list(target.parent.iterdir())) == 1
+
+
+def test_what_waits_is_kept_when_its_job_is_deleted(place, tmp_path, windows):
+    target = tmp_path / "loras" / "dog.safetensors"
+    supervisor = place.supervisor()
+    add(supervisor, "a", steps=LONG, publish=str(target))
+    stopped(supervisor, "a")
+    first = target.read_text(encoding="utf-8")
+    with target.open("rb"):
+        supervisor.command("a", "resume")
+        stopped(supervisor, "a")
+        until(lambda: supervisor.view("a")["message"], "the words")
+        newest = (supervisor.folder("a") / "export" / "dog.safetensors").read_text("utf-8")
+        supervisor.delete("a")
+    names = {path.name: path.read_text(encoding="utf-8") for path in target.parent.iterdir()}
+    assert names == {"dog.safetensors": first, "dog 2.safetensors": newest}
+
+
+def test_a_job_with_an_open_file_is_gone_from_every_view(place, tmp_path, windows):
+    supervisor, looker = place.supervisor(), place.supervisor()
+    own = place.root / "weights" / "x.safetensors"
+    own.parent.mkdir()
+    own.write_text("x", encoding="utf-8")
+    add(supervisor, "a", steps=LONG, uses=(str(own),))
+    stopped(supervisor, "a")
+    folder = JobFolder(supervisor.folder("a"))
+    with folder.log.open("rb"):
+        supervisor.delete("a")
+        assert supervisor.views() == []
+        until(lambda: looker.views() == [], "the other one's views")
+        until(lambda: {"id": "a"} in place.removed, "the pages to hear")
+        supervisor.close()
+        looker.close()
+        supervisor = place.supervisor()  # after a restart
+        assert supervisor.views() == []
+        assert folder.log.exists()
+    until(lambda: not list((place.root / "jobs").iterdir()), "the folder to go")
+    assert not own.exists()
+
+
+def test_weights_that_are_open_go_when_they_can_and_the_job_at_last(place, windows):
+    supervisor = place.supervisor()
+    own = place.root / "sets" / "own"
+    own.mkdir(parents=True)
+    (own / "x.safetensors").write_text("x", encoding="utf-8")
+    (own / "y.safetensors").write_text("y", encoding="utf-8")
+    add(supervisor, "a", steps=LONG, uses=(str(own),))
+    stopped(supervisor, "a")
+    folder = supervisor.folder("a")
+    with (own / "x.safetensors").open("rb"):
+        supervisor.delete("a")
+        assert supervisor.views() == []
+        assert len(list(own.iterdir())) == 2  # whole: another job may take it up
+        assert {path.name for path in folder.iterdir()} <= {
+            "about.json",
+            "published.json",
+            "deleted",
+        }
+        add(supervisor, "b", steps=LONG, uses=(str(own),))
+    until(lambda: not folder.exists(), "the folder to go")
+    assert len(list(own.iterdir())) == 2  # b needs it
+    supervisor.delete("b")
+    until(lambda: not own.exists(), "the set to go")
+
+
+@pytest.mark.parametrize("steering", [True, False])
+def test_a_job_whose_worker_lingers_is_deleted(place, windows, steering):
+    """The worker of an earlier ComfyUI, whose process ends some time after its last word."""
+    place.habits = ("lingers long",)
+    first = place.supervisor()
+    add(first, "a", steps=LONG)
+    reach(first, "a", "running")
+    folder = first.folder("a")
+    if steering:
+        first.close()
+    place.supervisor().delete("a")
+    assert place.open[-1].views() == []
+    until(lambda: not folder.exists(), "the folder to go")
+    assert place.lives() == ["begin a"]  # it was ended, and nobody began anew
+
+
+def test_no_job_is_lost_while_folders_cannot_be_listed(place, monkeypatch):
+    supervisor = place.supervisor()
+    add(supervisor, "a", steps=LONG)
+    supervisor.command("a", "pause")
+
+    def refused(path):
+        raise PermissionError(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", refused)
+        time.sleep(1.5)
+        assert [view["id"] for view in supervisor.views()] == ["a"]
+    assert place.removed == []
+
+
+def test_nothing_waits_while_an_adapter_is_copied(place, tmp_path, monkeypatch):
+    """However long that takes: a slow disk, a network drive."""
+    going, real = threading.Event(), published._read_at
+    monkeypatch.setattr(published, "_read_at", lambda *it: (going.wait(60), real(*it))[1])
+    supervisor = place.supervisor()
+    add(supervisor, "a", publish=str(tmp_path / "dog.safetensors"))
+    until(lambda: "end a" in place.lives(), "its end")
+    assert worst_s(supervisor.views, 1.0) < 0.5
+    add(supervisor, "b")
+    reach(supervisor, "b", "finished")
+    assert reach(supervisor, "a", "finished")["adapter"] is None
+    going.set()
+    until(lambda: supervisor.view("a")["adapter"] == "dog.safetensors", "the copy")
