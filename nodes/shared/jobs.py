@@ -14,6 +14,7 @@ from types import MappingProxyType
 import folder_paths
 
 from ...common.names import check_name
+from ...common.processes import PYTHON_FLAGS
 from ...training.jobs.job import Job
 from ...training.jobs.ticket import Kind, Policy, Ticket
 from ...training.queue.host import Host, JobView
@@ -41,8 +42,9 @@ def supervisor(host: Host | None = None) -> Supervisor:
 
 
 def worker(folder: Path) -> list[str]:
-    """The command that runs a job folder. -s: as the portable build starts ComfyUI itself."""
-    return [sys.executable, "-s", str(PACK / "__main__.py"), "train", "work", str(folder)]
+    """The command that runs a job folder."""
+    pack = str(PACK / "__main__.py")
+    return [sys.executable, *PYTHON_FLAGS, pack, "train", "work", str(folder)]
 
 
 # Press ids to ids of jobs: a press is one job, however often ComfyUI runs its prompt.

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...common.processes import stay_awake
 from ..checks.device import used_memory
 from ..jobs.job import JobFolder, State
 from ..jobs.phase import Phase
@@ -32,6 +33,7 @@ class Reporter:
 
     def enter(self, phase: Phase, training: StageTraining | None) -> None:
         """A phase begins. run: None before there is a network: stage and step stay as they are."""
+        stay_awake(phase in ("loading", "running"))  # a night's training is no reason to sleep
         if training is not None:
             self.steps(training)
         if self.muted:
