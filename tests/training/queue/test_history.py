@@ -1,6 +1,7 @@
 """What pages see of a job's events: whole curves in few points, read once as they grow."""
 
 from still_moving.training.jobs.job import JobFolder
+from still_moving.training.queue import history
 from still_moving.training.queue.history import History, Series
 
 
@@ -32,7 +33,25 @@ def test_a_history_read_in_pieces_is_the_one_read_at_once(tmp_path):
     whole.update()
     assert piecewise.loss.points() == whole.loss.points()
     assert piecewise.last == whole.last
-    folder.events.open("a", encoding="utf-8").write('{"event": "step", "st')
+    with folder.events.open("a", encoding="utf-8") as file:
+        file.write('{"event": "step", "st')
     version = whole.version
     whole.update()
     assert (whole.version, whole.last["step"]) == (version, 299)
+
+
+def test_a_long_file_is_read_in_bounded_looks(tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "MOST_BYTES", 1000)
+    folder = JobFolder(tmp_path)
+    for step in range(1, 30):
+        folder.report("step", stage=0, step=step, loss=1.0, loss_average=0.5)
+    with folder.events.open("a", encoding="utf-8") as file:
+        file.write("x" * 2500 + "\n")  # of another hand
+    folder.report("step", stage=0, step=30, loss=1.0, loss_average=0.5)
+    seen, looks = History(tmp_path, (50,)), 0
+    while looks == 0 or seen.more:
+        seen.update()
+        looks += 1
+    assert looks > 3
+    assert seen.last["step"] == 30
+    assert len(seen.loss.points()) == 30

@@ -9,8 +9,11 @@ import pytest
 
 from helpers.open_files import windows_refusals
 from helpers.queue_place import LONG, add, reach, until
+from still_moving.common import system
+from still_moving.common.errors import UserError
 from still_moving.training.jobs import published
 from still_moving.training.jobs.job import JobFolder
+from still_moving.training.queue import board, trash
 
 pytestmark = [
     pytest.mark.slow,  # each starts workers
@@ -152,6 +155,7 @@ def test_a_job_with_an_open_file_is_gone_from_every_view(place, tmp_path, window
     assert not own.exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Wine renames a folder with an open file in it")
 def test_weights_that_are_open_go_when_they_can_and_the_job_at_last(place, windows):
     supervisor = place.supervisor()
     own = place.root / "sets" / "own"
@@ -191,6 +195,66 @@ def test_a_job_whose_worker_lingers_is_deleted(place, windows, steering):
     assert place.open[-1].views() == []
     until(lambda: not folder.exists(), "the folder to go")
     assert place.lives() == ["begin a"]  # it was ended, and nobody began anew
+
+
+def test_a_command_that_is_refused_keeps_no_other_waiting(place, windows, monkeypatch):
+    monkeypatch.setattr(system, "WINDOWS", True)  # there, refusals are outlasted
+    supervisor = place.supervisor()
+    for id in "ab":
+        add(supervisor, id, steps=LONG)
+        supervisor.command(id, "pause")
+    control = JobFolder(supervisor.folder("a")).control
+    took: list[float] = []
+
+    def press() -> None:
+        begun = time.monotonic()
+        with pytest.raises(UserError, match="takes no file"):
+            supervisor.command("a", "resume")
+        took.append(time.monotonic() - begun)
+
+    with control.open("rb"):
+        thread = threading.Thread(target=press)
+        thread.start()
+        assert worst_s(supervisor.views, 0.5) < 0.3
+        assert worst_s(lambda: supervisor.command("b", "pause"), 0.5) < 0.3
+        thread.join()
+    assert took[0] > 1.5
+    assert supervisor.view("a")["phase"] == "paused"
+    supervisor.command("a", "resume")
+    reach(supervisor, "a", "running")
+
+
+def test_a_refusal_that_passes_is_not_told(place, monkeypatch):
+    """A virus scanner opens what was just written: a job is not failed for that."""
+    supervisor = place.supervisor()
+    add(supervisor, "a", steps=LONG)
+    reach(supervisor, "a", "running")
+    real, end = JobFolder.read_state, time.monotonic() + 1.0
+
+    def scanned(folder):
+        if time.monotonic() < end:
+            raise PermissionError("in use")
+        return real(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(JobFolder, "read_state", scanned)
+        time.sleep(1.5)
+        assert set(place.phases("a")) <= {"queued", "loading", "running"}
+        end = time.monotonic() + 60
+        until(lambda: supervisor.view("a")["phase"] == "failed", "what lasts to be told")
+    reach(supervisor, "a", "running")
+
+
+def test_an_unfinished_folder_goes_by_our_own_clock(place, monkeypatch):
+    """The time of a file is another computer's, or from before the clock was set."""
+    monkeypatch.setattr(trash, "_ABANDONED_S", 1.0)
+    unfinished = place.root / "jobs" / f"{board.NEW}a"
+    unfinished.mkdir(parents=True)
+    os.utime(unfinished, (0, 0))
+    place.supervisor()
+    time.sleep(0.5)
+    assert unfinished.exists()
+    until(lambda: not unfinished.exists(), "it to go")
 
 
 def test_no_job_is_lost_while_folders_cannot_be_listed(place, monkeypatch):
