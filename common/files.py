@@ -229,6 +229,16 @@ def discard(path: Path) -> bool:
     return True
 
 
+def remove_what_can_be(path: Path) -> bool:
+    """Remove a file, or of a folder all that the system lets go; whether nothing of it is left."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            _remove_content(path, around=True)
+        else:
+            remove(path, patience_s=0)
+    return not os.path.lexists(path)
+
+
 def _writable(path: Path | str, action: Callable[[], _Result]) -> _Result:
     """Do what the read-only attribute of a file or folder prevents: without it."""
     try:
@@ -252,19 +262,25 @@ def _take_read_only_off(path: Path | str) -> bool:
     return True
 
 
-def _remove_content(folder: Path) -> None:
+def _remove_content(folder: Path, around: bool = False) -> None:
+    """Remove a folder. around: what cannot be removed stays, and keeps nothing else."""
+
     def again(function: Callable[[str], Any], name: str, error: BaseException) -> None:
         if isinstance(error, FileNotFoundError):  # another one removes it, too
             return
         # Elsewhere than on Windows it is the folder around that has to be writable.
         parts = [name, os.path.dirname(name)] if name != str(folder) else [name]
         off = [_take_read_only_off(part) for part in parts]
-        if not isinstance(error, PermissionError) or not any(off):
-            raise error
-        if function in (os.unlink, os.rmdir):
-            function(name)
-        else:  # it could not be looked into
-            _remove_content(Path(name))
+        try:
+            if not isinstance(error, PermissionError) or not any(off):
+                raise error
+            if function in (os.unlink, os.rmdir):
+                function(name)
+            else:  # it could not be looked into
+                _remove_content(Path(name), around)
+        except OSError:
+            if not around:
+                raise
 
     if sys.version_info >= (3, 12):
         shutil.rmtree(folder, onexc=again)

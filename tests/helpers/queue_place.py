@@ -73,3 +73,11 @@ def until(truth: Callable[[], object], description: str = "it") -> None:
 def reach(supervisor: Supervisor, id: str, phase: str) -> JobView:
     until(lambda: supervisor.view(id)["phase"] == phase, f"{id} to be {phase}")
     return supervisor.view(id)
+
+
+def stopped(supervisor: Supervisor, id: str) -> None:
+    """Let a job run for some steps and stop it, which writes its adapter."""
+    step = supervisor.view(id)["step"]
+    until(lambda: supervisor.view(id)["step"] > step + 3, "some steps")
+    supervisor.command(id, "stop")
+    reach(supervisor, id, "stopped")

@@ -168,5 +168,5 @@ def _empty(folder: Path, kept: tuple[str, ...]) -> bool:
 
 def _removed(paths: Iterable[Path]) -> bool:
     """Remove each; False where one stays, which keeps no other."""
-    stay = [path for path in paths if not files.discard(path)]
+    stay = [path for path in paths if not files.remove_what_can_be(path)]
     return not stay

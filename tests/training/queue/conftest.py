@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.open_files import windows_refusals
 from helpers.queue_place import Place
 from helpers.small import write_files
 
@@ -30,3 +31,9 @@ def one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def windows(tmp_path):
+    with windows_refusals(tmp_path) as refusals:
+        yield refusals

@@ -7,24 +7,16 @@ import time
 
 import pytest
 
-from helpers.open_files import windows_refusals
-from helpers.queue_place import LONG, add, reach, until
+from helpers.queue_place import LONG, add, reach, stopped, until
 from still_moving.common import system
 from still_moving.common.errors import UserError
 from still_moving.training.jobs import published
 from still_moving.training.jobs.job import JobFolder
-from still_moving.training.queue import board, trash
 
 pytestmark = [
     pytest.mark.slow,  # each starts workers
     pytest.mark.skipif(sys.platform == "darwin", reason="who has what open is asked of /proc"),
 ]
-
-
-@pytest.fixture
-def windows(tmp_path):
-    with windows_refusals(tmp_path) as refusals:
-        yield refusals
 
 
 @pytest.fixture
@@ -35,14 +27,6 @@ def copies(monkeypatch) -> list:
         published.Publication, "_copy", lambda *it: (made.append(it[1].name), real(*it))[1]
     )
     return made
-
-
-def stopped(supervisor, id: str) -> None:
-    """Let a job run for some steps and stop it, which writes its adapter."""
-    step = supervisor.view(id)["step"]
-    until(lambda: supervisor.view(id)["step"] > step + 3, "some steps")
-    supervisor.command(id, "stop")
-    reach(supervisor, id, "stopped")
 
 
 def worst_s(act, seconds: float) -> float:
@@ -117,86 +101,6 @@ def test_a_copy_of_a_killed_comfyui_is_used(place, tmp_path, windows, copies):
     assert len(list(target.parent.iterdir())) == 1
 
 
-def test_what_waits_is_kept_when_its_job_is_deleted(place, tmp_path, windows):
-    target = tmp_path / "loras" / "dog.safetensors"
-    supervisor = place.supervisor()
-    add(supervisor, "a", steps=LONG, publish=str(target))
-    stopped(supervisor, "a")
-    first = target.read_text(encoding="utf-8")
-    with target.open("rb"):
-        supervisor.command("a", "resume")
-        stopped(supervisor, "a")
-        until(lambda: supervisor.view("a")["message"], "the words")
-        newest = (supervisor.folder("a") / "export" / "dog.safetensors").read_text("utf-8")
-        supervisor.delete("a")
-    names = {path.name: path.read_text(encoding="utf-8") for path in target.parent.iterdir()}
-    assert names == {"dog.safetensors": first, "dog 2.safetensors": newest}
-
-
-def test_a_job_with_an_open_file_is_gone_from_every_view(place, tmp_path, windows):
-    supervisor, looker = place.supervisor(), place.supervisor()
-    own = place.root / "weights" / "x.safetensors"
-    own.parent.mkdir()
-    own.write_text("x", encoding="utf-8")
-    add(supervisor, "a", steps=LONG, uses=(str(own),))
-    stopped(supervisor, "a")
-    folder = JobFolder(supervisor.folder("a"))
-    with folder.log.open("rb"):
-        supervisor.delete("a")
-        assert supervisor.views() == []
-        until(lambda: looker.views() == [], "the other one's views")
-        until(lambda: {"id": "a"} in place.removed, "the pages to hear")
-        supervisor.close()
-        looker.close()
-        supervisor = place.supervisor()  # after a restart
-        assert supervisor.views() == []
-        assert folder.log.exists()
-    until(lambda: not list((place.root / "jobs").iterdir()), "the folder to go")
-    assert not own.exists()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Wine renames a folder with an open file in it")
-def test_weights_that_are_open_go_when_they_can_and_the_job_at_last(place, windows):
-    supervisor = place.supervisor()
-    own = place.root / "sets" / "own"
-    own.mkdir(parents=True)
-    (own / "x.safetensors").write_text("x", encoding="utf-8")
-    (own / "y.safetensors").write_text("y", encoding="utf-8")
-    add(supervisor, "a", steps=LONG, uses=(str(own),))
-    stopped(supervisor, "a")
-    folder = supervisor.folder("a")
-    with (own / "x.safetensors").open("rb"):
-        supervisor.delete("a")
-        assert supervisor.views() == []
-        assert len(list(own.iterdir())) == 2  # whole: another job may take it up
-        assert {path.name for path in folder.iterdir()} <= {
-            "about.json",
-            "published.json",
-            "deleted",
-        }
-        add(supervisor, "b", steps=LONG, uses=(str(own),))
-    until(lambda: not folder.exists(), "the folder to go")
-    assert len(list(own.iterdir())) == 2  # b needs it
-    supervisor.delete("b")
-    until(lambda: not own.exists(), "the set to go")
-
-
-@pytest.mark.parametrize("steering", [True, False])
-def test_a_job_whose_worker_lingers_is_deleted(place, windows, steering):
-    """The worker of an earlier ComfyUI, whose process ends some time after its last word."""
-    place.habits = ("lingers long",)
-    first = place.supervisor()
-    add(first, "a", steps=LONG)
-    reach(first, "a", "running")
-    folder = first.folder("a")
-    if steering:
-        first.close()
-    place.supervisor().delete("a")
-    assert place.open[-1].views() == []
-    until(lambda: not folder.exists(), "the folder to go")
-    assert place.lives() == ["begin a"]  # it was ended, and nobody began anew
-
-
 def test_a_command_that_is_refused_keeps_no_other_waiting(place, windows, monkeypatch):
     monkeypatch.setattr(system, "WINDOWS", True)  # there, refusals are outlasted
     supervisor = place.supervisor()
@@ -243,18 +147,6 @@ def test_a_refusal_that_passes_is_not_told(place, monkeypatch):
         end = time.monotonic() + 60
         until(lambda: supervisor.view("a")["phase"] == "failed", "what lasts to be told")
     reach(supervisor, "a", "running")
-
-
-def test_an_unfinished_folder_goes_by_our_own_clock(place, monkeypatch):
-    """The time of a file is another computer's, or from before the clock was set."""
-    monkeypatch.setattr(trash, "_ABANDONED_S", 1.0)
-    unfinished = place.root / "jobs" / f"{board.NEW}a"
-    unfinished.mkdir(parents=True)
-    os.utime(unfinished, (0, 0))
-    place.supervisor()
-    time.sleep(0.5)
-    assert unfinished.exists()
-    until(lambda: not unfinished.exists(), "it to go")
 
 
 def test_no_job_is_lost_while_folders_cannot_be_listed(place, monkeypatch):

@@ -1,0 +1,124 @@
+"""A job is deleted for everybody at once, whatever of it is open: that goes when it can."""
+
+import os
+import sys
+import time
+
+import pytest
+
+from helpers.queue_place import LONG, add, reach, stopped, until
+from still_moving.training.jobs.job import JobFolder
+from still_moving.training.queue import board, trash
+
+pytestmark = [
+    pytest.mark.slow,  # each starts workers
+    pytest.mark.skipif(sys.platform == "darwin", reason="who has what open is asked of /proc"),
+]
+
+
+def test_what_waits_is_kept_when_its_job_is_deleted(place, tmp_path, windows):
+    target = tmp_path / "loras" / "dog.safetensors"
+    supervisor = place.supervisor()
+    add(supervisor, "a", steps=LONG, publish=str(target))
+    stopped(supervisor, "a")
+    first = target.read_text(encoding="utf-8")
+    with target.open("rb"):
+        supervisor.command("a", "resume")
+        stopped(supervisor, "a")
+        until(lambda: supervisor.view("a")["message"], "the words")
+        newest = (supervisor.folder("a") / "export" / "dog.safetensors").read_text("utf-8")
+        supervisor.delete("a")
+    names = {path.name: path.read_text(encoding="utf-8") for path in target.parent.iterdir()}
+    assert names == {"dog.safetensors": first, "dog 2.safetensors": newest}
+
+
+def test_a_job_with_an_open_file_is_gone_from_every_view(place, tmp_path, windows):
+    supervisor, looker = place.supervisor(), place.supervisor()
+    own = place.root / "weights" / "x.safetensors"
+    own.parent.mkdir()
+    own.write_text("x", encoding="utf-8")
+    add(supervisor, "a", steps=LONG, uses=(str(own),))
+    stopped(supervisor, "a")
+    folder = JobFolder(supervisor.folder("a"))
+    with folder.log.open("rb"):
+        supervisor.delete("a")
+        assert supervisor.views() == []
+        until(lambda: looker.views() == [], "the other one's views")
+        until(lambda: {"id": "a"} in place.removed, "the pages to hear")
+        supervisor.close()
+        looker.close()
+        supervisor = place.supervisor()  # after a restart
+        assert supervisor.views() == []
+        assert folder.log.exists()
+    until(lambda: not list((place.root / "jobs").iterdir()), "the folder to go")
+    assert not own.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Wine renames a folder with an open file in it")
+def test_weights_that_are_open_go_when_they_can_and_the_job_at_last(place, windows):
+    supervisor = place.supervisor()
+    own = place.root / "sets" / "own"
+    own.mkdir(parents=True)
+    (own / "x.safetensors").write_text("x", encoding="utf-8")
+    (own / "y.safetensors").write_text("y", encoding="utf-8")
+    add(supervisor, "a", steps=LONG, uses=(str(own),))
+    stopped(supervisor, "a")
+    folder = supervisor.folder("a")
+    with (own / "x.safetensors").open("rb"):
+        supervisor.delete("a")
+        assert supervisor.views() == []
+        assert len(list(own.iterdir())) == 2  # whole: another job may take it up
+        assert {path.name for path in folder.iterdir()} <= {
+            "about.json",
+            "published.json",
+            "deleted",
+        }
+        add(supervisor, "b", steps=LONG, uses=(str(own),))
+    until(lambda: not folder.exists(), "the folder to go")
+    assert len(list(own.iterdir())) == 2  # b needs it
+    supervisor.delete("b")
+    until(lambda: not own.exists(), "the set to go")
+
+
+@pytest.mark.parametrize("steering", [True, False])
+def test_a_job_whose_worker_lingers_is_deleted(place, windows, steering):
+    """The worker of an earlier ComfyUI, whose process ends some time after its last word."""
+    place.habits = ("lingers long",)
+    first = place.supervisor()
+    add(first, "a", steps=LONG)
+    reach(first, "a", "running")
+    folder = first.folder("a")
+    if steering:
+        first.close()
+    place.supervisor().delete("a")
+    assert place.open[-1].views() == []
+    until(lambda: not folder.exists(), "the folder to go")
+    assert place.lives() == ["begin a"]  # it was ended, and nobody began anew
+
+
+def test_what_is_open_keeps_nothing_else_and_read_only_keeps_nothing(place, windows):
+    supervisor = place.supervisor()
+    add(supervisor, "a", steps=LONG)
+    stopped(supervisor, "a")
+    folder = supervisor.folder("a")
+    samples = folder / "samples"
+    samples.mkdir()
+    for name in ("1.webp", "2.webp", "3.webp"):
+        (samples / name).write_text("x", encoding="utf-8")
+        (samples / name).chmod(0o444)
+    with (samples / "2.webp").open("rb"):  # a page downloads it
+        supervisor.delete("a")
+        assert [path.name for path in samples.iterdir()] == ["2.webp"]
+    until(lambda: not folder.exists(), "the folder to go")
+
+
+def test_an_unfinished_folder_goes_by_our_own_clock(place, monkeypatch):
+    """The time of a file is another computer's, or from before the clock was set."""
+    monkeypatch.setattr(trash, "_ABANDONED_S", 1.0)
+    unfinished = place.root / "jobs" / f"{board.NEW}a"
+    unfinished.mkdir(parents=True)
+    os.utime(unfinished, (0, 0))
+    place.supervisor()
+    time.sleep(0.5)
+    assert unfinished.exists()
+    until(lambda: not unfinished.exists(), "it to go")
