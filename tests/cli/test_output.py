@@ -86,7 +86,7 @@ def test_every_command_prints_into_every_code_page(files, tmp_path, code_page):
         capture_output=True,
         timeout=PATIENCE_S,
     )
-    out, err = done.stdout.decode(code_page), done.stderr.decode(code_page)
+    out, err = (text.decode(code_page).replace("\r\n", "\n") for text in (done.stdout, done.stderr))
     assert done.returncode == 0, err
     assert "Traceback" not in err
     parts = out.split("<\n")[1:]
@@ -167,7 +167,7 @@ def test_a_log_takes_every_name(code_page):
         capture_output=True,
         timeout=PATIENCE_S,
     )
-    out = done.stdout.decode(code_page)
+    out = done.stdout.decode(code_page).replace("\r\n", "\n")
     assert (done.returncode, done.stderr) == (0, b""), done.stderr
     shown = NAME.encode(code_page, "backslashreplace").decode(code_page)
     assert f"Still-Moving: {shown}" in out
