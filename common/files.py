@@ -85,13 +85,13 @@ def opened(
     patience_s: float | None = None,
 ) -> BinaryIO:
     """Open a file for its bytes; a read-only one also for writing, because it is the pack's own."""
-    return patient(lambda: _writable(path, lambda: open(path, mode)), patience_s)
+    return insisted(path, lambda: open(path, mode), patience_s)
 
 
 def descriptor(path: Path | str, patience_s: float | None = None) -> int:
     """A descriptor of a file for reading and writing; the file is made where it is missing."""
     flags = os.O_RDWR | os.O_CREAT
-    return patient(lambda: _writable(path, lambda: os.open(path, flags, 0o644)), patience_s)
+    return insisted(path, lambda: os.open(path, flags, 0o644), patience_s)
 
 
 def make_folder(path: Path | str) -> None:
@@ -126,18 +126,18 @@ def copy(source: Path | str, target: Path | str) -> None:
 
 def replace(source: Path | str, target: Path | str, patience_s: float | None = None) -> None:
     """Give a file or folder a name; a file of that name, read-only or not, is gone with that."""
-    patient(lambda: _writable(target, lambda: os.replace(source, target)), patience_s)
+    insisted(target, lambda: os.replace(source, target), patience_s)
 
 
 def remove(path: Path | str, patience_s: float | None = None) -> None:
     """Remove a file, if it is there, read-only or not. Raises OSError where that is refused."""
     with contextlib.suppress(FileNotFoundError):
-        patient(lambda: _writable(path, lambda: os.unlink(path)), patience_s)
+        insisted(path, lambda: os.unlink(path), patience_s)
 
 
 def remove_empty(folder: Path | str) -> None:
     """Remove a folder that nothing is in. Raises OSError for any other."""
-    patient(lambda: _writable(folder, lambda: os.rmdir(folder)))
+    insisted(folder, lambda: os.rmdir(folder))
 
 
 def remove_tree(path: Path | str, patience_s: float | None = None) -> None:
@@ -192,9 +192,14 @@ def is_temporary(name: str) -> bool:
     return any(known.fullmatch(name) for known in (_NEW_NAME, _GONE_NAME, _SAFETENSORS))
 
 
+def is_being_removed(name: str) -> bool:
+    """Whether a file or folder is called as what has lost its name."""
+    return bool(_GONE_NAME.fullmatch(name))
+
+
 def is_leftover(path: Path) -> bool:
     """Whether it is temporary and nobody's: being removed, or older than any writer takes."""
-    if _GONE_NAME.fullmatch(path.name):
+    if is_being_removed(path.name):
         return True
     try:
         state = os.lstat(path) if is_temporary(path.name) else None
@@ -218,7 +223,7 @@ def discard(path: Path) -> bool:
     try:
         if not path.is_dir() or path.is_symlink():
             remove(path, patience_s=0)
-        elif _GONE_NAME.fullmatch(path.name):
+        elif is_being_removed(path.name):
             _remove_content(path)
         else:
             remove_tree(path, patience_s=0)
@@ -239,8 +244,14 @@ def remove_what_can_be(path: Path) -> bool:
     return not os.path.lexists(path)
 
 
+def insisted(
+    path: Path | str, action: Callable[[], _Result], patience_s: float | None = None
+) -> _Result:
+    """Do, with patience, what the read-only attribute of a file or folder prevents."""
+    return patient(lambda: _writable(path, action), patience_s)
+
+
 def _writable(path: Path | str, action: Callable[[], _Result]) -> _Result:
-    """Do what the read-only attribute of a file or folder prevents: without it."""
     try:
         return action()
     except PermissionError:

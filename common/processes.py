@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from . import files
 from .system import WINDOWS
 
 # For sys.executable. ComfyUI's portable build has a Python that is isolated by its ._pth file, so
@@ -39,13 +40,13 @@ def spawn(command: list[str], log: Path) -> subprocess.Popen[Any]:
     It has a low priority: a step that is under way while ComfyUI generates on the same cores
     would slow it down fivefold, because threads of both wait for each other's turns.
     """
-    with open_log(log) as output:
+    with files.insisted(log, lambda: open_log(log)) as output:
         child = _first_allowed(command, output, detached(WINDOWS))
     if os.name != "nt":
         with contextlib.suppress(OSError):  # gone already
             os.setpriority(os.PRIO_PROCESS, child.pid, _NICE)
             # On many desktops priorities count within a session only, and this is a new one.
-            Path(f"/proc/{child.pid}/autogroup").write_text(str(_NICE), encoding="ascii")
+            Path(f"/proc/{child.pid}/autogroup").write_bytes(b"%d" % _NICE)
     return child
 
 
@@ -121,7 +122,7 @@ def writer_of(path: Path) -> Process | None:
     A process that began after the file was written only has the number by now.
     """
     try:
-        pid, written = int(path.read_text(encoding="ascii")), path.stat().st_mtime
+        pid, written = int(files.read_text(path)), path.stat().st_mtime
         held = _hold(pid) if 0 < pid < 2**31 else None
     except (OSError, ValueError):
         return None
@@ -205,7 +206,7 @@ else:
         def began(self) -> float:
             """When, in seconds since 1970."""
             # The name, in brackets, may hold anything.
-            fields = Path(f"/proc/{self._pid}/stat").read_text(errors="replace").rpartition(")")[2]
+            fields = files.read_text(f"/proc/{self._pid}/stat", "replace").rpartition(")")[2]
             since_boot_s = int(fields.split()[19]) / os.sysconf("SC_CLK_TCK")
             return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot_s)
 

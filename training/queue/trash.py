@@ -137,7 +137,7 @@ class Trash:
         self._unfinished = {path.name: self._unfinished.get(path.name, now) for path in made}
         doomed = [path for path in made if now - self._unfinished[path.name] > _ABANDONED_S]
         for home in (jobs, *(root / name for name in HOMES)):
-            doomed += [path for path in _entries(home) if files.is_leftover(path)]
+            doomed += [path for path in _entries(home) if files.is_being_removed(path.name)]
         return not _removed(doomed)
 
     def busy(self) -> bool:

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from helpers.queue_place import LONG, add, reach, stopped, until
+from still_moving.common import files
 from still_moving.training.jobs.job import JobFolder
-from still_moving.training.queue import board, trash
+from still_moving.training.queue import trash
 
 pytestmark = [
     pytest.mark.slow,  # each starts workers
@@ -26,7 +27,7 @@ def test_what_waits_is_kept_when_its_job_is_deleted(place, tmp_path, windows):
         supervisor.command("a", "resume")
         stopped(supervisor, "a")
         until(lambda: supervisor.view("a")["message"], "the words")
-        newest = (supervisor.folder("a") / "export" / "dog.safetensors").read_text("utf-8")
+        newest = (supervisor.folder("a") / "export" / "dog.safetensors").read_text(encoding="utf-8")
         supervisor.delete("a")
     names = {path.name: path.read_text(encoding="utf-8") for path in target.parent.iterdir()}
     assert names == {"dog.safetensors": first, "dog 2.safetensors": newest}
@@ -115,7 +116,7 @@ def test_what_is_open_keeps_nothing_else_and_read_only_keeps_nothing(place, wind
 def test_an_unfinished_folder_goes_by_our_own_clock(place, monkeypatch):
     """The time of a file is another computer's, or from before the clock was set."""
     monkeypatch.setattr(trash, "_ABANDONED_S", 1.0)
-    unfinished = place.root / "jobs" / f"{board.NEW}a"
+    unfinished = place.root / "jobs" / f"{files.NEW}a"
     unfinished.mkdir(parents=True)
     os.utime(unfinished, (0, 0))
     place.supervisor()

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from helpers.queue_place import LONG, add, reach, stopped, until
-from still_moving.common import system
+from still_moving.common import files
 from still_moving.common.errors import UserError
 from still_moving.training.jobs import published
 from still_moving.training.jobs.job import JobFolder
@@ -102,7 +102,7 @@ def test_a_copy_of_a_killed_comfyui_is_used(place, tmp_path, windows, copies):
 
 
 def test_a_command_that_is_refused_keeps_no_other_waiting(place, windows, monkeypatch):
-    monkeypatch.setattr(system, "WINDOWS", True)  # there, refusals are outlasted
+    monkeypatch.setattr(files, "WINDOWS", True)  # there, refusals are outlasted
     supervisor = place.supervisor()
     for id in "ab":
         add(supervisor, id, steps=LONG)
