@@ -11,7 +11,7 @@ NO_NODE := $(shell command -v npm >/dev/null 2>&1 || { echo npm is not installed
 	echo Node.js 20 or newer is not installed)
 PAGES := $(if $(NO_NODE),,$(WEB)/node_modules/.ready)
 
-.PHONY: help demo test test-fast test-all test-weights test-web check check-web weights motions \
+.PHONY: help demo test test-fast test-all test-weights test-windows test-web check check-web weights motions \
 	workflows tour fidelity motion-benchmark bench-train card card-bundle clean
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "                and, where the version matters, COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
 	@echo "make test-all   everything, with new random cases in every run (a night)"
 	@echo "make test-weights  judge the shipped weights by what they draw (a quarter of an hour)"
+	@echo "make test-windows  the pack on Windows' own Python, under Wine (sets up 4 GB in .windows/)"
 	@echo "make test-web   only the tests of web/js (needs Node.js)"
 	@echo "make check      lint, formatting, types, typos; make check-web: web/js alone"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
@@ -47,6 +48,9 @@ test-all: $(VENV)/ready $(PAGES)
 
 test-weights: $(VENV)/ready
 	$(RUN) tests/run.py weights
+
+test-windows: $(VENV)/ready
+	$(RUN) tests/run_windows.py
 
 check: $(VENV)/ready check-web
 	$(RUN) -m ruff check .
