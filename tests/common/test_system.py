@@ -20,6 +20,7 @@ def wait_until(truth) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="there, Python itself asks the Explorer")
 def test_a_folder_is_shown_by_the_systems_own_program(tmp_path, monkeypatch):
     assert (system.opener("darwin"), system.opener("linux")) == ("open", "xdg-open")
     program = tmp_path / "xdg-open"
