@@ -32,7 +32,9 @@ def demo(place: Place, checks: Checks) -> None:
     _, command = commands()
     with checks.one(command) as words:
         shell(place, command)
-        metrics = json.loads((place.pack / "demo" / "out" / "metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads(
+            (place.pack / "demo" / "out" / "metrics.json").read_text(encoding="utf-8")
+        )
         assert all(metrics["checks"].values()), metrics["checks"]
         words.append(f"{len(metrics['checks'])} checks hold")
 
