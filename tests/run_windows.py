@@ -21,15 +21,16 @@ from windows.place import Place, why_not
 from helpers.pack import ROOT, load_pack
 
 MARKS = "not night and not big and not weights and not server and not browser"
-PATIENCE_S = 45 * 60
+PATIENCE_S = 30 * 60  # for a part
 PARTS = {
     "files, jobs, queue": ["common", "training/jobs", "training/recipes", "training/queue"],
     "adapters": ["adapters"],
     "worker": ["training/worker"],
+    "sets": ["training/sets", "training/text", "training/checks"],
     "commands' tests": ["cli"],
 }
 LANES = (
-    ("files, jobs, queue", "commands' tests", "command line"),
+    ("files, jobs, queue", "sets", "commands' tests", "command line"),
     ("adapters", "worker", "ComfyUI"),
 )
 INSTALL, DEMO = "install", "demo"  # the README's two commands; the second only when it is asked for
@@ -39,7 +40,8 @@ _SAY = threading.Lock()
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=2, help="of ComfyUI and of its worker")
-    parser.add_argument("--only", action="append", help="a part's name; may be repeated")
+    names = [*(name for lane in LANES for name in lane), DEMO]
+    parser.add_argument("--only", action="append", choices=names, help="may be repeated")
     options = parser.parse_args()
     if reason := why_not():
         print(f"make test-windows skipped: {reason}")
@@ -78,8 +80,13 @@ def tests(place: Place, name: str) -> Result:
         junit = Path(folder) / "report.xml"
         command = [place.python, "-X", "utf8", "-u", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += [f"--junitxml={windows_path(junit)}", "-m", MARKS]
+        command += [f"--basetemp=C:\\pytest\\{list(PARTS).index(name)}"]  # two run side by side
         command += [f"tests/{selection}" for selection in PARTS[name]]
-        code = place.wine.run(command, place.pack, lambda line: say(name, line), PATIENCE_S)
+        try:
+            code = place.wine.run(command, place.pack, lambda line: say(name, line), PATIENCE_S)
+        except TimeoutError as error:
+            say(name, f"FAILED {error}")
+            return Result(1, (time.monotonic() - begun) / 60, failed=1)
         return result_of(code, (time.monotonic() - begun) / 60, junit)
 
 

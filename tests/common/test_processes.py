@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from helpers.small import ROOT
+from helpers.under_wine import UNDER_WINE
 from still_moving.common import processes
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -70,7 +71,7 @@ def test_windows_is_asked_for_a_console_that_nobody_sees():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Wine calls a folder that is started an invalid handle")
+@pytest.mark.skipif(UNDER_WINE, reason="Wine calls a folder that is started an invalid handle")
 def test_a_way_that_is_refused_gives_way_to_the_next(tmp_path):
     refused = {"executable": str(tmp_path)}  # a folder: PermissionError on every system
     with (tmp_path / "log").open("ab") as log:

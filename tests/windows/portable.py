@@ -51,10 +51,14 @@ class Portable(Server):
         self._process.kill()
         self._process.wait()
 
-    def end(self, windows_pid: str) -> None:
-        """End another Windows process; one that is gone already is fine."""
+    def end(self, windows_pid: str) -> bool:
+        """End another Windows process; whether there was one."""
         command = ["taskkill", "/f", "/pid", windows_pid]
-        self.place.wine.run(command, self.place.portable, lambda _line: None, 30)
+        return self.place.wine.run(command, self.place.portable, lambda _line: None, 30) == 0
+
+    def worker(self, id: str) -> str:
+        """The number of the process that works at a job, or did last."""
+        return (self.user / "jobs" / id / "pid").read_text(encoding="ascii").split()[0]
 
     def adapters(self) -> list[str]:
         return sorted(path.name for path in self.adapters_folder.rglob("*.safetensors"))
@@ -146,11 +150,11 @@ def take_over(server: Portable, checks: Checks) -> None:
     id = newest(server)
     folder = server.user / "jobs" / id
     with checks.one("ComfyUI is killed, its worker lives on, and the next ComfyUI takes it up"):
-        step, worker = server.view(id)["step"], (folder / "pid").read_text(encoding="ascii")
+        step, worker = server.view(id)["step"], server.worker(id)
         server.kill()
         server.start()
         server.reach(id, lambda view: view["phase"] == "running" and view["step"] > step)
-        assert (folder / "pid").read_text(encoding="ascii") == worker
+        assert server.worker(id) == worker
     with checks.one(
         "deleted then, it is gone with its weights and sets; its adapter stays"
     ) as words:
@@ -172,10 +176,11 @@ def break_often(server: Portable, checks: Checks, kills: int) -> None:
         words.append(f"{whole['step']} steps, {whole['seconds_per_step']:.2f} s each")
     with checks.one(f"one in which ComfyUI and the worker are killed {kills} times each") as words:
         dice, ids = random.Random(0), [train(server, STEPS, "broken 0", "broken 0")]
-        for _ in range(kills):
+        killed = 0
+        while killed < kills:
             if server.view(ids[-1])["phase"] == "finished":
                 ids.append(train(server, STEPS, f"broken {len(ids)}", f"broken {len(ids)}"))
-            break_once(server, ids[-1], dice)
+            killed += break_once(server, ids[-1], dice)
         views = [finished(server, id) for id in ids]
         words.append(f"{len(ids)} jobs, {kills} kills of each")
         one = load_file(server.adapters_folder / whole["adapter"])
@@ -184,21 +189,26 @@ def break_often(server: Portable, checks: Checks, kills: int) -> None:
             assert unequal == [], (view["id"], unequal)
 
 
-def break_once(server: Portable, id: str, dice: random.Random) -> None:
-    """Let a job come further, ask for a save, end both processes in this moment, start again."""
+def break_once(server: Portable, id: str, dice: random.Random) -> bool:
+    """Let a job come further, ask for a save, end both processes in this moment, start again.
+
+    Returns whether there was a worker to end.
+    """
     step = server.view(id)["step"]
     view = server.reach(id, lambda it: it["step"] > step or it["phase"] == "finished")
-    if view["phase"] == "running":
-        server.tell(id, "save")
-        time.sleep(dice.uniform(0, LONGEST_SAVE_S))
-    worker = (server.user / "jobs" / id / "pid").read_text(encoding="ascii")
+    if view["phase"] == "finished":
+        return False
+    server.tell(id, "save")
+    time.sleep(dice.uniform(0, LONGEST_SAVE_S))
+    worker = server.worker(id)
     if dice.random() < 0.5:  # ComfyUI sees its worker's end, or does not
-        server.end(worker)
+        ended = server.end(worker)
         server.kill()
     else:
         server.kill()
-        server.end(worker)
+        ended = server.end(worker)
     server.start()
+    return ended
 
 
 def finished(server: Portable, id: str) -> dict:

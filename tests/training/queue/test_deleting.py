@@ -7,6 +7,7 @@ import time
 import pytest
 
 from helpers.queue_place import LONG, add, reach, stopped, until
+from helpers.under_wine import UNDER_WINE
 from still_moving.common import files
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.queue import trash
@@ -55,7 +56,7 @@ def test_a_job_with_an_open_file_is_gone_from_every_view(place, tmp_path, window
     assert not own.exists()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Wine renames a folder with an open file in it")
+@pytest.mark.skipif(UNDER_WINE, reason="Wine renames a folder with an open file in it")
 def test_weights_that_are_open_go_when_they_can_and_the_job_at_last(place, windows):
     supervisor = place.supervisor()
     own = place.root / "sets" / "own"

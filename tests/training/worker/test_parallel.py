@@ -24,6 +24,7 @@ from helpers.small import (
     wait_for,
     write_files,
 )
+from helpers.under_wine import UNDER_WINE
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.stage.team import Team, _buckets, backend, meeting_place
@@ -42,6 +43,9 @@ def files(tmp_path_factory) -> dict[str, Path]:
     return write_files(tmp_path_factory.mktemp("files"))
 
 
+NOT_IN_WINE = pytest.mark.skipif(
+    UNDER_WINE, reason="Wine ends a process that opens torch's TCPStore, where processes meet"
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -67,6 +71,7 @@ def doubled(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, batch=2 * recipe.batch)
 
 
+@NOT_IN_WINE
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe",
@@ -85,6 +90,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path, files, recipe
     assert kinds[0] == kinds[1]
 
 
+@NOT_IN_WINE
 @pytest.mark.slow
 def test_two_processes_stop_together_and_one_goes_on(tmp_path, files):
     job = new_job(tmp_path / "job", motion_recipe(steps=100_000, batch=2), files)
@@ -107,6 +113,7 @@ def test_two_processes_stop_together_and_one_goes_on(tmp_path, files):
     assert learned(job)
 
 
+@NOT_IN_WINE
 @pytest.mark.slow
 def test_memory_that_one_process_lacks_repeats_the_step_in_all():
     script = str(ROOT / "tests" / "helpers" / "scarce_team.py")
