@@ -1,6 +1,7 @@
 """ComfyUI as the portable build starts it, over HTTP: generate, train, break, take over, delete."""
 
 import random
+import shutil
 import time
 import urllib.request
 from collections import deque
@@ -101,6 +102,9 @@ def train(server: Portable, steps: int, name: str, token: str) -> str:
 
 def run(place: Place, checks: Checks, kills: int) -> None:
     """A day with ComfyUI. kills: how often ComfyUI's own process is ended during one training."""
+    for folder in ("user", "models/animatediff_motion_lora"):  # of an earlier run
+        shutil.rmtree(place.comfyui / folder, ignore_errors=True)
+        (place.comfyui / folder).mkdir(parents=True)
     with Portable(place) as server:
         with checks.one("ComfyUI has the pack's nodes") as words:
             nodes = [name for name in server.get("/object_info") if name.startswith("StillMoving")]
