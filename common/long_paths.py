@@ -1,12 +1,14 @@
 """A path that is too long for Windows: said so, where the system says that there is no such path.
 
 Without "long paths" Windows takes 259 characters, and for a folder 247, so that a file of the old
-kind (8.3) fits into it. The pack's own paths keep to that in the portable build where downloads go
-(tests/host/test_path_lengths.py); a ComfyUI that lies deeper has less room.
+kind (8.3) fits into it; with them, a file that is missing is simply missing. The pack's own paths
+keep to that in the portable build where downloads go (tests/host/test_path_lengths.py); a ComfyUI
+that lies deeper has less room.
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import ntpath
 import os
@@ -23,7 +25,7 @@ class PathTooLong(OSError):
 
 
 def too_long(error: OSError, windows: bool) -> PathTooLong | None:
-    """What an error means where a path of it is too long for Windows; None for any other."""
+    """What an error means where a path of it is too long for this Windows; None for any other."""
     number = getattr(error, "winerror", None)
     missing = number in _MISSING or (number is None and error.errno == errno.ENOENT)
     if not windows or not (missing or number in _LONG):
@@ -33,7 +35,7 @@ def too_long(error: OSError, windows: bool) -> PathTooLong | None:
     ]
     whole = [name if ntpath.isabs(name) else os.path.abspath(name) for name in names]
     longest = max(whole, key=length, default="")
-    if length(longest) <= (MOST_PATH if missing else MOST_FOLDER):
+    if length(longest) <= (MOST_PATH if missing else MOST_FOLDER) or _takes_longer(longest):
         return None
     text = (
         f"a path of {length(longest)} characters, where Windows takes {MOST_PATH}, and"
@@ -41,3 +43,20 @@ def too_long(error: OSError, windows: bool) -> PathTooLong | None:
         " long paths in Windows"
     )
     return PathTooLong(errno.ENAMETOOLONG, text, longest)
+
+
+def _takes_longer(path: str) -> bool:
+    """Whether long paths are on, as Windows has told since 2016; else a longer folder shows it."""
+    if path.startswith("\\\\?\\"):  # never had a limit
+        return True
+    library = ctypes.WinDLL("ntdll") if os.name == "nt" else None
+    asked = getattr(library, "RtlAreLongPathsEnabled", None)
+    if asked is not None:
+        asked.restype = ctypes.c_ubyte
+        return bool(asked())
+    folder = os.path.dirname(path)
+    while length(folder) > MOST_FOLDER:
+        if os.path.isdir(folder):
+            return True
+        folder = os.path.dirname(folder)
+    return False

@@ -9,11 +9,13 @@ from helpers.like_windows import refuse_once
 from helpers.small import motion_recipe
 from still_moving.common import atomic, files
 from still_moving.common.errors import UserError
-from still_moving.common.long_paths import PathTooLong, too_long
+from still_moving.common.long_paths import MOST_PATH, PathTooLong, too_long
 from still_moving.common.names import length
-from still_moving.training.jobs.job import Job, JobFolder
+from still_moving.training.jobs.job import Job, JobFolder, State
+from still_moving.training.jobs.ticket import Published, read_published
 from still_moving.training.worker.failure import lack_of_room
 
+JOB = Job("dog", motion_recipe(), "/a/base", "/a/mm", {"frames": "/a/set"})
 FOLDER = "C:\\Users\\firstname\\"
 
 
@@ -45,6 +47,7 @@ def test_a_long_path_is_said_to_be_long(winerror):
         (206, path_of(247), True),
         (5, path_of(271), True),  # somebody has it open
         (3, path_of(271), False),
+        (3, "\\\\?\\" + path_of(271), True),
     ],
 )
 def test_other_errors_mean_what_they_say(winerror, path, windows):
@@ -61,6 +64,28 @@ def test_characters_are_counted_as_windows_does():
     assert too_long(said_by_windows(2, path), windows=True)
 
 
+@pytest.mark.parametrize("missing_folder", ["", "checkpoints"])
+def test_where_long_paths_are_on_a_missing_file_is_simply_missing(
+    tmp_path, monkeypatch, missing_folder
+):
+    """``RtlAreLongPathsEnabled`` where it is to be had; else the folder that is there shows it."""
+    monkeypatch.setattr(files, "WINDOWS", True)
+    try:
+        folder = JobFolder.create(long_folder(tmp_path), JOB)
+    except UserError as error:
+        pytest.skip(f"this Windows has long paths off: {error}")
+    path = folder.path / missing_folder / "none"
+    assert length(str(path)) > MOST_PATH
+    with pytest.raises(FileNotFoundError):
+        files.read_bytes(path)
+    files.remove(path)
+    files.remove_tree(path)
+    assert folder.load() == JOB
+    assert folder.read_state() == State()
+    assert folder.read_control().wanted == "run"
+    assert read_published(folder.path) == Published()
+
+
 def long_folder(tmp_path: Path) -> Path:
     return tmp_path / ("y" * 200) / ("z" * 100)
 
@@ -69,9 +94,8 @@ def test_what_makes_a_folder_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "WINDOWS", True)
     folder = long_folder(tmp_path)
     refuse_once(monkeypatch, files.os, "makedirs", said_by_windows(206, str(folder)))
-    job = Job("dog", motion_recipe(), "/a/base", "/a/mm", {"frames": "/a/set"})
     with pytest.raises(UserError, match=f"{len(str(folder))} characters.*switch on long paths"):
-        JobFolder.create(folder, job)
+        JobFolder.create(folder, JOB)
 
 
 def test_what_writes_a_file_says_so(tmp_path, monkeypatch):
