@@ -17,17 +17,18 @@ def atomic_path(path: Path | str, patience_s: float | None = None) -> Generator[
     """Yield a temporary path beside `path`; it takes the name of `path` when the block succeeds.
 
     On any exception the temporary file goes away and the old file stays as it was.
-    patience_s: how long a refusal of the rename is outlasted, as in ``files.patient``.
+    patience_s: how long each refusal is outlasted, as in ``files.patient``. A temporary file that
+    somebody holds for longer is left for ``files.sweep``.
     """
     path = Path(path)
     temporary = files.temporary_beside(path)
     try:
         yield temporary
-        sync_file(temporary)
+        sync_file(temporary, patience_s)
         files.replace(temporary, path, patience_s)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            files.remove(temporary)
+            files.remove(temporary, patience_s)
         if isinstance(error, OSError) and (long := too_long(error, files.WINDOWS)):
             raise long from error
         raise
@@ -44,9 +45,9 @@ def atomic_write_text(path: Path | str, text: str, patience_s: float | None = No
     atomic_write_bytes(path, text.encode("utf-8"), patience_s)
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: Path, patience_s: float | None = None) -> None:
     # Opened for writing because Windows cannot fsync a descriptor that is read-only.
-    with files.opened(path, "r+b") as file:
+    with files.opened(path, "r+b", patience_s) as file:
         os.fsync(file.fileno())
 
 

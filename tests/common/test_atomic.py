@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.like_windows import IN_USE, refuse_once, refused
 from helpers.pack import ROOT
 from helpers.small_files import listing
-from still_moving.common import atomic
+from still_moving.common import atomic, files
 
 
 @settings(deadline=None, max_examples=50)
@@ -57,6 +58,20 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError), atomic.atomic_path(tmp_path / "a"):
         pass
     assert listing(tmp_path) == {}
+
+
+@pytest.mark.usefixtures("like_windows")
+def test_whoever_cannot_wait_does_not(tmp_path, monkeypatch):
+    """A virus scanner has the new file: what is held back by it is left to be swept."""
+    held = [refused(IN_USE) for _ in range(1000)]
+    refuse_once(monkeypatch, files, "open", *held)
+    refuse_once(monkeypatch, files.os, "unlink", *held)
+    pauses = []
+    monkeypatch.setattr(files.time, "sleep", pauses.append)
+    with pytest.raises(PermissionError):
+        atomic.atomic_write_bytes(tmp_path / "a", b"new", patience_s=0.0)
+    assert pauses == []
+    assert [files.is_temporary(path.name) for path in tmp_path.iterdir()] == [True]
 
 
 @pytest.mark.slow

@@ -221,6 +221,7 @@ class JobFolder:
                 )
             if self.deleted.exists():
                 raise UserError(self.path, "a deleted job", "a job", "Start a new one.")
+            files.sweep(self.path)
             atomic_write_text(self.pid, str(os.getpid()))
             # At once, in the place of what a worker that was killed wrote last.
             self.write_state(dataclasses.replace(self.read_state(), phase="loading", message=""))

@@ -136,6 +136,7 @@ class Trash:
         made = [path for path in _entries(jobs) if path.name.startswith(files.NEW)]
         self._unfinished = {path.name: self._unfinished.get(path.name, now) for path in made}
         doomed = [path for path in made if now - self._unfinished[path.name] > _ABANDONED_S]
+        doomed += [path for path in _entries(root) if files.is_leftover(path)]
         for home in (jobs, *(root / name for name in HOMES)):
             doomed += [path for path in _entries(home) if files.is_being_removed(path.name)]
         return not _removed(doomed)

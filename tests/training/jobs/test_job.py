@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.small import ROOT, environment, motion_recipe
-from still_moving.common import system
+from still_moving.common import files, system
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import Control, Job, JobFolder, State
 from still_moving.training.jobs.phase import ENDED, LIVING
@@ -194,6 +195,14 @@ def test_a_deleted_job_has_no_worker(folder):
     folder.deleted.touch()
     with pytest.raises(UserError, match="a deleted job"), folder.owned():
         pass
+
+
+def test_a_worker_clears_away_what_was_left_half_written(folder):
+    left = folder.path / f"{files.NEW}{'0' * 8}.tmp"
+    left.touch()
+    os.utime(left, (0, 0))
+    with folder.owned():
+        assert not left.exists()
 
 
 def test_events_come_back_in_order(folder):

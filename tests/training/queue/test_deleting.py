@@ -124,3 +124,14 @@ def test_an_unfinished_folder_goes_by_our_own_clock(place, monkeypatch):
     time.sleep(0.5)
     assert unfinished.exists()
     until(lambda: not unfinished.exists(), "it to go")
+
+
+def test_what_a_virus_scanner_kept_of_a_write_goes_later(place):
+    left = [place.root / f"{files.NEW}{kind}{'0' * 7}.tmp" for kind in "01"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    os.utime(left[0], (0, 0))
+    place.supervisor()
+    until(lambda: not left[0].exists(), "it to go")
+    assert left[1].exists()
