@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 from .long_paths import too_long
+from .read_only import read_only_off
 
 WINDOWS = os.name == "nt"
 PATIENCE_S = 2.0  # how long a refusal that passes is outlasted
@@ -84,7 +85,9 @@ def opened(
     mode: Literal["rb", "wb", "ab", "r+b"] = "rb",
     patience_s: float | None = None,
 ) -> BinaryIO:
-    """Open a file for its bytes; a read-only one also for writing, because it is the pack's own."""
+    """Open a file for its bytes; for writing, where it is the pack's own, a read-only one, too."""
+    if mode == "rb":
+        return patient(lambda: open(path, mode), patience_s)
     return insisted(path, lambda: open(path, mode), patience_s)
 
 
@@ -247,7 +250,7 @@ def remove_what_can_be(path: Path) -> bool:
 def insisted(
     path: Path | str, action: Callable[[], _Result], patience_s: float | None = None
 ) -> _Result:
-    """Do, with patience, what the read-only attribute of a file or folder prevents."""
+    """Do, with patience, what the read-only attribute prevents; it stays where that fails."""
     return patient(lambda: _writable(path, action), patience_s)
 
 
@@ -255,22 +258,10 @@ def _writable(path: Path | str, action: Callable[[], _Result]) -> _Result:
     try:
         return action()
     except PermissionError:
-        if not _take_read_only_off(path):
-            raise
-    return action()
-
-
-def _take_read_only_off(path: Path | str) -> bool:
-    """Returns whether there was one, and it is off."""
-    try:
-        mode = os.lstat(path).st_mode
-        wanted = stat.S_IRWXU if stat.S_ISDIR(mode) else stat.S_IWUSR
-        if mode & wanted == wanted or stat.S_ISLNK(mode):
-            return False
-        os.chmod(path, stat.S_IMODE(mode) | wanted)
-    except OSError:
-        return False
-    return True
+        with read_only_off(path) as off:
+            if not off:
+                raise
+            return action()
 
 
 def _remove_content(folder: Path, around: bool = False) -> None:
@@ -281,17 +272,13 @@ def _remove_content(folder: Path, around: bool = False) -> None:
             return
         # Elsewhere than on Windows it is the folder around that has to be writable.
         parts = [name, os.path.dirname(name)] if name != str(folder) else [name]
-        off = [_take_read_only_off(part) for part in parts]
-        try:
-            if not isinstance(error, PermissionError) or not any(off):
+        with contextlib.suppress(*[OSError] * around), read_only_off(*parts) as off:
+            if not isinstance(error, PermissionError) or not off:
                 raise error
             if function in (os.unlink, os.rmdir):
                 function(name)
             else:  # it could not be looked into
                 _remove_content(Path(name), around)
-        except OSError:
-            if not around:
-                raise
 
     if sys.version_info >= (3, 12):
         shutil.rmtree(folder, onexc=again)

@@ -139,6 +139,32 @@ def test_what_is_read_only_is_written_replaced_and_removed(tmp_path):
     assert listing(tmp_path) == {"a": b"new", "b": b"older", "c": b"old", "e": b"older"}
 
 
+@pytest.mark.usefixtures("like_windows")
+def test_what_is_read_only_stays_so_where_nothing_comes_of_it(tmp_path, monkeypatch):
+    """An artist's file that is read, and any file that somebody holds."""
+    path, folder = tmp_path / "a", tmp_path / "f"
+    (folder / "b").mkdir(parents=True)
+    (folder / "b" / "c").touch()
+    for part in (path, folder / "b" / "c"):
+        part.write_bytes(b"old")
+        part.chmod(FILE_READ_ONLY)
+    (folder / "b").chmod(FOLDER_READ_ONLY)
+    before = [part.stat().st_mode for part in (path, folder / "b", folder / "b" / "c")]
+    held = [refused(IN_USE) for _ in range(4)]
+    refuse_once(monkeypatch, files, "open", *held)
+    with pytest.raises(PermissionError):
+        files.read_bytes(path, patience_s=0)
+    assert files.read_bytes(path) == b"old"
+    for name in ("replace", "unlink"):
+        refuse_once(monkeypatch, files.os, name, *held)
+    with pytest.raises(PermissionError):
+        files.replace(tmp_path / "new", path, patience_s=0)
+    with pytest.raises(PermissionError):
+        files.remove(path, patience_s=0)
+    assert not files.remove_what_can_be(folder)
+    assert before == [part.stat().st_mode for part in (path, folder / "b", folder / "b" / "c")]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="an open file keeps its folder there: the test below")
 def test_a_folder_that_is_read_is_removed_whole(tmp_path):
     folder = tmp_path / ("n" * 200)
