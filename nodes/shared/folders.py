@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def accepted(folder: str, name: Any, *others: str) -> bool | str:
     others: choices beside the files.
     """
     known = (*others, *choices(folder))
-    if name is None or name in others or (isinstance(name, str) and _listed(name, known) in known):
+    if name is None or name in known:
+        return True
+    if isinstance(name, str) and _plain(name) in [other.replace(os.sep, "/") for other in known]:
         return True
     shown = f"(list of length {len(known)})" if len(known) > 20 else str(list(known))
     return f"{name!r} not in {shown}"
@@ -77,21 +80,21 @@ def path_of(folder: str, name: str) -> Path:
 
 
 def find(folder: str, name: str) -> Path | None:
-    """A file in one of ComfyUI's folders, or below, by its name with / or \\; never one outside."""
-    try:
-        path = folder_paths.get_full_path(
-            folder, _listed(name, folder_paths.get_filename_list(folder))
-        )
-    except ValueError:  # a path on another drive, which Windows compares with nothing
-        return None
-    return None if path is None else Path(path)
+    """A file in one of ComfyUI's folders, or below, by its name with / or \\; never one outside.
+
+    It is asked for, not looked up in a list: that of ``custom_nodes`` has tens of thousands.
+    """
+    for spelled in dict.fromkeys((name, _plain(name))):
+        with contextlib.suppress(ValueError):  # another drive, which Windows compares with nothing
+            path = folder_paths.get_full_path(folder, spelled)
+            if path is not None:
+                return Path(path)
+    return None
 
 
-def _listed(name: str, known: Iterable[str]) -> str:
-    """A name as the list has it."""
-    plain = name.replace("\\", "/")
-    alike = [other for other in known if other.replace("\\", "/") == plain]
-    return name if name in alike else next(iter(alike), name)
+def _plain(name: str) -> str:
+    """A name that was saved on any system, as it is on all of them."""
+    return name.replace("\\", "/")
 
 
 def demo_clips() -> list[str]:

@@ -102,6 +102,14 @@ def test_a_set_knows_a_file_by_both(planted):
     assert _files(SPELLINGS[0]) == _files(SPELLINGS[1]) != []
 
 
+@pytest.mark.parametrize("name", [*SPELLINGS, "none.safetensors", "sub\\none.safetensors"])
+def test_no_folder_is_listed_for_a_name(planted, name):
+    """The list of ``custom_nodes`` has tens of thousands, and is made anew when one changes."""
+    folder_paths.filename_list_cache.clear()
+    assert len(_files(name)) == (len(FOLDERS) if name in SPELLINGS else 0)
+    assert folder_paths.filename_list_cache == {}
+
+
 def test_a_folder_of_pictures_too(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "input_directory", str(tmp_path))
     (tmp_path / "dogs" / "best").mkdir(parents=True)
