@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ...common import files
 from ...common.errors import UserError
+from ...common.names import folded
 from . import decode
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
@@ -24,9 +25,13 @@ MAX_CAPTION_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A photo or clip, and the place of its caption: the same name with .txt."""
+    """A photo or clip, and the place of its caption: the same name with .txt.
+
+    text: a file of that name in other capitals, or with é as two characters, as it was found.
+    """
 
     path: Path
+    text: Path | None = None
 
     @property
     def name(self) -> str:
@@ -38,7 +43,7 @@ class MediaFile:
 
     @property
     def caption_path(self) -> Path:
-        return self.path.with_suffix(".txt")
+        return self.text or self.path.with_suffix(".txt")
 
 
 @dataclass(frozen=True)
@@ -98,11 +103,8 @@ def scan(folder: Path) -> list[MediaFile]:
         raise UserError(folder, found, "a folder of photos or clips", "Check the path.")
     kinds = (*IMAGES, *VIDEOS)
     try:
-        paths = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in kinds and not path.name.startswith(".") and path.is_file()
-        ]
+        there = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        paths = [path for path in there if path.suffix.lower() in kinds and path.is_file()]
     except OSError as error:
         raise UserError(
             folder, f"a folder that cannot be read ({error.strerror})", "a readable one",
@@ -115,7 +117,16 @@ def scan(folder: Path) -> list[MediaFile]:
             f"files ending in {', '.join(kind[1:] for kind in kinds)}",
             "Put them into this folder itself; subfolders are not searched.",
         )
-    return [MediaFile(path) for path in sorted(paths, key=lambda path: natural_key(path.name))]
+    texts = _texts(there)
+    paths.sort(key=lambda path: natural_key(path.name))
+    return [MediaFile(path, texts(path.with_suffix(".txt"))) for path in paths]
+
+
+def _texts(there: list[Path]) -> Callable[[Path], Path | None]:
+    """What finds a text by a name that some system's disk takes for its own."""
+    exact = {path for path in there if path.suffix.lower() == ".txt" and path.is_file()}
+    alike = {folded(path.name): path for path in sorted(exact, reverse=True)}
+    return lambda path: path if path in exact else alike.get(folded(path.name))
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

@@ -1,5 +1,7 @@
 """The chosen frames are the ones taken, at one size; folders and captions read as people mean."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -143,6 +145,26 @@ def test_captions_are_utf8_stripped_and_may_be_missing(tmp_path):
         file.caption_path.write_bytes(data)
         with pytest.raises(UserError, match=r"a b\.txt"):
             media.read_caption(file)
+
+
+@pytest.mark.parametrize("picture", ["Dog é.png", "dog e\u0301.PNG"])
+@pytest.mark.parametrize("text", ["dog é.txt", "DOG E\u0301.TXT"])
+def test_a_caption_is_found_however_a_system_spells_its_name(tmp_path, picture, text):
+    (tmp_path / picture).touch()
+    (tmp_path / text).write_text("a dog", encoding="utf-8")
+    (tmp_path / "dog.txt").write_text("another", encoding="utf-8")
+    assert [media.read_caption(file) for file in media.scan(tmp_path)] == ["a dog"]
+
+
+def test_a_caption_of_the_very_name_is_first(tmp_path):
+    for stem in ("dog", "Dog", "DOG"):  # one file on Windows
+        (tmp_path / f"{stem}.txt").write_text(
+            "a dog" if os.name == "nt" else stem, encoding="utf-8"
+        )
+    (tmp_path / "Dog.png").touch()
+    (tmp_path / "cat.png").touch()
+    captions = [media.read_caption(file) for file in media.scan(tmp_path)]
+    assert captions == [None, "a dog" if os.name == "nt" else "Dog"]
 
 
 @pytest.mark.parametrize(
