@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from threading import Lock
 
 from ...common import files
 from ...common.atomic import sync_file, sync_folder
 from ...common.errors import UserError
 from ...common.names import folded
+from .copies import copy_name, stamp_of, sweep_copies, time_in
 from .exports import adapter_of
 from .job import Job, JobFolder
 from .ticket import Published, Ticket, read_published
@@ -20,6 +21,7 @@ from .ticket import Published, Ticket, read_published
 HOMES = ("weights", "sets", "pictures")  # below the root: what was made for jobs
 _CHUNK = 2**22  # bytes that are copied at once
 _MOST_COPIES = 3  # of an export that its worker writes anew while it is copied
+_ONE_PLACES = Lock()  # of the threads that publish and that remove
 
 
 class InUse(Exception):
@@ -35,47 +37,65 @@ class Publication:
 
     A copy lies, whole, hidden and under a name that is this job's own, beside its place until the
     system lets it take that; it has the size and the time of the export that it is a copy of, so
-    one that a killed process left is known by them.
+    one that a killed process left is known by them. One object at a time may be at work at a job.
     """
 
     def __init__(self, folder: JobFolder, job: Job, ticket: Ticket):
-        self._folder, self._job, self._ticket = folder, job, ticket
+        self._folder, self._ticket, self._adapter = folder, ticket, adapter_of(job)
+        self._wanted = {**ticket.others, self._adapter: ticket.publish}  # places, by name
         self._copied: dict[Path, str] = {}  # for disks whose times are too coarse to tell copies by
-        self.given_up = False  # the job is being deleted: a copy under way ends
 
-    def bring(self, taken: Collection[str] = ()) -> Published:
+    def bring(self, taken: Collection[str] = (), *, beside: bool = False) -> Published:
         """Publish the newest export where it is not yet; returns where it is.
 
         What else the ticket names of the job's exports, such as trained words, goes to its own
         place with it. A file of that name that is not this job's own is left alone, and so is a
-        place of ``taken``, which other jobs have been promised: the copy gets a number. Raises
-        InUse; OSError when there is no room; and UserError when the job's record is damaged, or an
+        place of ``taken``, which other jobs have been promised: the copy gets a number. beside: so
+        it does where this job's own older copy is in use. Raises InUse, when all else has its
+        place; OSError when there is no room; and UserError when the job's record is damaged, or an
         export that the ticket names is not there though the adapter is.
         """
         before = read_published(self._folder.path)
-        adapter = self._folder.exports / adapter_of(self._job)
-        stamp = _stamp(adapter)
+        stamp = self._stamp(self._adapter)
         if not self._ticket.publish or not stamp or stamp == before.stamp:
             return before
         _refuse_missing(self._folder, self._ticket)
-        target = before.path or str(free_name(Path(self._ticket.publish), taken))
-        others = {
-            name: before.others.get(name) or str(free_name(Path(place), taken))
-            for name, place in self._ticket.others.items()
+        known = self._known(before)
+        places = {
+            name: known.get(name) or free_name(Path(place), taken)
+            for name, place in self._wanted.items()
         }
-        if (target, others) != (before.path, before.others):
+        if places != known:
             # Before the copy: a copy that nobody remembers would get a brother with a number.
-            Published(target, before.stamp, others).write(self._folder.path)
-        exports = {self._folder.exports / name: Path(place) for name, place in others.items()}
-        stamps = [self._place(source, place) for source, place in exports.items()]
-        stamps.append(self._place(adapter, Path(target)))
-        published = Published(target, stamps[-1], others)
-        published.write(self._folder.path)
-        return published
+            self._remember(places, before.stamp)
+        for folder in {place.parent for place in places.values()}:
+            sweep_copies(folder, self._folder.path.parent)
+        stamps = {name: self._make_ready(name, place) for name, place in places.items()}
+        refused: InUse | None = None
+        for name, stamp in stamps.items():
+            try:
+                self._put(name, places, stamp, before.stamp, taken, beside)
+            except InUse as error:
+                refused = refused or error
+        if refused:
+            raise refused
+        return self._remember(places, stamps[self._adapter])
 
-    def _place(self, source: Path, place: Path) -> str:
-        """Bring one export to its place; returns its stamp."""
-        waiting, stamp = self._waiting(source.name, place), _stamp(source)
+    def _known(self, record: Published) -> dict[str, Path]:
+        """The places that exports have been promised, by name."""
+        places = {**record.others, self._adapter: record.path}
+        return {name: Path(place) for name, place in places.items() if place}
+
+    def _remember(self, places: dict[str, Path], stamp: str) -> Published:
+        others = {name: str(path) for name, path in places.items() if name != self._adapter}
+        record = Published(str(places[self._adapter]), stamp, others)
+        record.write(self._folder.path)
+        return record
+
+    def _make_ready(self, name: str, place: Path) -> str:
+        """Copy one export whole to beside its place, or find it there; returns its stamp."""
+        source, waiting = self._folder.exports / name, self._waiting(name, place)
+        stamp = stamp_of(source)
         if self._is_copy(place, stamp):
             return stamp
         files.make_folder(place.parent)
@@ -84,58 +104,109 @@ class Publication:
             if copies == _MOST_COPIES:
                 raise OSError(errno.EAGAIN, "it is written anew all the time", str(source))
             stamp, copies = self._copy(source, waiting), copies + 1
-        _replace(waiting, place)
+        return stamp
+
+    def _put(
+        self, name: str, places: dict[str, Path], stamp: str, before: str,
+        taken: Collection[str], beside: bool,
+    ) -> None:  # fmt: skip  # which copy, where to, and what may be done for that
+        """Give a copy its place, or another: that is remembered first. before: as recorded."""
+        place = places[name]
+        waiting = self._waiting(name, place)
+        with _ONE_PLACES:  # so that nobody else takes it between the look and the rename
+            if self._is_copy(place, stamp):
+                return
+            # Its first copy has been promised a place that somebody may have taken meanwhile.
+            to_number = not before and place not in self._copied and os.path.lexists(place)
+            try:
+                if not to_number:
+                    _replace(waiting, place)
+            except InUse:
+                if not beside:
+                    raise
+                to_number = True
+            if to_number:
+                places[name] = place = free_name(Path(self._wanted[name]), taken)
+                self._remember(places, before)
+                files.replace(waiting, place)
         self._copied[place] = self._copied.pop(waiting, stamp)
         sync_folder(place.parent)
-        return stamp
 
     def _copy(self, source: Path, copy: Path) -> str:
         """Copy a file whole; returns the stamp of the source, which may have changed meanwhile.
 
         The source is opened for an instant at a time: Windows would not let its worker replace it.
+        Half a copy does not stay: it would keep a disk full.
         """
-        before = _stamp(source)
+        before = stamp_of(source)
         self._copied.pop(copy, None)
-        with files.opened(copy, "wb") as out:
-            while chunk := _read_at(source, out.tell()):
-                out.write(chunk)
-                if self.given_up:
-                    raise InterruptedError("the job is being deleted")
-        sync_file(copy)
-        state = source.stat()
-        if _stamp(source) == before:
-            os.utime(copy, ns=(state.st_atime_ns, state.st_mtime_ns))  # last: now it is whole
-            self._copied[copy] = before
-        return _stamp(source)
+        try:
+            with files.opened(copy, "wb") as out:
+                while chunk := _read_at(source, out.tell()):
+                    out.write(chunk)
+            sync_file(copy)
+            state = source.stat()
+            if stamp_of(source) == before:
+                os.utime(copy, ns=(state.st_atime_ns, state.st_mtime_ns))  # last: now it is whole
+                self._copied[copy] = before
+        except BaseException:
+            with contextlib.suppress(OSError):
+                files.remove(copy)
+            raise
+        return stamp_of(source)
+
+    def _stamp(self, name: str) -> str:
+        return stamp_of(self._folder.exports / name)
 
     def _is_copy(self, path: Path, stamp: str) -> bool:
-        here = _stamp(path)
+        here = stamp_of(path)
         if not here or here.rpartition("-")[2] != stamp.rpartition("-")[2]:
             return False
         return stamp in (here, self._copied.get(path))
 
     def _waiting(self, name: str, place: Path) -> Path:
-        """How a copy is called until it has its place; no loader takes it for an adapter."""
-        digest = hashlib.sha256(f"{self._ticket.id}/{name}".encode()).hexdigest()
-        return place.with_name(f".sm-{digest[:10]}.part")
+        """How a copy is called until it has its place."""
+        return place.with_name(copy_name(self._ticket.id, name))
 
-    def withdraw(self) -> None:
-        """Leave no hidden copy behind. One that waited whole is kept: it takes a free name.
+    def withdraw(self, taken: Collection[str] = (), *, copying: bool = True) -> None:
+        """Leave no hidden copy behind, once what the artist has not deleted has its place.
 
-        Raises OSError, and UserError for a damaged record.
+        taken: as for ``bring``. copying: whether there is time to; else BlockingIOError is raised
+        where a copy is yet to make. Raises OSError, and UserError for a damaged record.
         """
         record = read_published(self._folder.path)
-        exports = {adapter_of(self._job): record.path, **record.others}
-        for name, place in exports.items():
-            waiting = self._waiting(name, Path(place)) if place else None
-            if waiting is None or not waiting.exists():
-                continue
-            if self._is_copy(waiting, _stamp(self._folder.exports / name)):
-                try:
-                    _replace(waiting, Path(place))
-                except InUse:
-                    files.replace(waiting, free_name(Path(place)))
-            files.remove(waiting)
+        if self._is_owed(record):
+            if not copying and not self._is_ready(record):
+                raise BlockingIOError(errno.EAGAIN, "not copied yet", str(self._folder.path))
+            with contextlib.suppress(UserError):  # not whole, so it is not published in part
+                self.bring(taken, beside=True)
+        for name, place in self._known(record).items():
+            files.remove(self._waiting(name, place))
+
+    def _is_owed(self, record: Published) -> bool:
+        """Whether the newest export is yet to be brought though the job is being deleted.
+
+        One that its worker writes because of that is not, unless an older one was on its way.
+        """
+        stamp = self._stamp(self._adapter)
+        if not self._ticket.publish or not stamp or stamp == record.stamp:
+            return False
+        deleted = stamp_of(self._folder.deleted)
+        before = not deleted or time_in(stamp) <= time_in(deleted)
+        waiting = [self._waiting(*it) for it in self._known(record).items()]
+        promised = bool(record.path and not record.stamp)
+        return before or promised or any(copy.exists() for copy in waiting)
+
+    def _is_ready(self, record: Published) -> bool:
+        known = self._known(record)
+        return all(
+            name in known
+            and any(
+                self._is_copy(path, self._stamp(name))
+                for path in (known[name], self._waiting(name, known[name]))
+            )
+            for name in self._wanted
+        )
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -161,14 +232,6 @@ def _refuse_missing(folder: JobFolder, ticket: Ticket) -> None:
             raise UserError(
                 folder.exports / name, "nothing", "what the job has trained", "Train it again."
             )
-
-
-def _stamp(path: Path) -> str:
-    try:
-        state = path.stat()
-    except OSError:
-        return ""
-    return f"{state.st_mtime_ns}-{state.st_size}"
 
 
 def same_name(path: Path) -> str:

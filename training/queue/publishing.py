@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Collection
 from pathlib import Path
 from threading import Lock
+from weakref import WeakValueDictionary
 
 from ...common.errors import UserError
 from ..jobs.job import Job, JobFolder
@@ -15,10 +17,13 @@ from ..jobs.ticket import Published, Ticket, read_published
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0  # between attempts; doubled after each
 _FIRST_ATTEMPT_S = 5.0  # so long an end waits to be shown until its adapter is there
+_TURN_S = 1.0  # how long a deletion waits for an attempt that is under way
+_AT_WORK: WeakValueDictionary[Path, Lock] = WeakValueDictionary()  # by a job's folder
 
 
 class Publishing:
-    """Of one job. ``attempt`` takes as long as a copy does; everything else returns at once."""
+    """Of one job. ``attempt`` and ``withdraw`` take as long as a copy does; all else
+    returns at once."""
 
     def __init__(self, folder: Path, job: Job | None, ticket: Ticket):
         self._folder = folder
@@ -28,14 +33,20 @@ class Publishing:
         self.read()
         self.begun = False  # whether anything was ever to publish
         self._wishes = self._granted = 0
-        self._asked_at, self._due, self._pause_s = 0.0, math.inf, _FIRST_PAUSE_S
-        self._at_work = Lock()
+        self._asked, self._asked_at = False, 0.0
+        self._due, self._pause_s = (
+            math.inf,
+            _FIRST_PAUSE_S,
+        )  # of the next attempt after a failed one
+        self._withdrawn = False
+        self._at_work = _AT_WORK.setdefault(folder, Lock())
 
     def ask(self) -> None:
         """There may be a newer export: bring it soon."""
         self.begun = True
         self._wishes += 1
-        self._asked_at, self._due, self._pause_s = time.monotonic(), 0.0, _FIRST_PAUSE_S
+        self._asked_at, self._pause_s = time.monotonic(), _FIRST_PAUSE_S
+        self._asked = True
 
     def hurry(self) -> None:
         """Somebody looks: what waits is tried again at once."""
@@ -43,18 +54,29 @@ class Publishing:
             self._due, self._pause_s = 0.0, _FIRST_PAUSE_S
 
     def is_due(self, now: float) -> bool:
-        return self._publication is not None and now >= self._due
+        return self._publication is not None and (self._asked or now >= self._due)
+
+    @property
+    def _awaited(self) -> bool:
+        return self._granted < self._wishes and self._publication is not None
 
     @property
     def begins(self) -> bool:
         """Whether the newest export is just being brought, for the first time."""
-        awaited = self._granted < self._wishes and self._publication is not None
-        return awaited and time.monotonic() - self._asked_at < _FIRST_ATTEMPT_S
+        return self._awaited and time.monotonic() - self._asked_at < _FIRST_ATTEMPT_S
+
+    @property
+    def progress(self) -> str:
+        """What to say of an ended job while its newest export is brought; else empty."""
+        return "The adapter is being copied to its place." if self._awaited else ""
 
     def attempt(self, taken: Collection[str]) -> None:
         """Bring the newest export to its place, or say why not. taken: as for ``bring``."""
+        # First, so that whoever asks from here on, in another thread, is heard afterwards.
+        self._asked, self._due = False, time.monotonic() + self._pause_s
         with self._at_work:
-            if self._publication is None or self._publication.given_up:
+            if self._publication is None or self._withdrawn:
+                self._due = math.inf
                 return
             wishes = self._wishes
             try:
@@ -66,10 +88,9 @@ class Publishing:
                 self.trouble = f"The adapter is in the job's folder only: {error}"[:300]
             if self.trouble:
                 self.read()  # the place may be promised already
+            self._due = time.monotonic() + self._pause_s if self.trouble else math.inf
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             self._granted = wishes
-            if wishes == self._wishes:  # nobody has asked meanwhile
-                self._due = time.monotonic() + self._pause_s if self.trouble else math.inf
-                self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     def read(self) -> None:
         """See where whoever steers the jobs has put the adapter."""
@@ -80,16 +101,22 @@ class Publishing:
         except (OSError, UserError):
             self.published = Published()
 
-    def withdraw(self) -> None:
-        """Leave nothing but what artists find. Raises OSError where something is in use."""
+    def withdraw(self, taken: Collection[str], *, copying: bool) -> None:
+        """Leave nothing but what artists find, which is brought first. taken, copying: as there.
+
+        Raises OSError where something is in use, or is yet to be copied: then it is asked again.
+        """
         if self._publication is None:
             return
-        self._publication.given_up = True  # a copy under way ends
-        with self._at_work:
-            try:
-                self._publication.withdraw()
-            except UserError:
-                return  # a damaged record: nobody knows where a copy would be
+        if not self._at_work.acquire(timeout=_TURN_S):
+            raise BlockingIOError(errno.EAGAIN, "it is being copied", str(self._folder))
+        try:
+            self._publication.withdraw(taken, copying=copying)
+            self._withdrawn = True
+        except UserError:
+            return  # a damaged record: nobody knows where a copy would be
+        finally:
+            self._at_work.release()
 
 
 def _in_use(path: Path) -> str:

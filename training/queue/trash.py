@@ -56,7 +56,9 @@ class Trash:
                 time.sleep(0.05)
             if not end_worker(folder, watched.child, STOP_PATIENCE_S):
                 self._keep(id, folder)
-            if not self._clear(id, watched.ticket, watched.publishing) and not marked:
+            # Whoever steers makes the copy that is yet to make, beside; if a mark says so.
+            gone = self._clear(id, watched.ticket, watched.publishing, copying=not marked)
+            if not gone and not marked:
                 raise UserError(
                     folder.path, "a folder that cannot be removed", "one that nobody has open",
                     "Close what reads it, and delete the job again.",
@@ -104,19 +106,29 @@ class Trash:
         except (UserError, OSError):
             ticket = Ticket(id, id, "motion", "", 0.0)  # a damaged one says nothing
         if end_worker(JobFolder(path), None, STOP_PATIENCE_S):
-            self._clear(id, ticket, Publishing(path, job, ticket))
+            self._clear(id, ticket, Publishing(path, job, ticket), copying=True)
 
-    def _clear(self, id: str, ticket: Ticket, publishing: Publishing) -> bool:
-        """Remove what can be; returns whether that is all. What names the rest goes last."""
+    def _clear(self, id: str, ticket: Ticket, publishing: Publishing, *, copying: bool) -> bool:
+        """Remove what can be; returns whether that is all. What names the rest goes last.
+
+        copying: as for ``withdraw``. What is yet to bring stays until it is brought.
+        """
         path, board = self._board.jobs / id, self._board
         with self._guard:  # so that no job that needs the same is added meanwhile
             others = [other.ticket for other in board.watched.values() if other.id != id]
             aside, every = set_aside_unshared(board.root, ticket, others)
+            taken = board.promised(but=id)
         for nameless in aside:
             files.discard(nameless)
+        folder = JobFolder(path)
+        kept = (TICKET_FILE, PUBLISHED_FILE, folder.deleted.name)
         try:
-            publishing.withdraw()
-            every &= _empty(path, (TICKET_FILE, PUBLISHED_FILE, JobFolder(path).deleted.name))
+            publishing.withdraw(taken, copying=copying)
+        except OSError:
+            _empty(path, (*kept, folder.spec.name, folder.exports.name))  # it may make room
+            return False
+        try:
+            every &= _empty(path, kept)
             if not every:
                 return False
             nameless = files.set_aside(path)

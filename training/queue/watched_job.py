@@ -247,7 +247,7 @@ class WatchedJob:
         running = phase == "running"
         message = (
             self.failure or self.state.message or self.write_trouble or self.publishing.trouble
-        )
+        ) or (self.publishing.progress if phase in ENDED else "")
         return {
             "id": self.id,
             "name": ticket.name,

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from helpers.queue_place import LONG, add, reach, stopped, until
 from helpers.under_wine import UNDER_WINE
 from still_moving.common import files
+from still_moving.training.jobs import published
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.queue import trash
 
@@ -32,6 +34,56 @@ def test_what_waits_is_kept_when_its_job_is_deleted(place, tmp_path, windows):
         supervisor.delete("a")
     names = {path.name: path.read_text(encoding="utf-8") for path in target.parent.iterdir()}
     assert names == {"dog.safetensors": first, "dog 2.safetensors": newest}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_copy_under_way_is_finished_when_its_job_is_deleted(
+    place, tmp_path, monkeypatch, restart
+):
+    """However long it takes: nobody waits for it, and it is not lost."""
+    going, real = threading.Event(), published._read_at
+    monkeypatch.setattr(published, "_read_at", lambda *it: (going.wait(60), real(*it))[1])
+    supervisor, target = place.supervisor(), tmp_path / "loras" / "dog.safetensors"
+    add(supervisor, "a", publish=str(target))
+    until(lambda: target.parent.exists() and list(target.parent.iterdir()), "the copy to begin")
+    reach(supervisor, "a", "finished")
+    folder = JobFolder(supervisor.folder("a"))
+    begun = time.monotonic()
+    supervisor.delete("a")
+    assert time.monotonic() - begun < 10.0
+    assert supervisor.views() == []
+    assert not target.exists()
+    assert not folder.state.exists()  # what nobody needs is gone: it may make room
+    going.set()
+    if restart:
+        supervisor.close()
+        place.supervisor()
+    until(lambda: not folder.path.exists(), "the folder to go")
+    assert [path.name for path in target.parent.iterdir()] == ["dog.safetensors"]
+    assert target.read_text(encoding="utf-8") == "dog at 5"
+
+
+def test_who_looks_on_leaves_the_copy_to_whoever_steers(place, tmp_path, monkeypatch):
+    """Two processes that copy to one place would spoil it."""
+    copies, room, real = set(), threading.Event(), published.Publication._copy
+
+    def copy(self, *more):
+        copies.add(threading.current_thread().name)
+        if not room.is_set():
+            raise OSError("a full disk")
+        return real(self, *more)
+
+    monkeypatch.setattr(published.Publication, "_copy", copy)
+    target = tmp_path / "loras" / "dog.safetensors"
+    supervisor, looker = place.supervisor(), place.supervisor()
+    add(supervisor, "a", publish=str(target))
+    until(lambda: looker.views() and looker.view("a")["phase"] == "finished", "it to be seen")
+    folder = looker.folder("a")
+    looker.delete("a")
+    room.set()
+    until(lambda: not folder.exists(), "the folder to go")
+    assert target.read_text(encoding="utf-8") == "dog at 5"
+    assert copies <= {"still-moving_publish", "still-moving_remove"}
 
 
 def test_a_job_with_an_open_file_is_gone_from_every_view(place, tmp_path, windows):

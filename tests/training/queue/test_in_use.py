@@ -175,5 +175,7 @@ def test_nothing_waits_while_an_adapter_is_copied(place, tmp_path, monkeypatch):
     add(supervisor, "b")
     reach(supervisor, "b", "finished")
     assert reach(supervisor, "a", "finished")["adapter"] is None
+    assert "is being copied" in supervisor.view("a")["message"]
     going.set()
     until(lambda: supervisor.view("a")["adapter"] == "dog.safetensors", "the copy")
+    assert supervisor.view("a")["message"] == ""

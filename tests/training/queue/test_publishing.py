@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 from helpers.queue_place import LONG, add, reach, until
+from helpers.small import motion_recipe
 from still_moving.common import system
 from still_moving.common.errors import UserError
-from still_moving.training.jobs.job import JobFolder
+from still_moving.training.jobs.job import Job, JobFolder
 from still_moving.training.jobs.published import Publication
+from still_moving.training.jobs.ticket import Ticket
+from still_moving.training.queue.publishing import Publishing
 
 
 @pytest.mark.slow
@@ -78,6 +81,44 @@ def test_deleting_removes_what_only_this_job_used(place, tmp_path):
     assert supervisor.views() == []
     with pytest.raises(UserError, match="a job that is there"):
         supervisor.delete("a")
+
+
+def test_who_asks_at_any_moment_of_an_attempt_is_heard(tmp_path):
+    """Another thread asks, when there is a newer export: before each line that an attempt runs."""
+    job = Job("dog", motion_recipe(), "/b", "/m", {})
+    folder, target = JobFolder.create(tmp_path / "a", job), tmp_path / "loras" / "dog.safetensors"
+    folder.exports.mkdir()
+    ticket = Ticket("a", "dog", "motion", "", 0.0, publish=str(target))
+    asked = 0
+
+    def export(text: str) -> None:
+        (folder.exports / "dog.safetensors").write_text(text, encoding="utf-8")
+        publishing.ask()
+
+    def trace(frame, event, _):
+        nonlocal moment
+        if frame.f_code is not Publishing.attempt.__code__:
+            return None
+        moment += 1
+        if moment == asked:
+            export("newest, at last")
+        return trace
+
+    while True:
+        publishing, moment, asked = Publishing(folder.path, job, ticket), 0, asked + 1
+        export("new")
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            publishing.attempt(())
+        finally:
+            sys.settrace(before)
+        if moment < asked:
+            break
+        while publishing.is_due(time.monotonic()):
+            publishing.attempt(())
+        assert target.read_text(encoding="utf-8") == "newest, at last", asked
+    assert asked > 10
 
 
 DEAF = """
