@@ -206,6 +206,14 @@ def _unknown(id: str) -> UserError:
     return UserError("id", repr(id)[:130], "a job that is there", "Look at the list.")
 
 
+def no_room(path: Path, error: OSError) -> UserError:
+    """What to say of a folder that the system refuses to write to."""
+    return UserError(
+        path, f"a folder that takes no file ({error.strerror})", "one that does",
+        "Free some space, or let ComfyUI write there.",
+    )  # fmt: skip  # file, found, expected, next move
+
+
 def _names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -22,8 +23,9 @@ _AT_WORK: WeakValueDictionary[Path, Lock] = WeakValueDictionary()  # by a job's 
 
 
 class Publishing:
-    """Of one job. ``attempt`` and ``withdraw`` take as long as a copy does; all else
-    returns at once."""
+    """Of one job. ``attempt`` and ``withdraw`` take as long as a copy does, and ``look`` as long
+    as the place where the adapter is; everything else returns at once.
+    """
 
     def __init__(self, folder: Path, job: Job | None, ticket: Ticket):
         self._folder = folder
@@ -32,6 +34,7 @@ class Publishing:
         self.published, self.trouble = Published(), ""
         self.read()
         self.begun = False  # whether anything was ever to publish
+        self.missing = ""  # where the adapter was not at the last look
         self._wishes = self._granted = 0
         self._asked, self._asked_at = False, 0.0
         self._due, self._pause_s = (
@@ -81,7 +84,7 @@ class Publishing:
             wishes = self._wishes
             try:
                 self.published = self._publication.bring(taken)
-                self.trouble = ""
+                self.trouble = self.missing = ""
             except InUse as error:
                 self.trouble = _in_use(error.path)
             except (OSError, UserError) as error:
@@ -91,6 +94,11 @@ class Publishing:
             self._due = time.monotonic() + self._pause_s if self.trouble else math.inf
             self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
             self._granted = wishes
+
+    def look(self) -> None:
+        """See whether the adapter is where it was published: somebody may have removed it."""
+        path = self.published.path
+        self.missing = "" if not path or os.path.isfile(path) else path
 
     def read(self) -> None:
         """See where whoever steers the jobs has put the adapter."""

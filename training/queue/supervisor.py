@@ -19,7 +19,7 @@ from ...common.errors import UserError
 from ...common.output import log
 from ..jobs.job import Job, Sharing
 from ..jobs.ticket import Ticket
-from .board import Board, new_folder
+from .board import Board, new_folder, no_room
 from .commands import COMMANDS, Command, obey
 from .host import Host, JobView
 from .trash import Trash
@@ -58,7 +58,7 @@ class Supervisor:
             threading.Thread(
                 target=self._repeat, args=(turn,), name=f"still-moving{turn.__name__}", daemon=True
             )
-            for turn in (self._watch, self._publish, self._remove)
+            for turn in (self._watch, self._publish, self._find, self._remove)
         ]
 
     def start(self) -> None:
@@ -113,7 +113,7 @@ class Supervisor:
             with new_folder(self._board.jobs, job, ticket) as new:
                 return files.patient(lambda: self._admit(new, ticket))
         except OSError as error:
-            raise _no_room(self._board.jobs, error) from None
+            raise no_room(self._board.jobs, error) from None
 
     def _admit(self, new: Path, ticket: Ticket) -> JobView:
         with self._guard:
@@ -130,7 +130,7 @@ class Supervisor:
             # What the system refuses for an instant is tried again without the guard meanwhile.
             return files.patient(lambda: self._commanded(id, command))
         except OSError as error:
-            raise _no_room(self._board.jobs / id, error) from None
+            raise no_room(self._board.jobs / id, error) from None
 
     def _commanded(self, id: str, command: Command) -> JobView:
         with self._guard:
@@ -145,7 +145,7 @@ class Supervisor:
         try:
             files.patient(lambda: self._reorder(ids))
         except OSError as error:
-            raise _no_room(self._board.root, error) from None
+            raise no_room(self._board.root, error) from None
 
     def _reorder(self, ids: list[str]) -> None:
         with self._guard:
@@ -206,6 +206,14 @@ class Supervisor:
             job.publishing.attempt(taken)
             with self._guard:
                 self._brought.add(job.id)
+
+    def _find(self) -> None:
+        """Look whether published adapters are still there: a network drive may be slow to say."""
+        with self._guard:
+            every = [watched.publishing for watched in self._board.watched.values()]
+        for publishing in every:
+            publishing.look()
+        self._end.wait(_SCAN_S)
 
     def _remove(self) -> None:
         if self._board.steering:
@@ -290,10 +298,3 @@ class Supervisor:
             return None
         first.begin()
         return first, sharing
-
-
-def _no_room(path: Path, error: OSError) -> UserError:
-    return UserError(
-        path, f"a folder that takes no file ({error.strerror})", "one that does",
-        "Free some space, or let ComfyUI write there.",
-    )  # fmt: skip  # file, found, expected, next move

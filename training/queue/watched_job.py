@@ -275,7 +275,7 @@ class WatchedJob:
 
     def _adapter(self, phase: str) -> str | None:
         it = self.publishing.published
-        there = phase in ENDED and it.stamp and os.path.isfile(it.path)
+        there = phase in ENDED and it.stamp and it.path != self.publishing.missing
         return Path(it.path).name if there else None
 
     def has_checkpoint(self) -> bool:

@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -179,3 +180,28 @@ def test_nothing_waits_while_an_adapter_is_copied(place, tmp_path, monkeypatch):
     going.set()
     until(lambda: supervisor.view("a")["adapter"] == "dog.safetensors", "the copy")
     assert supervisor.view("a")["message"] == ""
+
+
+def test_nothing_waits_while_a_drive_says_nothing_of_an_adapter(place, tmp_path, monkeypatch):
+    """A network drive that is gone answers after a minute."""
+    target = tmp_path / "loras" / "dog.safetensors"
+    supervisor = place.supervisor()
+    add(supervisor, "a", publish=str(target))
+    reach(supervisor, "a", "finished")
+    going, asked, real = threading.Event(), threading.Event(), os.path.isfile
+
+    def isfile(path):
+        if Path(path) == target:
+            asked.set()
+            going.wait(60)
+        return real(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os.path, "isfile", isfile)
+        assert asked.wait(60)
+        add(supervisor, "b", steps=LONG)
+        assert worst_s(lambda: supervisor.command("b", "pause"), 2.0) < 0.5
+        assert supervisor.view("a")["adapter"] == "dog.safetensors"
+        going.set()
+    target.unlink()
+    until(lambda: supervisor.view("a")["adapter"] is None, "the loss to be noticed")
