@@ -1,4 +1,4 @@
-"""Processes that outlive ours: started without a window, known for certain, ended if need be.
+"""Processes that outlive ours: started without a window, ended if need be. Known: signatures.py.
 
 Only the standard library; what differs between systems takes its system as an argument, so that
 each branch can be tried.
@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import select
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 from . import files
 from .system import WINDOWS
@@ -25,13 +22,10 @@ from .system import WINDOWS
 PYTHON_FLAGS = ("-s", "-u", "-X", "utf8")
 # Windows' own numbers: subprocess has names for them only there.
 _NEW_GROUP, _NO_WINDOW, _LOW_PRIORITY, _BREAKAWAY = 0x200, 0x8000000, 0x4000, 0x1000000
-_TERMINATE, _QUERY, _SYNCHRONIZE, _APPEND = 0x1, 0x1000, 0x100000, 0x4
+_SYNCHRONIZE, _APPEND = 0x100000, 0x4
 _SHARE_ALL, _OPEN_ALWAYS = 0x7, 4
 _SYSTEM_REQUIRED, _CONTINUOUS = 0x1, 0x80000000
-_SINCE_1601_S = 11_644_473_600  # Windows counts time from there
 _NICE = 10  # elsewhere: a tenth of the time of what else computes, and all of it when nothing does
-_POLL_S = 0.05
-_COARSE_S = 2.0  # how far some disks round the time of a file
 
 
 def spawn(command: list[str], log: Path) -> subprocess.Popen[Any]:
@@ -96,84 +90,12 @@ def kill(pid: int) -> None:
         os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
-class Process(Protocol):
-    """A hold on a process that this one did not start.
-
-    lasting: whether it is never one on another process that has its number by now. That is so on
-    Windows, and on Linux from 5.3 on; elsewhere it is a number, good as long as its lock is held.
-    """
-
-    lasting: bool
-
-    def wait(self, patience_s: float) -> bool:
-        """Whether it ends within that time. False, too, where that cannot be told."""
-        ...
-
-    def kill(self) -> None:
-        """End it at once; one that is gone already is fine."""
-        ...
-
-    def close(self) -> None: ...
-
-
-def writer_of(path: Path) -> Process | None:
-    """The living process whose number stands in a file that it wrote itself; None without one.
-
-    A process that began after the file was written only has the number by now.
-    """
-    try:
-        pid, written = int(files.read_text(path)), path.stat().st_mtime
-        held = _hold(pid) if 0 < pid < 2**31 else None
-    except (OSError, ValueError):
-        return None
-    if held is None:
-        return None
-    try:
-        # Windows knows a process that has ended as long as somebody holds on to it.
-        if held.began() <= written + _COARSE_S and not held.wait(0):
-            return held
-    except (OSError, ValueError):
-        pass
-    held.close()
-    return None
-
-
 if os.name == "nt":
     import msvcrt
 
     _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-    _kernel32.OpenProcess.restype = _kernel32.CreateFileW.restype = ctypes.c_void_p
-    _WAITED = 0  # WAIT_OBJECT_0
+    _kernel32.CreateFileW.restype = ctypes.c_void_p
     _INVALID = ctypes.c_void_p(-1).value
-
-    class _Held:
-        lasting = True
-
-        def __init__(self, handle: int):
-            self._handle: ctypes.c_void_p | None = ctypes.c_void_p(handle)
-
-        def began(self) -> float:
-            """When, in seconds since 1970."""
-            times = [ctypes.c_uint64() for _ in range(4)]
-            if not _kernel32.GetProcessTimes(self._handle, *map(ctypes.byref, times)):
-                raise ctypes.WinError(ctypes.get_last_error())
-            return times[0].value / 1e7 - _SINCE_1601_S
-
-        def wait(self, patience_s: float) -> bool:
-            milliseconds = ctypes.c_uint32(round(patience_s * 1000))
-            return _kernel32.WaitForSingleObject(self._handle, milliseconds) == _WAITED
-
-        def kill(self) -> None:
-            _kernel32.TerminateProcess(self._handle, 1)
-
-        def close(self) -> None:
-            if self._handle is not None:
-                _kernel32.CloseHandle(self._handle)
-                self._handle = None
-
-    def _hold(pid: int) -> _Held | None:
-        handle = _kernel32.OpenProcess(_TERMINATE | _QUERY | _SYNCHRONIZE, False, pid)
-        return _Held(handle) if handle else None
 
     def open_log(path: Path) -> BinaryIO:
         """A file to append to, which can be removed while it is open.
@@ -196,72 +118,6 @@ if os.name == "nt":
             ctypes.c_uint32(_CONTINUOUS | (_SYSTEM_REQUIRED if wanted else 0))
         )
 else:
-
-    class _Held:
-        lasting = True
-
-        def __init__(self, pid: int, descriptor: int):
-            self._pid, self._descriptor = pid, descriptor
-
-        def began(self) -> float:
-            """When, in seconds since 1970."""
-            # The name, in brackets, may hold anything.
-            fields = files.read_text(f"/proc/{self._pid}/stat", "replace").rpartition(")")[2]
-            since_boot_s = int(fields.split()[19]) / os.sysconf("SC_CLK_TCK")
-            return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot_s)
-
-        def wait(self, patience_s: float) -> bool:
-            poll = select.poll()  # not select: descriptors may be many
-            poll.register(self._descriptor, select.POLLIN)
-            return bool(poll.poll(patience_s * 1000))
-
-        def kill(self) -> None:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
-
-        def close(self) -> None:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
-
-    class _Number:
-        lasting = False
-
-        def __init__(self, pid: int):
-            self._pid = pid
-
-        def began(self) -> float:
-            """Not known: longer ago than anything."""
-            return 0.0
-
-        def wait(self, patience_s: float) -> bool:
-            deadline = time.monotonic() + patience_s
-            while _lives(self._pid) and time.monotonic() < deadline:
-                time.sleep(_POLL_S)
-            return not _lives(self._pid)
-
-        def kill(self) -> None:
-            kill(self._pid)
-
-        def close(self) -> None:
-            """Nothing is held."""
-
-    def _lives(pid: int) -> bool:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except OSError:
-            return True  # somebody else's
-        return True
-
-    def _hold(pid: int) -> _Held | _Number | None:
-        try:
-            return _Held(pid, os.pidfd_open(pid)) if sys.platform == "linux" else _Number(pid)
-        except ProcessLookupError:
-            return None
-        except (AttributeError, OSError):  # an older Linux
-            return _Number(pid)
 
     def open_log(path: Path) -> BinaryIO:
         """A file to append to, which can be removed while it is open."""

@@ -161,7 +161,7 @@ def kill_workers(world: World, kills: int) -> Counter[str]:
             continue  # not begun, or just over
         begun = resumed_at(folder, killed)
         counts["lost_steps"] += max(0, kept - begun) if begun is not None else 0
-        world.processes.kill(int(folder.pid.read_text(encoding="utf-8")))
+        world.processes.kill(int(folder.pid.read_text(encoding="utf-8").split()[0]))
         while world.system.is_held(folder.lock):
             time.sleep(0.001)
         kept, killed = saved_step(folder), time.time()

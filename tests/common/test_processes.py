@@ -1,4 +1,4 @@
-"""Processes that outlive ours: on their own, known for certain, ended if need be."""
+"""Processes that outlive ours: on their own, ended if need be."""
 
 import os
 import socket
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.signed import signed
 from helpers.small import ROOT
 from helpers.under_wine import UNDER_WINE
 from still_moving.common import processes
@@ -25,13 +26,6 @@ def wait_until(truth) -> None:
 
 def text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
-
-
-def names(path: Path, pid: int, age_s: float = 0.0) -> Path:
-    """A file with a process's number, as its worker writes it."""
-    path.write_text(str(pid), encoding="ascii")
-    os.utime(path, (time.time() - age_s, time.time() - age_s))
-    return path
 
 
 @pytest.mark.slow
@@ -54,8 +48,7 @@ def test_a_process_outlives_the_one_that_started_it(tmp_path):
     wait_until(lambda: text(log).count("\n") == 3)
     before, report, pid = text(log).splitlines()
     assert (before, report) == ("before", "ü True True")
-    held = processes.writer_of(names(tmp_path / "pid", int(pid)))
-    assert held is not None
+    held = signed(tmp_path / "pid", int(pid))
     assert not held.wait(0)  # still there
     held.kill()
     assert held.wait(30)
@@ -144,32 +137,6 @@ def test_a_spawned_process_lets_everything_else_go_first(tmp_path):
     code = "import os, time; time.sleep(1); print(os.nice(0))"
     assert processes.spawn([sys.executable, "-c", code], log).wait(30) == 0
     assert text(log) == "10\n"
-
-
-@pytest.mark.slow
-def test_a_process_is_known_by_the_number_that_it_wrote(tmp_path):
-    with subprocess.Popen(SLEEP) as child:
-        held = processes.writer_of(names(tmp_path / "pid", child.pid))
-        assert held is not None
-        assert not held.wait(0.1)
-        held.kill()
-        assert held.wait(30)
-        child.wait()
-        held.kill()  # gone already
-        held.close()
-    assert processes.writer_of(tmp_path / "pid") is None
-    for content in ("", "x", "-1", "99999999999999999999"):
-        (tmp_path / "pid").write_text(content, encoding="ascii")
-        assert processes.writer_of(tmp_path / "pid") is None
-    assert processes.writer_of(tmp_path / "nothing") is None
-
-
-@pytest.mark.slow
-def test_a_process_that_only_has_the_number_by_now_is_another(tmp_path):
-    with subprocess.Popen(SLEEP) as child:
-        assert processes.writer_of(names(tmp_path / "pid", child.pid, age_s=60.0)) is None
-        assert child.poll() is None
-        child.kill()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What other systems are told; locks: test_job.py, processes: test_processes.py."""
+"""What other systems are told. Locks: test_job.py; processes: test_processes.py."""
 
 import os
 import subprocess

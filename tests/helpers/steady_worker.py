@@ -6,7 +6,6 @@ it worse: see ``HABITS``.
 """
 
 import importlib
-import os
 import sys
 import time
 from pathlib import Path
@@ -30,10 +29,11 @@ def main(path: Path, diary: Path, *habits: str) -> None:
     job = importlib.import_module("still_moving.training.jobs.job")
     system = importlib.import_module("still_moving.common.system")
     write = importlib.import_module("still_moving.common.atomic").atomic_write_text
+    signatures = importlib.import_module("still_moving.common.signatures")
     folder = job.JobFolder(path)
     with system.exclusive(folder.lock) as held:
         assert held
-        folder.pid.write_text(str(os.getpid()), encoding="ascii")
+        folder.pid.write_text(signatures.signature(), encoding="utf-8")
         note(diary, "begin", path)
         live(folder, job.State, folder.load(), write, habits)
         last = folder.read_state()

@@ -59,7 +59,7 @@ class Portable(Server):
 
     def worker(self, id: str) -> str:
         """The number of the process that works at a job, or did last."""
-        return (self.user / "jobs" / id / "pid").read_text(encoding="ascii").split()[0]
+        return (self.user / "jobs" / id / "pid").read_text(encoding="utf-8").split()[0]
 
     def adapters(self) -> list[str]:
         return sorted(path.name for path in self.adapters_folder.rglob("*.safetensors"))

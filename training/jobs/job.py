@@ -9,7 +9,8 @@ events.jsonl  one JSON object a line, appended
 ckpt/         checkpoints; ``latest`` names the newest whole one
 export/       finished adapters
 samples/      small clips made on the way
-log.txt       what the worker printed; lock: held by who runs it, whose number is in pid
+log.txt       what the worker printed
+lock          held by who runs it, who has signed pid: its number, then its identity
 deleted       an empty file: the job is deleted, and what is left of it goes as soon as it can
 Only the standard library: ComfyUI's process reads this too.
 """
@@ -27,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from ...common import files, system
+from ...common import files, signatures, system
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ...common.names import check_kept_name, check_new_path
@@ -222,7 +223,7 @@ class JobFolder:
             if self.deleted.exists():
                 raise UserError(self.path, "a deleted job", "a job", "Start a new one.")
             files.sweep(self.path)
-            atomic_write_text(self.pid, str(os.getpid()))
+            atomic_write_text(self.pid, signatures.signature())
             # At once, in the place of what a worker that was killed wrote last.
             self.write_state(dataclasses.replace(self.read_state(), phase="loading", message=""))
             yield

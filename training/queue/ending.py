@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import Any
 
-from ...common import processes, system
+from ...common import signatures, system
 from ...common.errors import UserError
 from ..jobs.job import JobFolder
 
@@ -18,20 +18,20 @@ _POLL_S = 0.05
 def end_worker(folder: JobFolder, child: subprocess.Popen[Any] | None, patience_s: float) -> bool:
     """Ask a worker to stop, and kill it when it does not listen; returns whether it is gone.
 
-    child: the worker, where this process started it. Whoever holds the lock is known by the number
-    that it has written; what is killed once the lock is free is that process and no other.
+    child: the worker, where this process started it. Whoever holds the lock is known by what it
+    has signed; another that only has its number, here, is never killed.
     """
-    holder = processes.writer_of(folder.pid) if is_held(folder) else None
+    holder = signatures.writer_of(folder.pid) if is_held(folder) else None
     try:
         _ask(folder, patience_s)
         if is_held(folder):
-            if holder is not None:  # one that had just begun has written its number since
+            if holder is not None:  # one that had just begun has signed since
                 holder.close()
-            holder = processes.writer_of(folder.pid)
+            holder = signatures.writer_of(folder.pid)
             _kill(child, holder)
         else:  # it has said its last word
             _kill(child, None)
-            if holder is not None and not holder.wait(_END_PATIENCE_S) and holder.lasting:
+            if holder is not None and not holder.wait(_END_PATIENCE_S):
                 _kill(None, holder)
     finally:
         if holder is not None:
@@ -53,7 +53,7 @@ def _ask(folder: JobFolder, patience_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _kill(child: subprocess.Popen[Any] | None, holder: processes.Process | None) -> None:
+def _kill(child: subprocess.Popen[Any] | None, holder: signatures.Process | None) -> None:
     if child is not None:
         child.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -1,9 +1,7 @@
 """Where a finished adapter goes, and what goes with a job that is deleted."""
 
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -126,13 +124,13 @@ import os, sys, time
 sys.path.append(sys.argv[1])
 from helpers.pack import load_pack
 load_pack()
-from still_moving.common import system
+from still_moving.common import signatures, system
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.jobs.published import Publication
 folder = JobFolder(sys.argv[2])
 with system.exclusive(folder.lock):
     if len(sys.argv) == 3:
-        folder.pid.write_text(str(os.getpid()), encoding="ascii")
+        folder.pid.write_text(signatures.signature(), encoding="utf-8")
     while not (folder.path.parents[1] / "end").exists():
         time.sleep(0.05)
 """
@@ -162,22 +160,43 @@ def test_a_worker_that_does_not_listen_is_killed(place, impatient):
     until(lambda: not folder.path.exists(), "the folder to go")
 
 
+@pytest.fixture
+def innocent():
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+        yield child
+        child.kill()
+
+
+# As a version wrote it that did not sign, and as a worker in another container has signed.
+@pytest.mark.parametrize("identity", ["", "\nelsewhere 7\n"])
 @pytest.mark.slow
-def test_who_only_has_a_workers_number_by_now_is_left_alone(place, impatient):
-    """Something holds the lock, and the number in the folder is that of a worker long ago."""
+def test_who_only_has_a_workers_number_is_left_alone(place, impatient, innocent, identity):
+    """Something holds the lock that cannot be known, and somebody here has its number."""
     folder = deaf(place, "nameless")
     supervisor = place.supervisor()
-    innocent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    folder.pid.write_text(str(innocent.pid), encoding="ascii")
-    os.utime(folder.pid, (time.time() - 1000, time.time() - 1000))
+    folder.pid.write_text(f"{innocent.pid}{identity}", encoding="utf-8")
     with pytest.raises(UserError, match="cannot be ended"):
         supervisor.delete("a")
     assert innocent.poll() is None
     until(lambda: [view["id"] for view in supervisor.views()] == ["a"], "the job to be back")
     assert supervisor.view("a")["phase"] == "loading"
     (place.root / "end").touch()
-    innocent.kill()
-    innocent.wait()
+
+
+@pytest.mark.parametrize("identity", ["", "\nelsewhere 7\n"])
+@pytest.mark.slow
+def test_nobody_is_ended_for_a_worker_that_obeyed(place, innocent, identity):
+    """It lives where its number is another's; there, it lets the lock go when it is asked to."""
+    first = place.supervisor()
+    add(first, "a", steps=LONG)
+    reach(first, "a", "running")
+    folder = JobFolder(first.folder("a"))
+    first.close()
+    folder.pid.write_text(f"{innocent.pid}{identity}", encoding="utf-8")
+    place.supervisor().delete("a")
+    until(lambda: not folder.path.exists(), "the folder to go")
+    assert innocent.poll() is None
+    assert place.lives() == ["begin a", "end a"]
 
 
 @pytest.mark.slow

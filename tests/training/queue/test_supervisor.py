@@ -100,7 +100,7 @@ def test_a_killed_worker_is_replaced(place):
     add(supervisor, "a", steps=150)
     reach(supervisor, "a", "running")
     folder = JobFolder(supervisor.folder("a"))
-    processes.kill(int(folder.pid.read_text(encoding="utf-8")))
+    processes.kill(int(folder.pid.read_text(encoding="utf-8").split()[0]))
     until(lambda: place.lives().count("begin a") == 2, "a second life")
     assert reach(supervisor, "a", "finished")["step"] == 150
 
@@ -142,7 +142,8 @@ def test_a_new_supervisor_takes_up_what_runs_and_what_was_interrupted(place):
     until(lambda: second.view("a")["step"] > step, "steps of the old worker")
     assert place.lives() == ["begin a"]
     second.close()
-    processes.kill(int(JobFolder(second.folder("a")).pid.read_text(encoding="utf-8")))
+    pid = JobFolder(second.folder("a")).pid.read_text(encoding="utf-8").split()[0]
+    processes.kill(int(pid))
     third = place.supervisor()
     until(lambda: place.lives() == ["begin a", "begin a"], "a second life")
     reach(third, "a", "running")

@@ -81,7 +81,7 @@ def test_a_killed_worker_is_started_again_and_a_living_one_taken_up(studio, tmp_
     whole = undisturbed(tmp_path, LONGER, files)
     folder = studio.add(whole)
     studio.reach("running", step=15)
-    processes.kill(int(folder.pid.read_text(encoding="utf-8")))
+    processes.kill(int(folder.pid.read_text(encoding="utf-8").split()[0]))
     studio.reach("running", step=25)
     second = folder.pid.read_text(encoding="utf-8")
     studio.supervisor.close()
