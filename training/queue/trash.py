@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from threading import RLock
 
-from ...common import files
+from ...common import files, system
 from ...common.errors import UserError
 from ..jobs.job import Job, JobFolder
 from ..jobs.published import HOMES, set_aside_unshared
@@ -42,7 +42,7 @@ class Trash:
         """Take a job out of every view, end its worker, and remove what can be.
 
         Raises UserError when its worker cannot be ended, or when nothing can be written to its
-        folder and that cannot be removed either; then the job stays.
+        folder and that cannot be removed either; then the job stays, whole.
         """
         folder, id = JobFolder(watched.folder.path), watched.id
         marked = _mark(folder)
@@ -55,25 +55,35 @@ class Trash:
             while watched.starting:
                 time.sleep(0.05)
             if not end_worker(folder, watched.child, STOP_PATIENCE_S):
-                self._keep(id, folder)
-            # Whoever steers makes the copy that is yet to make, beside; if a mark says so.
-            gone = self._clear(id, watched.ticket, watched.publishing, copying=not marked)
-            if not gone and not marked:
-                raise UserError(
-                    folder.path, "a folder that cannot be removed", "one that nobody has open",
-                    "Close what reads it, and delete the job again.",
-                )  # fmt: skip  # file, found, expected, next move
+                self._keep(id, folder, marked)
+            elif marked and watched.loaded:
+                # Whoever steers makes the copy that is yet to make, beside.
+                self._clear(id, watched.ticket, watched.publishing, copying=False)
+            elif marked:
+                self._go_on(id, copying=False)
+            else:
+                self._remove_whole(watched)
         finally:
             with self._guard:
                 watched.deleting = False
                 self._next.pop(id, None)
 
-    def _keep(self, id: str, folder: JobFolder) -> None:
-        """Take a deletion back. Raises UserError always."""
-        with contextlib.suppress(OSError):
-            files.remove(folder.deleted)
+    def _keep(self, id: str, folder: JobFolder, marked: bool) -> None:
+        """Take a deletion back, and raise UserError; one that cannot be taken back goes on."""
+        if marked:
+            try:
+                files.remove(folder.deleted)
+            except OSError:
+                return
         with self._guard:
             self._board.exhume(id)
+        try:
+            system.is_held(folder.lock)
+        except OSError as error:
+            raise UserError(
+                folder.lock, f"unreadable ({error.strerror})", "a file that shows who runs the job",
+                "Let ComfyUI read it, and delete the job again.",
+            ) from None  # fmt: skip  # file, found, expected, next move
         raise UserError(
             folder.path, "a worker that cannot be ended", "none",
             "End the process in the system's task manager, and delete the job again.",
@@ -98,49 +108,89 @@ class Trash:
 
     def _again(self, id: str) -> None:
         """Go on with a deletion that this process, or an earlier one, could not finish."""
-        path = self._board.jobs / id
-        job: Job | None = None
-        try:
-            ticket = read_ticket(path)
-            job = JobFolder(path).load()
-        except (UserError, OSError):
-            ticket = Ticket(id, id, "motion", "", 0.0)  # a damaged one says nothing
-        if end_worker(JobFolder(path), None, STOP_PATIENCE_S):
-            self._clear(id, ticket, Publishing(path, job, ticket), copying=True)
+        if end_worker(JobFolder(self._board.jobs / id), None, STOP_PATIENCE_S):
+            self._go_on(id, copying=True)
 
-    def _clear(self, id: str, ticket: Ticket, publishing: Publishing, *, copying: bool) -> bool:
-        """Remove what can be; returns whether that is all. What names the rest goes last.
+    def _go_on(self, id: str, *, copying: bool) -> None:
+        """Remove what can be of a job by what its folder says, once that can be read."""
+        path = self._board.jobs / id
+        if found := _read(path):
+            ticket, job = found
+            self._clear(id, ticket, Publishing(path, job, ticket), copying=copying)
+
+    def _clear(self, id: str, ticket: Ticket, publishing: Publishing, *, copying: bool) -> None:
+        """Remove what can be; what names the rest goes last.
 
         copying: as for ``withdraw``. What is yet to bring stays until it is brought.
         """
-        path, board = self._board.jobs / id, self._board
+        path, board, every = self._board.jobs / id, self._board, False
+        aside: list[Path] = []
         with self._guard:  # so that no job that needs the same is added meanwhile
-            others = [other.ticket for other in board.watched.values() if other.id != id]
-            aside, every = set_aside_unshared(board.root, ticket, others)
+            others = self._others(id)
+            if others is not None:
+                aside, every = set_aside_unshared(board.root, ticket, others)
             taken = board.promised(but=id)
         for nameless in aside:
             files.discard(nameless)
-        folder = JobFolder(path)
-        kept = (TICKET_FILE, PUBLISHED_FILE, folder.deleted.name)
         try:
             publishing.withdraw(taken, copying=copying)
         except OSError:
-            _empty(path, (*kept, folder.spec.name, folder.exports.name))  # it may make room
-            return False
+            _empty(path, JobFolder(path).exports.name)  # it may make room
+            return
         try:
-            every &= _empty(path, kept)
-            if not every:
-                return False
+            if not _empty(path) or not every:
+                return
             nameless = files.set_aside(path)
         except FileNotFoundError:
             pass  # somebody else was faster
         except OSError:
-            return False
+            return
         else:
             files.discard(nameless)
         with self._guard:
             board.drop(id)
-        return True
+
+    def _others(self, id: str) -> list[Ticket] | None:
+        """Tickets of the other jobs; None while one cannot be read, which may need anything."""
+        others = [other for other in self._board.watched.values() if other.id != id]
+        return [other.ticket for other in others] if all(it.loaded for it in others) else None
+
+    def _remove_whole(self, watched: WatchedJob) -> None:
+        """Remove a job whose folder cannot be marked; all of it stays where UserError is raised."""
+        path = self._board.jobs / watched.id
+        found = (watched.ticket, watched.job) if watched.loaded else _read(path)
+        try:
+            if found is None:
+                raise PermissionError
+            ticket, job = found
+            nameless, aside = files.patient(lambda: self._without_names(path, ticket))
+        except OSError:
+            raise UserError(
+                path, "a folder that cannot be removed", "one that nobody has open",
+                "Close what reads the jobs' folders, and delete the job again.",
+            ) from None  # fmt: skip  # file, found, expected, next move
+        with self._guard:
+            taken = self._board.promised(but=watched.id)
+        with contextlib.suppress(OSError):
+            # By the old name it finds nothing to copy any more.
+            watched.publishing.withdraw(taken, copying=False)
+            Publishing(nameless, job, ticket).withdraw(taken, copying=True)
+        for gone in (*aside, nameless):
+            files.discard(gone)
+
+    def _without_names(self, path: Path, ticket: Ticket) -> tuple[Path, list[Path]]:
+        """Take the names off a job's folder, and then of what only it used: (folder, the rest)."""
+        with self._guard:
+            others = self._others(path.name)
+            if others is None:
+                raise PermissionError
+            try:
+                nameless = files.set_aside(path, patience_s=0)
+            except FileNotFoundError:  # somebody else was faster
+                nameless = path
+            aside, _ = set_aside_unshared(self._board.root, ticket, others)
+            self._board.drop(path.name)
+        return nameless, aside
 
     def _swept(self, now: float) -> bool:
         """Clear away what lost its name and what a crash left half made; whether some is left."""
@@ -174,9 +224,24 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def _empty(folder: Path, kept: tuple[str, ...]) -> bool:
-    """Remove what lies in a folder, but for some files; returns whether nothing else is left."""
+def _empty(folder: Path, *more: str) -> bool:
+    """Remove what lies in a job's folder, but for what names the rest and ``more``; whether all."""
+    names = JobFolder(folder)
+    kept = (TICKET_FILE, PUBLISHED_FILE, names.spec.name, names.deleted.name, *more)
     return _removed(path for path in _entries(folder) if path.name not in kept)
+
+
+def _read(path: Path) -> tuple[Ticket, Job | None] | None:
+    """What a folder says of its job, blank where it is damaged; None while it cannot be read."""
+    ticket, job = Ticket(path.name, path.name, "motion", "", 0.0), None
+    try:
+        with contextlib.suppress(UserError):
+            ticket = files.patient(lambda: read_ticket(path, patient=False))
+        with contextlib.suppress(UserError):
+            job = files.patient(JobFolder(path, patient=False).load)
+    except OSError:
+        return None
+    return ticket, job
 
 
 def _removed(paths: Iterable[Path]) -> bool:

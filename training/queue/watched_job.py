@@ -45,7 +45,7 @@ class WatchedJob:
         self._shown: ShownPhase = "queued"  # the newest phase that pages heard of
         self.ticket = Ticket(path.name, path.name, "motion", "", _creation_time(path))
         self.job: Job | None = None
-        self._loaded = self._load()
+        self.loaded = self._load()
 
     def _load(self) -> bool:
         """Read what never changes; False where that is refused."""
@@ -71,7 +71,7 @@ class WatchedJob:
 
     def look(self) -> None:
         """Read what is new in the folder."""
-        self._loaded = self._loaded or self._load()
+        self.loaded = self.loaded or self._load()
         was_alive, was_held, before = self.alive, self.held, self.state.phase
         self.held = held = self._is_held()
         running = self.starting or (self.child is not None and self.child.poll() is None)

@@ -111,24 +111,29 @@ def test_a_job_with_an_open_file_is_gone_from_every_view(place, tmp_path, window
 @pytest.mark.skipif(UNDER_WINE, reason="Wine renames a folder with an open file in it")
 def test_weights_that_are_open_go_when_they_can_and_the_job_at_last(place, windows):
     supervisor = place.supervisor()
-    own = place.root / "sets" / "own"
-    own.mkdir(parents=True)
-    (own / "x.safetensors").write_text("x", encoding="utf-8")
-    (own / "y.safetensors").write_text("y", encoding="utf-8")
-    add(supervisor, "a", steps=LONG, uses=(str(own),))
+    own, other = (place.root / "sets" / name for name in ("own", "other"))
+    for path in (own, other):
+        path.mkdir(parents=True)
+        (path / "x.safetensors").write_text("x", encoding="utf-8")
+        (path / "y.safetensors").write_text("y", encoding="utf-8")
+    add(supervisor, "a", steps=LONG, uses=(str(own), str(other)))
     stopped(supervisor, "a")
     folder = supervisor.folder("a")
-    with (own / "x.safetensors").open("rb"):
+    with (own / "x.safetensors").open("rb"), (other / "x.safetensors").open("rb"):
         supervisor.delete("a")
         assert supervisor.views() == []
         assert len(list(own.iterdir())) == 2  # whole: another job may take it up
         assert {path.name for path in folder.iterdir()} <= {
             "about.json",
+            "job.json",
             "published.json",
             "deleted",
         }
         add(supervisor, "b", steps=LONG, uses=(str(own),))
+        time.sleep(1.5)  # a further attempt
+        assert len(list(other.iterdir())) == 2
     until(lambda: not folder.exists(), "the folder to go")
+    assert not other.exists()  # what only a needed
     assert len(list(own.iterdir())) == 2  # b needs it
     supervisor.delete("b")
     until(lambda: not own.exists(), "the set to go")
