@@ -64,8 +64,10 @@ def _kill(child: subprocess.Popen[Any] | None, holder: signatures.Process | None
 
 
 def is_held(folder: JobFolder) -> bool:
-    """Whether a worker holds a job's lock; no, where that cannot be told."""
+    """Whether a worker holds a job's lock; yes, while the system does not let us look."""
     try:
         return system.is_held(folder.lock)
+    except PermissionError:
+        return True  # a virus scanner has it, say, and a worker, too, perhaps
     except OSError:
-        return False  # a folder that nobody may write to has no worker
+        return False  # where there are no locks there is no worker
