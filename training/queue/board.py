@@ -37,6 +37,7 @@ class Board:
         self.root, self.jobs = Path(root), Path(root) / "jobs"
         self.watched: dict[str, WatchedJob] = {}  # by id
         self.steering = False  # whether this process is the one that starts jobs
+        self._watching = _WATCHING  # why it does not, in a view's words
         self._order: list[str] = []
         self._order_stamp: tuple[int, int] | None = None
         self.deleted: set[str] = set()  # ids of folders that are yet to go
@@ -51,6 +52,10 @@ class Board:
         if id not in self.watched:
             raise _unknown(id)
         return self.watched[id]
+
+    def looks_on(self, refusal: OSError | None) -> None:
+        """Say why jobs are only shown, where they are: the lock is another's, or there is none."""
+        self._watching = _WATCHING if refusal is None else _unlocked(self.root, refusal)
 
     def scan(self) -> None:
         """Notice job folders that came or went."""
@@ -181,7 +186,7 @@ class Board:
             seq = before["seq"] if before else 0
             view = watched.view(self.steering, positions.get(id), seq)
             if not self.steering and view["phase"] not in ENDED and not view["message"]:
-                view["message"] = _WATCHING
+                view["message"] = self._watching
             if view != before:
                 self._seq += 1
                 view["seq"] = self._seq
@@ -212,6 +217,13 @@ def no_room(path: Path, error: OSError) -> UserError:
         path, f"a folder that takes no file ({error.strerror})", "one that does",
         "Free some space, or let ComfyUI write there.",
     )  # fmt: skip  # file, found, expected, next move
+
+
+def _unlocked(root: Path, error: OSError) -> str:
+    return (
+        f"Jobs are only shown here: their folder takes no lock ({error.strerror}). "
+        f"Let ComfyUI write to {root}, or keep it on a disk that has locks."
+    )
 
 
 def _names(folder: Path) -> list[str]:

@@ -108,8 +108,8 @@ class Supervisor:
 
     def add(self, job: Job, ticket: Ticket) -> JobView:
         """Put a job into the queue. Raises UserError when there is no place for its folder."""
-        self._board.check_new(ticket.id)
         try:
+            files.patient(lambda: self._board.check_new(ticket.id))
             with new_folder(self._board.jobs, job, ticket) as new:
                 return files.patient(lambda: self._admit(new, ticket))
         except OSError as error:
@@ -158,7 +158,7 @@ class Supervisor:
         """Stop a job, remove its folder and what only it used. Takes up to 20 s.
 
         What somebody has open goes later, by itself; the job is gone from every view at once.
-        Raises UserError when its worker cannot be ended. The published adapter stays.
+        Raises UserError where the job stays (``Trash.delete``). The published adapter stays.
         """
         with self._guard:
             watched = self._board.find(id)
@@ -260,8 +260,9 @@ class Supervisor:
             files.make_folder(self._board.jobs)
             lock = system.exclusive(self._board.root / "supervisor.lock", patience_s=0.0)
             self._board.steering = stack.enter_context(lock)
-        except OSError:
-            return  # a folder that cannot be written to: its jobs can only be shown
+            self._board.looks_on(None)
+        except OSError as error:
+            self._board.looks_on(error)  # its jobs can only be shown
         if self._board.steering:
             self._steering = stack
         else:
