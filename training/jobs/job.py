@@ -39,7 +39,6 @@ from .phase import Phase, ShownPhase, shown_phase
 Wanted = Literal["run", "pause", "stop"]
 Sharing = Literal["run", "keep", "yield", "leave"]
 
-
 _File = TypeVar("_File")  # what one of a job's files holds
 
 

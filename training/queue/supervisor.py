@@ -39,12 +39,7 @@ class Supervisor:
     """
 
     def __init__(
-        self,
-        root: Path,
-        worker: Callable[[Path], list[str]],
-        host: Host,
-        *,
-        idle_s: float = 5.0,
+        self, root: Path, worker: Callable[[Path], list[str]], host: Host, *, idle_s: float = 5.0
     ):
         self._board = Board(root)
         self._worker, self._host = worker, host
