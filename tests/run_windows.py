@@ -16,7 +16,7 @@ from pathlib import Path
 
 from run import Part, Result, checkouts, report, result_of
 from windows.checks import Checks
-from windows.place import Place, why_not
+from windows.place import NoWineError, Place, why_not
 
 from helpers.pack import ROOT, load_pack
 
@@ -48,7 +48,11 @@ def main() -> int:
         return 0
     begun = time.monotonic()
     place = Place(Path(os.environ.get("STILL_MOVING_WINDOWS") or ROOT / ".windows"), checkouts()[0])
-    place.set_up(lambda line: say("set-up", line))
+    try:
+        place.set_up(lambda line: say("set-up", line))
+    except NoWineError as reason:
+        print(f"make test-windows skipped: {reason}")
+        return 0
     say("set-up", f"{(time.monotonic() - begun) / 60:.1f} minutes, {used(place.root):.1f} GB")
     load_pack()
     try:

@@ -39,6 +39,10 @@ def why_not() -> str:
     return ""
 
 
+class NoWineError(Exception):
+    """Wine could not be installed."""
+
+
 class Place:
     """The folder and what is in it."""
 
@@ -54,7 +58,7 @@ class Place:
         self.wheels = root / "wheels"  # of what the pack's requirements.txt asks for
 
     def set_up(self, say: Callable[[str], None]) -> None:
-        """Make what is missing. Raises CalledProcessError where a step fails."""
+        """Make what is missing. Raises NoWineError, and CalledProcessError where a step fails."""
         self.root.mkdir(parents=True, exist_ok=True)
         for step in (_programs, _windows, _python, _packages, _comfyui, _pack):
             if told := step(self):
@@ -74,9 +78,10 @@ def _programs(_place: Place) -> str:
     if not missing:
         return ""
     install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing]
-    subprocess.run(["apt-get", "update", "-qq"], check=True)
     quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(install, check=True, stdout=subprocess.DEVNULL, env=quiet)
+    for command in (["apt-get", "update", "-qq"], install):
+        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL, env=quiet).returncode:
+            raise NoWineError(f"{' '.join(command)} failed")
     return f"installed {', '.join(missing)}"
 
 
