@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import quote
 
 from helpers.pack import ROOT
 
@@ -50,7 +51,8 @@ def commands() -> list[str]:
 def shell(place: Place, command: str) -> None:
     """Type a line into Windows' own shell. The wheels at hand stand for the registry."""
     lines: list[str] = []
-    wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"Z:{place.wheels}".replace("/", "\\")}
+    at_hand = f"file:///Z:{quote(str(place.wheels))}"  # pip would part a path at its spaces
+    wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": at_hand}
     code = place.wine.run(
         ["cmd", "/d", "/c", command], place.portable, lines.append, PATIENCE_S, wheels
     )
