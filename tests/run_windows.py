@@ -84,7 +84,7 @@ def tests(place: Place, name: str) -> Result:
         junit = Path(folder) / "report.xml"
         command = [place.python, "-X", "utf8", "-u", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += [f"--junitxml={windows_path(junit)}", "-m", MARKS]
-        command += [f"--basetemp=C:\\pytest\\{list(PARTS).index(name)}"]  # two run side by side
+        command += [f"--basetemp=C:\\pytest-{list(PARTS).index(name)}"]  # two run side by side
         command += [f"tests/{selection}" for selection in PARTS[name]]
         try:
             code = place.wine.run(command, place.pack, lambda line: say(name, line), PATIENCE_S)
