@@ -19,6 +19,7 @@ from helpers.small_files import (
     random_tensors,
     spatial_adapter,
 )
+from helpers.under_wine import UNDER_WINE
 from still_moving.adapters.files.adapter import load_adapter, save_adapter
 from still_moving.adapters.files.checkpoint import read_unet
 from still_moving.adapters.files.motion_module import read_motion_module
@@ -34,6 +35,16 @@ LOADERS = {
     "unet.safetensors": read_unet,
 }
 KINDS = pytest.mark.parametrize("name", LOADERS)
+NO_ARCHIVES_IN_WINE = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(
+            UNDER_WINE and name.endswith(".ckpt"),
+            reason="Wine ends a process in which torch finds some faults of a zip archive",
+        ),
+    )
+    for name in LOADERS
+]
 
 
 def cases(count: int):
@@ -85,7 +96,7 @@ def test_a_file_cut_anywhere_is_refused(good, tmp_path, name, data):
     assert loads_or_says_why(name, tmp_path / name, content[:cut])
 
 
-@KINDS
+@pytest.mark.parametrize("name", NO_ARCHIVES_IN_WINE)
 @cases(100)
 @given(data=st.data())
 def test_flipped_bytes_never_raise_another_error(good, tmp_path, name, data):
