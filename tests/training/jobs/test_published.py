@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from helpers import small
+from helpers.under_wine import UNDER_WINE
 from still_moving.common import files
 from still_moving.training.jobs import published
 from still_moving.training.jobs.copies import copy_name
@@ -99,6 +100,7 @@ def test_copies_of_jobs_that_are_gone_are_swept_and_no_other(job, tmp_path, monk
     assert set(texts(job.loras)) == {NAME, living, "mine.part"}
 
 
+@pytest.mark.skipif(UNDER_WINE, reason="Wine does not keep the time at which a file was made")
 def test_a_copy_that_was_just_begun_is_not_swept(job):
     job.export("new")
     job.loras.mkdir()
