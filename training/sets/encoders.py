@@ -19,6 +19,7 @@ from ...common.errors import UserError
 
 SD15_TEXT_DIM = 768
 SD15_TOKENS = 77
+AROUND = Path(__file__).resolve().parents[4]  # the ComfyUI whose custom_nodes hold the pack
 
 
 class Encoder(Protocol):
@@ -165,7 +166,7 @@ def find_comfyui(given: Path | None) -> Path:
     else:
         if os.environ.get("COMFYUI_PATH"):
             places.append(("COMFYUI_PATH", Path(os.environ["COMFYUI_PATH"])))
-        places.append(("around the pack", Path(__file__).resolve().parents[4]))
+        places.append(("around the pack", AROUND))
     for _, place in places:
         if (place / "comfy" / "sd.py").is_file():
             return place.resolve()

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from helpers.checkout import comfyui
 from still_moving.common.errors import UserError
+from still_moving.training.sets import encoders
 from still_moving.training.sets.encoders import ComfyEncoder, find_comfyui
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -71,6 +72,7 @@ def test_real_photos_through_a_full_size_checkpoint(shared_data, tmp_path):
 
 def test_a_missing_comfyui_says_where_it_was_sought(tmp_path, monkeypatch):
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "from env"))
+    monkeypatch.setattr(encoders, "AROUND", tmp_path)  # these tests may lie in a ComfyUI
     with pytest.raises(UserError, match=r"from env \(COMFYUI_PATH\).*around the pack"):
         find_comfyui(None)
     with pytest.raises(UserError, match=r"given \(--comfyui\)"):
