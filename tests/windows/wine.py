@@ -25,7 +25,7 @@ class Wine:
         return kept | {
             "WINEPREFIX": str(self.prefix),
             "WINEDEBUG": "-all",
-            "WINEDLLOVERRIDES": "winedbg.exe=d",  # a process that crashes ends, and waits for nobody
+            "WINEDLLOVERRIDES": "winedbg.exe=d",  # a process that crashes waits for nobody
             "LC_ALL": "C.UTF-8",  # names with other letters than ASCII
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
             "KMP_AFFINITY": "disabled",  # OpenMP there asks for what Wine does not know
