@@ -21,7 +21,7 @@ help:
 	@echo "                and, where the version matters, COMFYUI_OLD_PATH (~/comfy/ComfyUI-0.3.64)"
 	@echo "make test-all   everything, with new random cases in every run (a night)"
 	@echo "make test-weights  judge the shipped weights by what they draw (a quarter of an hour)"
-	@echo "make test-windows  the pack on Windows' own Python, under Wine (sets up 3 GB in .windows/)"
+	@echo "make test-windows  the pack on Windows' own Python, under Wine (sets up 2.5 GB in .windows/)"
 	@echo "make test-web   only the tests of web/js (needs Node.js)"
 	@echo "make check      lint, formatting, types, typos; make check-web: web/js alone"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"

@@ -29,6 +29,8 @@ PATIENCE_S = 600  # Wine asks for each of the thousands of files that Python imp
 class Portable(Server):
     """``run_cpu.bat`` of the portable build, on a free port; ``with`` stops it."""
 
+    answer_s = 120  # Wine's one server answers all of its programs' calls, also on a busy machine
+
     def __init__(self, place: Place):
         super().__init__(place.comfyui, place.comfyui)
         self.place, self.lines = place, deque[str](maxlen=400)

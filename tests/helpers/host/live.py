@@ -25,6 +25,8 @@ class Server:
     device: "cpu", or "gpu" for the card that ComfyUI finds.
     """
 
+    answer_s = 30  # for a request
+
     def __init__(
         self, comfyui: Path, base: Path, frontend: Path | None = None, device: str = "cpu"
     ):
@@ -70,7 +72,7 @@ class Server:
 
     def get(self, path: str):
         """The JSON that a GET of this path answers."""
-        with urllib.request.urlopen(self.url + path, timeout=30) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=self.answer_s) as answer:
             return json.load(answer)
 
     def post(self, path: str, content: object) -> bytes:
@@ -80,7 +82,7 @@ class Server:
             data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=self.answer_s) as answer:
             return answer.read()
 
     def delete(self, path: str) -> bytes:
