@@ -1,4 +1,4 @@
-"""What everything may use: the error that a person can mend, whole files or none, processes.
+"""What everything may use: errors that a person can mend, files, names, output, processes.
 
 Standard library alone.
 """

@@ -37,10 +37,7 @@ class Publishing:
         self.missing = ""  # where the adapter was not at the last look
         self._wishes = self._granted = 0
         self._asked, self._asked_at = False, 0.0
-        self._due, self._pause_s = (
-            math.inf,
-            _FIRST_PAUSE_S,
-        )  # of the next attempt after a failed one
+        self._due, self._pause_s = math.inf, _FIRST_PAUSE_S  # of the next attempt after a failure
         self._withdrawn = False
         self._at_work = _AT_WORK.setdefault(folder, Lock())
 
