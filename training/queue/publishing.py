@@ -126,12 +126,6 @@ class Publishing:
 
 def _in_use(path: Path) -> str:
     """What an artist can do about a file that keeps its place."""
-    try:
-        protected = not path.stat().st_mode & 0o200
-    except OSError:
-        protected = False
-    if protected:
-        return f"{path.name} is write-protected. The newer one takes its place when it is not."
     return (
         f"Another program has {path.name} open, perhaps ComfyUI itself. The newer one takes its "
         "place as soon as that lets it go."
