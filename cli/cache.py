@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -46,8 +47,9 @@ def run(options: argparse.Namespace) -> int:
 
     names = CacheOptions.__dataclass_fields__
     chosen = CacheOptions(**{name: getattr(options, name) for name in names})
-    progress = sys.stderr.isatty()
-    report = preflight(options.folder, chosen, progress)
+    with contextlib.ExitStack() as stack:
+        progress = _bars(stack) if sys.stderr.isatty() else None
+        report = preflight(options.folder, chosen, progress)
     if options.json:
         print(json.dumps(report.to_json(), indent=2))  # ASCII: no code page can spoil it
     else:
@@ -57,10 +59,24 @@ def run(options: argparse.Namespace) -> int:
         return 0
     with contextlib.ExitStack() as stack:
         encoder = _encoder(options, stack)
+        progress = _bars(stack) if sys.stderr.isatty() else None
         cached = build_from(report, options.out, encoder, progress)
     if not options.json:
         print(f"{len(cached.items)} {cached.kind} cached in {options.out} (see contact_sheet.png)")
     return 0
+
+
+def _bars(stack: contextlib.ExitStack) -> Callable[[str, int, int], None]:
+    """What shows progress on a terminal, until the stack is closed."""
+    from tqdm import tqdm
+
+    bar: tqdm = stack.enter_context(tqdm(unit="file", leave=False))
+
+    def tell(phase: str, done: int, total: int) -> None:
+        bar.total, bar.n = total, done
+        bar.set_description(phase)  # draws it
+
+    return tell
 
 
 def _encoder(options: argparse.Namespace, stack: contextlib.ExitStack):

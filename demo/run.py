@@ -64,7 +64,7 @@ class Demo:
         size = world.SIZE * latents.FACTOR
         options = CacheOptions(kind=kind, width=size, height=size, frames=world.FRAMES)
         target = self.out / "cache" / folder.name
-        build_set(folder, target, ShapesEncoder(), options, progress=False)
+        build_set(folder, target, ShapesEncoder(), options)
         return target
 
     def train(self, job: Job) -> Path:

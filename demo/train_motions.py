@@ -111,5 +111,5 @@ def _cached(name: str, target: Path) -> Path:
     """A shipped folder of clips as a set that a job reads."""
     side = world.SIZE * 8
     options = CacheOptions(kind="clips", width=side, height=side, frames=world.FRAMES)
-    build_set(CLIPS / name, target, ShapesEncoder(), options, progress=False)
+    build_set(CLIPS / name, target, ShapesEncoder(), options)
     return target

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -175,13 +175,20 @@ def refuse_wrong_names(
         )
 
 
-def file_hash(path: Path | str) -> str:
-    """sha256 of a file, in hex."""
+def file_hash(path: Path | str, between: Callable[[], None] | None = None) -> str:
+    """sha256 of a file, in hex. between: called after each part; it may raise, to stop."""
     digest = hashlib.sha256()
-    with _reading(Path(path)), files.opened(path) as file:
-        while chunk := file.read(HASH_CHUNK):
-            digest.update(chunk)
+    for chunk in _chunks(Path(path)):
+        digest.update(chunk)
+        if between is not None:
+            between()
     return digest.hexdigest()
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with _reading(path), files.opened(path) as file:
+        while chunk := file.read(HASH_CHUNK):
+            yield chunk
 
 
 def _is_finite(tensor: Tensor) -> bool:

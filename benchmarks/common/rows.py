@@ -23,7 +23,7 @@ def cached(folder: Path, kind: str, target: Path) -> Path:
     side = world.SIZE * 8
     options = CacheOptions(kind=kind, width=side, height=side, frames=world.FRAMES)
     with alone(target.with_suffix(".lock")):
-        build_set(folder, target, ShapesEncoder(), options, progress=False)
+        build_set(folder, target, ShapesEncoder(), options)
     return target
 
 

@@ -72,7 +72,7 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     ]
     key = content_key(os.path.normcase(folder), found, encoder.id, options.to_json())[:32]
     files.sweep(places.sets())
-    loaded = build_set(folder, places.sets() / key, encoder, options, progress=False)
+    loaded = build_set(folder, places.sets() / key, encoder, options)
     first = loaded.items[0]
     return CachedSet(
         folder=places.sets() / key,

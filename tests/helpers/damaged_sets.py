@@ -107,7 +107,7 @@ def good_set():
         (place / "in").mkdir()
         (place / "in" / "old.png").write_bytes(sample("still.png"))
         (place / "in" / "other.png").write_bytes(sample("still.jpg"))
-        build_set(place / "in", place / "out", ShapesEncoder(), OPTIONS, False)
+        build_set(place / "in", place / "out", ShapesEncoder(), OPTIONS)
         return snapshot(place / "out")
 
 
@@ -130,7 +130,7 @@ def build_or_refuse(place, options=OPTIONS):
     """The law: a whole set, or a UserError and everything as it was. Returns the set or None."""
     before = snapshot(place)
     try:
-        loaded = build_set(place / "in", place / "out", ShapesEncoder(), options, False)
+        loaded = build_set(place / "in", place / "out", ShapesEncoder(), options)
     except UserError as error:
         line = str(error)
     else:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ...adapters.files.tensors import file_hash
 from ...common import files
@@ -20,6 +20,7 @@ from .encoders import Encoder
 from .media import ClipOptions, MediaFile, Probe, fit, iter_frames
 from .options import CacheOptions
 from .preflight import Entry, Report, preflight
+from .progress import ENCODING, Progress, Pulse
 from .store import FORMAT, LoadedSet, Record, SetWriter, content_key, load_set, object_name
 
 __all__ = ["CacheOptions", "build_from", "build_set", "fitted"]
@@ -45,37 +46,42 @@ def build_set(
     out: Path | str,
     encoder: Encoder,
     options: CacheOptions,
-    progress: bool = True,
+    progress: Progress | None = None,
 ) -> LoadedSet:
     """Look through a folder, encode it into the cached set at `out`, and load that.
 
-    Raises UserError as `build_from` does, and for a folder that cannot be read at all.
+    progress: see `build_from`. Raises UserError as that does, and for a folder that cannot be read
+    at all.
     """
     _refuse_own_folder(Path(folder), Path(out))  # before a look that may take minutes
     return build_from(preflight(folder, options, progress), out, encoder, progress)
 
 
 def build_from(
-    report: Report, out: Path | str, encoder: Encoder, progress: bool = True
+    report: Report, out: Path | str, encoder: Encoder, progress: Progress | None = None
 ) -> LoadedSet:
-    """Encode what a preflight saw into the cached set at `out`, and load it.
+    """Encode what a preflight saw into the cached set at `out`, and load it, with the notes on it.
 
     What `out` already holds of the same bytes, caption, options and encoder is kept as it is. A
     new file is decoded once and hashed once. Raises UserError for anything in the folder or `out`
-    that a person must mend; `out` is then as it was before.
+    that a person must mend; `out` is then as it was before, and so it is when `progress` raises,
+    which is called at every file and several times a second between.
     """
     out = check_new_path(Path(out))
     _refuse_own_folder(report.folder, out)
     report.check()
+    pulse = Pulse(progress, ENCODING, len(report.usable))
     try:
         with SetWriter(out) as writer:
-            _build(report, writer, encoder, progress)
+            _build(report, writer, encoder, pulse)
     except OSError as error:
+        if error is pulse.raised:
+            raise
         raise UserError(
             out, f"a folder that cannot be written ({error.strerror or error})",
             "a place with room and permission", "Free some space, or choose another folder.",
         ) from error  # fmt: skip  # file, found, expected, next move
-    return load_set(out)
+    return replace(load_set(out), notes=tuple(report.notes()))
 
 
 def _refuse_own_folder(folder: Path, out: Path) -> None:
@@ -86,13 +92,13 @@ def _refuse_own_folder(folder: Path, out: Path) -> None:
         )  # fmt: skip  # file, found, expected, next move
 
 
-def _build(report: Report, writer: SetWriter, encoder: Encoder, progress: bool) -> None:
+def _build(report: Report, writer: SetWriter, encoder: Encoder, pulse: Pulse) -> None:
     # Captions first: one that the encoder refuses shows before minutes of encoding.
-    texts = _encode_captions(report, writer, encoder)
-    work = tqdm(report.usable, desc="Encoding", unit="file", disable=not progress, leave=False)
+    texts = _encode_captions(report, writer, encoder, pulse)
     encoded: list[Encoded] = []
-    for entry in work:
-        item = _encode_entry(entry, texts[str(entry.caption)], report, writer, encoder)
+    for entry in report.usable:
+        pulse.at(len(encoded))
+        item = _encode_entry(entry, texts[str(entry.caption)], report, writer, encoder, pulse)
         if len(encoded) >= sheet.MAX_ITEMS:  # not shown: thousands of them would fill the memory
             item = replace(item, thumbnail=None)
         encoded.append(item)
@@ -105,14 +111,18 @@ def _build(report: Report, writer: SetWriter, encoder: Encoder, progress: bool) 
         "items": [{**vars(record), "size": list(record.size)} for record in records],
     }
     if not writer.is_current(manifest):
-        writer.commit(manifest, _draw_sheet(report, encoded))
+        writer.commit(manifest, _draw_sheet(report, encoded, pulse))
     writer.sweep(records)
+    pulse.at(len(encoded))
 
 
-def _encode_captions(report: Report, writer: SetWriter, encoder: Encoder) -> dict[str, str]:
+def _encode_captions(
+    report: Report, writer: SetWriter, encoder: Encoder, pulse: Pulse
+) -> dict[str, str]:
     """The text object's key of every caption."""
     keys: dict[str, str] = {}
     for entry in report.usable:
+        pulse()
         caption = str(entry.caption)
         if caption in keys:
             continue
@@ -130,15 +140,15 @@ def _encode_captions(report: Report, writer: SetWriter, encoder: Encoder) -> dic
 
 
 def _encode_entry(
-    entry: Entry, text_key: str, report: Report, writer: SetWriter, encoder: Encoder
+    entry: Entry, text_key: str, report: Report, writer: SetWriter, encoder: Encoder, pulse: Pulse
 ) -> Encoded:
     options, kind = report.options, report.kind
-    digest = file_hash(entry.file.path)
+    digest = file_hash(entry.file.path, pulse)
     key = content_key("latents", DECODING, kind, options.decoding(kind), digest, encoder.id)
     thumbnail = None
     if not writer.holds(key, "latents"):
-        pixels = fitted(entry.file, options, entry.probe, digest)
-        writer.add(key, "latents", _encode_pixels(entry, pixels, report, encoder))
+        pixels = fitted(entry.file, options, entry.probe, digest, pulse)
+        writer.add(key, "latents", _encode_pixels(entry, pixels, report, encoder, pulse))
         thumbnail = sheet.thumbnail(pixels)
     name = entry.file.name
     record = Record(
@@ -153,8 +163,10 @@ def _encode_entry(
     return Encoded(record, entry, digest, thumbnail)
 
 
-def _encode_pixels(entry: Entry, pixels: Tensor, report: Report, encoder: Encoder) -> Tensor:
-    latents = encoder.encode_frames(pixels)
+def _encode_pixels(
+    entry: Entry, pixels: Tensor, report: Report, encoder: Encoder, pulse: Pulse
+) -> Tensor:
+    latents = torch.cat([encoder.encode_frames(frame) for frame in _frame_by_frame(pixels, pulse)])
     width, height = report.options.size
     expected = (_frames(report), 4, height // encoder.factor, width // encoder.factor)
     if latents.shape != expected:
@@ -165,12 +177,22 @@ def _encode_pixels(entry: Entry, pixels: Tensor, report: Report, encoder: Encode
     return latents
 
 
+def _frame_by_frame(pixels: Tensor, pulse: Pulse) -> Iterator[Tensor]:
+    for frame in pixels.split(1):
+        pulse()
+        yield frame
+
+
 def _frames(report: Report) -> int:
     return report.options.frames if report.kind == "clips" else 1
 
 
 def fitted(
-    file: MediaFile, options: CacheOptions, probed: Probe | None = None, digest: str | None = None
+    file: MediaFile,
+    options: CacheOptions,
+    probed: Probe | None = None,
+    digest: str | None = None,
+    pulse: Pulse | None = None,
 ) -> Tensor:
     """The frames that the encoder sees: (frames, 3, height, width) in 0..1.
 
@@ -180,15 +202,15 @@ def fitted(
     dice = hashlib.sha256(f"{options.seed} {digest or file_hash(file.path)}".encode()).digest()
     seed = int.from_bytes(dice[:7], "big")
     clip = ClipOptions(options.frames, options.fps, options.stride, options.start, seed)
-    decoded = iter_frames(file, clip, probed)
+    decoded = iter_frames(file, clip, probed, pulse)
     return torch.cat([fit(frame[None], options.size, options.crop, seed) for frame in decoded])
 
 
-def _draw_sheet(report: Report, encoded: list[Encoded]) -> bytes:
+def _draw_sheet(report: Report, encoded: list[Encoded], pulse: Pulse) -> bytes:
     """The contact sheet as PNG."""
     options = report.options
     thumbnails = [
-        (item.record.source, item.record.caption, _thumbnail(item, options))
+        (item.record.source, item.record.caption, _thumbnail(item, options, pulse))
         for item in encoded[: sheet.MAX_ITEMS]
     ]
     width, height = options.size
@@ -200,9 +222,10 @@ def _draw_sheet(report: Report, encoded: list[Encoded]) -> bytes:
     return buffer.getvalue()
 
 
-def _thumbnail(item: Encoded, options: CacheOptions) -> Tensor:
+def _thumbnail(item: Encoded, options: CacheOptions, pulse: Pulse) -> Tensor:
     """As encoding left it; a file that was encoded before is decoded for it."""
     if item.thumbnail is not None:
         return item.thumbnail
     entry = item.entry
-    return sheet.thumbnail(fitted(entry.file, options, entry.probe, item.digest))
+    pulse()
+    return sheet.thumbnail(fitted(entry.file, options, entry.probe, item.digest, pulse))

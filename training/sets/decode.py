@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...common import files
+from .progress import Pulse
 
 # Per frame: beyond every camera, below every decompression bomb. A clip has many frames.
 MAX_STILL_PIXELS = 128 << 20
@@ -31,14 +32,16 @@ _BROWSERS_GIF_DELAY = 0.1  # seconds, for animations that say 0
 Survey = tuple[int, int, tuple[float, ...], bool]
 
 
-def survey(path: Path, is_video: bool) -> Survey:
+def survey(path: Path, is_video: bool, pulse: Pulse | None = None) -> Survey:
     """Decode everything once: width, height, time of each frame in seconds, moving or not."""
-    return _survey_video(path) if is_video else _survey_picture(path)
+    pulse = pulse or Pulse()
+    return _survey_video(path, pulse) if is_video else _survey_picture(path, pulse)
 
 
-def frames(path: Path, is_video: bool, picks: list[int]) -> Iterator[Tensor]:
+def frames(path: Path, is_video: bool, picks: list[int], pulse: Pulse) -> Iterator[Tensor]:
     """The picked frames (indices never fall) as (3, H, W) uint8, upright, on white."""
-    decoded = _video_frames(path, picks) if is_video else _picture_frames(path, picks)
+    decode = _video_frames if is_video else _picture_frames
+    decoded = decode(path, picks, pulse)
     shape = None
     for frame in decoded:
         if shape not in (None, frame.shape):
@@ -74,12 +77,13 @@ def _frame_count(image: Image.Image) -> int:
     return getattr(image, "n_frames", 1) if image.format in ("GIF", "WEBP", "PNG") else 1
 
 
-def _survey_picture(path: Path) -> Survey:
+def _survey_picture(path: Path, pulse: Pulse) -> Survey:
     times, now = [], 0.0
     with _picture(path) as image:
         count = _frame_count(image)
         width, height = _upright(image).size
         for index in range(count):
+            pulse()
             image.seek(index)
             image.load()
             times.append(now)
@@ -87,9 +91,10 @@ def _survey_picture(path: Path) -> Survey:
     return width, height, tuple(times), count > 1
 
 
-def _picture_frames(path: Path, picks: list[int]) -> Iterator[np.ndarray]:
+def _picture_frames(path: Path, picks: list[int], pulse: Pulse) -> Iterator[np.ndarray]:
     with _picture(path) as image:
         for index in picks:
+            pulse()
             image.seek(index)
             yield _rgb(_upright(image))
 
@@ -127,11 +132,12 @@ def _video(path: Path) -> Iterator[Iterator[av.VideoFrame]]:
         yield container.decode(stream)
 
 
-def _survey_video(path: Path) -> Survey:
+def _survey_video(path: Path, pulse: Pulse) -> Survey:
     times: list[float] = []
     width = height = 0
     with _video(path) as decoded:
         for index, frame in enumerate(decoded):
+            pulse()
             if index == 0:
                 turned = frame.rotation % 180 != 0
                 width, height = frame.width, frame.height
@@ -145,10 +151,11 @@ def _survey_video(path: Path) -> Survey:
     return width, height, tuple(times), True
 
 
-def _video_frames(path: Path, picks: list[int]) -> Iterator[np.ndarray]:
+def _video_frames(path: Path, picks: list[int], pulse: Pulse) -> Iterator[np.ndarray]:
     waiting = list(picks)
     with _video(path) as decoded:
         for index, frame in enumerate(decoded):
+            pulse()
             if not waiting:
                 return
             if index == waiting[0]:

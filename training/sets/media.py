@@ -16,6 +16,7 @@ from ...common import files
 from ...common.errors import UserError
 from ...common.names import folded
 from . import decode
+from .progress import Pulse
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
 VIDEOS = (".mp4", ".mov", ".webm", ".mkv")
@@ -158,10 +159,11 @@ def read_caption(file: MediaFile) -> str | None:
     return text.strip() or None
 
 
-def probe(file: MediaFile) -> Probe:
+def probe(file: MediaFile, pulse: Pulse | None = None) -> Probe:
     """Decode a whole file once. Raises UserError, with the decoder's reason, if that fails."""
-    with _refusing(file):
-        width, height, times, moving = decode.survey(file.path, file.is_video)
+    pulse = pulse or Pulse()
+    with _refusing(file, pulse):
+        width, height, times, moving = decode.survey(file.path, file.is_video, pulse)
     return Probe(width, height, times, moving)
 
 
@@ -201,14 +203,15 @@ def _nearest(times: tuple[float, ...], time: float) -> int:
 
 
 def iter_frames(
-    file: MediaFile, clip: ClipOptions, probed: Probe | None = None
+    file: MediaFile, clip: ClipOptions, probed: Probe | None = None, pulse: Pulse | None = None
 ) -> Iterator[Tensor]:
     """A photo (one frame) or the chosen frames of a clip, each (3, H, W) uint8.
 
     One at a time, because a long 4K clip does not fit in memory at once. probed spares a second
     look through the file. Raises UserError for a file that cannot be decoded or is too short.
     """
-    probed = probed or probe(file)
+    pulse = pulse or Pulse()
+    probed = probed or probe(file, pulse)
     if not probed.moving:
         picks = [0]
     else:
@@ -218,8 +221,8 @@ def iter_frames(
             raise UserError(
                 file.path, str(error), f"at least {clip.frames}", shorter_clip_advice(clip)
             ) from error
-    with _refusing(file):
-        yield from decode.frames(file.path, file.is_video, picks)
+    with _refusing(file, pulse):
+        yield from decode.frames(file.path, file.is_video, picks, pulse)
 
 
 def shorter_clip_advice(clip: ClipOptions) -> str:
@@ -230,10 +233,13 @@ def shorter_clip_advice(clip: ClipOptions) -> str:
 
 
 class _refusing:
-    """Turns whatever a decoder raises on a damaged file into one UserError about that file."""
+    """Turns whatever a decoder raises on a damaged file into one UserError about that file.
 
-    def __init__(self, file: MediaFile):
-        self.file = file
+    What the pulse was stopped with stays what it is.
+    """
+
+    def __init__(self, file: MediaFile, pulse: Pulse):
+        self.file, self.pulse = file, pulse
 
     def __enter__(self) -> None:
         pass
@@ -242,6 +248,8 @@ class _refusing:
         # Pillow and FFmpeg raise nearly every type there is on damaged bytes (struct.error,
         # SyntaxError, IndexError, ...), so this boundary names none of them.
         if isinstance(error, UserError) or not isinstance(error, Exception):
+            return
+        if error is self.pulse.raised:
             return
         # strerror spares a person FFmpeg's error numbers.
         message = str(getattr(error, "strerror", None) or error)

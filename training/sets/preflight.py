@@ -6,13 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ...common.errors import UserError
 from .media import MediaFile, Probe, available, probe, read_caption, scan, shorter_clip_advice
 from .options import CacheOptions
+from .progress import LOOKING, Progress, Pulse
 
 LISTED = 8  # problems named in one error line; the report has them all
+
+
+@dataclass(frozen=True)
+class Note:
+    """What works but may surprise: what is said of several files at once, and of this one."""
+
+    what: str
+    more: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.more}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -20,14 +30,14 @@ class Entry:
     """One file: what was seen of it, and why it cannot be used, if so.
 
     problem: about the file by name, or None. caption: from its .txt or the prompt, None when
-    missing. notes: what works but may surprise.
+    missing.
     """
 
     file: MediaFile
     probe: Probe | None
     caption: str | None
     problem: UserError | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         seen: dict[str, Any] = {"file": self.file.name, "caption": self.caption}
@@ -36,7 +46,7 @@ class Entry:
             seen |= {"moving": self.probe.moving, "frames": len(self.probe.times)}
             seen |= {"fps": round(self.probe.fps, 3), "seconds": round(self.probe.duration, 3)}
         problem = str(self.problem) if self.problem else None
-        return seen | {"problem": problem, "notes": list(self.notes)}
+        return seen | {"problem": problem, "notes": [str(note) for note in self.notes]}
 
 
 @dataclass(frozen=True)
@@ -82,8 +92,23 @@ class Report:
             )  # fmt: skip  # file, found, expected, next move
 
     def _reasons(self) -> str:
-        problems = [(entry.file.name, entry.problem) for entry in self.problems]
-        return _some([f"{name}: {problem.found}" for name, problem in problems if problem], "; ")
+        problems = [entry.problem for entry in self.problems if entry.problem]
+        return _some([f"{problem.subject}: {problem.found}" for problem in problems], "; ")
+
+    def notes(self) -> list[str]:
+        """What is left out and what may surprise, in plain words: a line for each kind of it."""
+        lines = []
+        if self.problems:
+            lines.append(f"{_files(len(self.problems))} left out: {self._reasons()}")
+        kinds: dict[str, list[str]] = {}
+        for entry in self.usable:
+            for note in entry.notes:
+                more = f" ({note.more})" if note.more else ""
+                kinds.setdefault(note.what, []).append(f"{entry.file.name}{more}")
+        lines += [
+            f"{_files(len(said))} {what}: {_some(said, ', ')}" for what, said in kinds.items()
+        ]
+        return lines
 
     def lines(self) -> list[str]:
         """The report for a person, a line each."""
@@ -110,7 +135,9 @@ class Report:
         noted = [entry for entry in self.usable if entry.notes]
         if noted:
             lines.append("  worth a look:")
-            lines += [f"    {entry.file.name}: {', '.join(entry.notes)}" for entry in noted]
+            lines += [
+                f"    {entry.file.name}: {', '.join(map(str, entry.notes))}" for entry in noted
+            ]
         return lines
 
     def to_json(self) -> dict[str, Any]:
@@ -126,24 +153,33 @@ class Report:
         }
 
 
-def preflight(folder: Path | str, options: CacheOptions, progress: bool = False) -> Report:
+def preflight(
+    folder: Path | str, options: CacheOptions, progress: Progress | None = None
+) -> Report:
     """Decode every file once and report. What is wrong with single files is in the report.
 
     Raises UserError for a folder that is missing or empty, or that mixes photos and clips when
     the kind is left to it.
     """
     folder = Path(folder)
-    files = tqdm(scan(folder), desc="Looking", unit="file", disable=not progress, leave=False)
-    seen = [_look(file) for file in files]
+    files = scan(folder)
+    pulse = Pulse(progress, LOOKING, len(files))
+    seen = []
+    for number, file in enumerate(files):
+        pulse.at(number)
+        seen.append(_look(file, pulse))
+    pulse.at(len(files))
     kind = _kind(folder, options, seen)
     entries = tuple(_judge(entry, kind, options) for entry in seen)
     return Report(folder, kind, options, entries)
 
 
-def _look(file: MediaFile) -> Entry:
+def _look(file: MediaFile, pulse: Pulse) -> Entry:
     try:
-        return Entry(file, probe(file), read_caption(file))
+        return Entry(file, probe(file, pulse), read_caption(file))
     except UserError as error:
+        if error is pulse.raised:
+            raise
         # By name: the folder is the same for all and is said once.
         name = Path(error.subject).name
         problem = UserError(name, error.found, error.expected, error.next_move)
@@ -182,18 +218,23 @@ def _judge(entry: Entry, kind: str, options: CacheOptions) -> Entry:
     return Entry(entry.file, seen, caption, None, _notes(seen, kind, options))
 
 
-def _notes(seen: Probe, kind: str, options: CacheOptions) -> tuple[str, ...]:
+def _notes(seen: Probe, kind: str, options: CacheOptions) -> tuple[Note, ...]:
     width, height = options.size
     scale = max(width / seen.width, height / seen.height)
     kept = (width * height) / (scale * scale * seen.width * seen.height)
     notes = []
     if scale > 1:
-        notes.append(f"enlarged {scale:.1f} times from {seen.width} x {seen.height}")
+        notes.append(Note("enlarged", f"{scale:.1f} times from {seen.width} x {seen.height}"))
     if kept < 0.5:
-        notes.append(f"the crop keeps {kept:.0%} of the picture")
+        notes.append(Note("cropped a lot", f"to {kept:.0%} of the picture"))
     if kind == "clips" and options.fps and options.fps > seen.fps * 1.01:
-        notes.append(f"frames repeat: it has {seen.fps:.3g} fps, asked are {options.fps:g}")
+        rates = f"at {options.fps:g} fps, it has {seen.fps:.3g}"
+        notes.append(Note("whose frames repeat", rates))
     return tuple(notes)
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _some(texts: list[str], between: str) -> str:

@@ -56,6 +56,7 @@ class LoadedSet:
     kind: str  # "stills" (one frame each) or "clips"
     encoder: str
     items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()  # of the build that has just made or found it, a line each
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _digest(tensor: Tensor) -> str:
 class SetWriter:
     """One rewriting of a cached set: objects, then commit. A context manager.
 
-    An Exception inside the block undoes everything, folders included. A kill or Ctrl-C leaves the
+    What is raised inside the block undoes everything, folders included. A kill or Ctrl-C leaves the
     finished objects behind; the old set stays valid and the next build goes on from them.
     """
 
@@ -233,7 +234,8 @@ class SetWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, Exception):
+        # ComfyUI's Cancel is no Exception, so those that leave the objects are named.
+        if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
             self._roll_back()
 
     def _roll_back(self) -> None:

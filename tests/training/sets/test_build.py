@@ -26,7 +26,7 @@ def test_pixel_art_comes_back_exactly(tmp_path):
     folder = tmp_path / "stills"
     folder.mkdir()
     world = write_still(folder, "a", SCENES[5])
-    (item,) = build_set(folder, tmp_path / "out", ShapesEncoder(), options(), False).items
+    (item,) = build_set(folder, tmp_path / "out", ShapesEncoder(), options()).items
     quantized = (world * 255).round() / 255
     assert torch.allclose(shapes.decode_world(item.latents)[0], quantized, atol=1e-6)
     assert torch.equal(item.text, shapes.encode_prompt(SCENES[5].prompt))
@@ -37,7 +37,7 @@ def test_clips_keep_all_their_frames_in_order(tmp_path):
     folder = tmp_path / "clips"
     folder.mkdir()
     clip = write_clip(folder, "a", SCENES[3])
-    loaded = build_set(folder, tmp_path / "out", ShapesEncoder(), options(), False)
+    loaded = build_set(folder, tmp_path / "out", ShapesEncoder(), options())
     assert loaded.kind == "clips"
     decoded = shapes.decode_world(loaded.items[0].latents)
     assert torch.allclose(decoded, (clip * 255).round() / 255, atol=1e-6)
@@ -45,10 +45,10 @@ def test_clips_keep_all_their_frames_in_order(tmp_path):
 
 def test_an_unchanged_folder_encodes_nothing_and_writes_nothing(stills, tmp_path):
     out = tmp_path / "out"
-    first = build_set(stills, out, ShapesEncoder(), options(), False)
+    first = build_set(stills, out, ShapesEncoder(), options())
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
     counting = CountingEncoder()
-    again = build_set(stills, out, counting, options(), False)
+    again = build_set(stills, out, counting, options())
     assert (counting.frames, counting.prompts) == (0, [])
     assert_same_set(first, again)
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
@@ -56,24 +56,24 @@ def test_an_unchanged_folder_encodes_nothing_and_writes_nothing(stills, tmp_path
 
 def test_an_edit_encodes_only_what_changed_and_leaves_no_orphans(stills, tmp_path):
     out = tmp_path / "out"
-    build_set(stills, out, ShapesEncoder(), options(), False)
+    build_set(stills, out, ShapesEncoder(), options())
     write_still(stills, "still 1", SCENES[7], seed=99)  # the same caption
     counting = CountingEncoder()
-    edited = build_set(stills, out, counting, options(), False)
+    edited = build_set(stills, out, counting, options())
     assert (counting.frames, counting.prompts) == (1, [])
     (stills / "still 2.txt").write_text("blue square up fog", encoding="utf-8")
     counting = CountingEncoder()
-    edited = build_set(stills, out, counting, options(), False)
+    edited = build_set(stills, out, counting, options())
     assert (counting.frames, counting.prompts) == (0, ["blue square up fog"])
     (stills / "still 3.png").rename(stills / "other.png")
     (stills / "still 3.txt").rename(stills / "other.txt")
     counting = CountingEncoder()
-    edited = build_set(stills, out, counting, options(), False)
+    edited = build_set(stills, out, counting, options())
     assert (counting.frames, counting.prompts) == (0, [])
     (stills / "still 0.png").unlink()
-    edited = build_set(stills, out, counting, options(), False)
+    edited = build_set(stills, out, counting, options())
     assert (counting.frames, len(edited.items)) == (0, 3)
-    fresh = build_set(stills, tmp_path / "fresh", ShapesEncoder(), options(), False)
+    fresh = build_set(stills, tmp_path / "fresh", ShapesEncoder(), options())
     assert_same_set(edited, fresh)
     assert snapshot(out) == snapshot(tmp_path / "fresh")
 
@@ -89,9 +89,9 @@ def test_an_edit_encodes_only_what_changed_and_leaves_no_orphans(stills, tmp_pat
     ],
 )
 def test_only_options_that_matter_encode_again(stills, tmp_path, change, count):
-    build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     counting = CountingEncoder()
-    build_set(stills, tmp_path / "out", counting, options(**change), False)
+    build_set(stills, tmp_path / "out", counting, options(**change))
     assert (counting.frames, counting.prompts) == (count, [])
 
 
@@ -103,8 +103,8 @@ def test_the_result_does_not_depend_on_the_order_files_were_written(stills, tmp_
     for path in paths:
         shutil.copy(path, copy / path.name)
     more = options(crop="random", width=64)
-    first = build_set(stills, tmp_path / "one", ShapesEncoder(), more, False)
-    second = build_set(copy, tmp_path / "two", ShapesEncoder(), more, False)
+    first = build_set(stills, tmp_path / "one", ShapesEncoder(), more)
+    second = build_set(copy, tmp_path / "two", ShapesEncoder(), more)
     assert_same_set(first, second)
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "two")
 
@@ -112,19 +112,19 @@ def test_the_result_does_not_depend_on_the_order_files_were_written(stills, tmp_
 def test_equal_files_share_one_object_but_are_two_items(stills, tmp_path):
     shutil.copy(stills / "still 0.png", stills / "twin.png")
     shutil.copy(stills / "still 0.txt", stills / "twin.txt")
-    loaded = build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    loaded = build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     assert len({item.id for item in loaded.items}) == 5
     assert len(list((tmp_path / "out" / "objects").iterdir())) == 4 + 4
 
 
 def test_the_contact_sheet_shows_each_item_and_its_caption(stills, tmp_path):
     out = tmp_path / "out"
-    build_set(stills, out, ShapesEncoder(), options(), False)
+    build_set(stills, out, ShapesEncoder(), options())
     with Image.open(out / "contact_sheet.png") as sheet:
         before = sheet.convert("RGB").copy()
     (stills / "still 3.txt").write_text("blue square up fog", encoding="utf-8")
     write_still(stills, "still 4", SCENES[9])
-    build_set(stills, out, ShapesEncoder(), options(), False)
+    build_set(stills, out, ShapesEncoder(), options())
     with Image.open(out / "contact_sheet.png") as sheet:
         after = sheet.convert("RGB").copy()
     assert after.width > before.width
@@ -136,20 +136,18 @@ def test_the_contact_sheet_shows_each_item_and_its_caption(stills, tmp_path):
 def test_captions_and_names_of_any_script_are_kept(stills, tmp_path):
     write_still(stills, "写真 été ☂", SCENES[9])
     (stills / "写真 été ☂.txt").write_text("красный, 円 \u202e x", encoding="utf-8")
-    loaded = build_set(stills, tmp_path / "out é", ShapesEncoder(), options(), False)
+    loaded = build_set(stills, tmp_path / "out é", ShapesEncoder(), options())
     kept = [(item.source, item.caption) for item in loaded.items]
     assert ("写真 été ☂.png", "красный, 円 \u202e x") in kept
 
 
 def test_real_photos_and_clips_become_sets(shared_data, tmp_path):
     prompt = options(prompt="a photo of sks dog", width=64, height=64)
-    photos = build_set(
-        shared_data / "photos" / "dog", tmp_path / "photos", ShapesEncoder(), prompt, False
-    )
+    photos = build_set(shared_data / "photos" / "dog", tmp_path / "photos", ShapesEncoder(), prompt)
     assert (photos.kind, len(photos.items)) == ("stills", 5)
     assert {tuple(item.latents.shape) for item in photos.items} == {(1, 4, 8, 8)}
     prompt = options(prompt="a clip", width=64, height=64, fps=8.0)
-    clips = build_set(shared_data / "clips", tmp_path / "clips", ShapesEncoder(), prompt, False)
+    clips = build_set(shared_data / "clips", tmp_path / "clips", ShapesEncoder(), prompt)
     assert (clips.kind, len(clips.items)) == ("clips", 6)
     for item in clips.items:
         assert item.latents.shape == (8, 4, 8, 8)

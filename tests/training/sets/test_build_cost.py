@@ -36,15 +36,15 @@ def of(reads, name):
 
 
 def test_a_new_picture_is_surveyed_decoded_and_hashed_once(stills, tmp_path, reads):
-    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     for index in range(4):
         assert of(reads, f"still {index}.png") == {"survey": 1, "decode": 1, "hash": 1}
 
 
 def test_a_finished_set_is_surveyed_and_hashed_once_and_not_decoded(stills, tmp_path, reads):
-    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     reads.clear()
-    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     assert set(reads.values()) == {1}
     assert {operation for operation, _ in reads} == {"survey", "hash"}
 
@@ -52,7 +52,7 @@ def test_a_finished_set_is_surveyed_and_hashed_once_and_not_decoded(stills, tmp_
 def test_a_report_that_is_there_already_is_not_made_again(stills, tmp_path, reads):
     report = preflight(stills, options())
     reads.clear()
-    build.build_from(report, tmp_path / "out", ShapesEncoder(), False)
+    build.build_from(report, tmp_path / "out", ShapesEncoder())
     assert of(reads, "still 0.png") == {"decode": 1, "hash": 1}
 
 
@@ -68,21 +68,21 @@ def test_the_cache_command_surveys_each_file_once(stills, tmp_path, reads):
 def test_pictures_that_were_encoded_before_are_decoded_once_for_a_new_sheet(
     stills, tmp_path, reads
 ):
-    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     write_still(stills, "still 4", SCENES[9])
     reads.clear()
-    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     for index in range(5):
         assert of(reads, f"still {index}.png") == {"survey": 1, "decode": 1, "hash": 1}
 
 
 def test_only_what_the_sheet_shows_is_decoded_for_it(stills, tmp_path, reads, monkeypatch):
     monkeypatch.setattr(sheet, "MAX_ITEMS", 2)
-    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     assert {of(reads, f"still {index}.png")["decode"] for index in range(4)} == {1}
     (stills / "still 3.txt").write_text(
         "blue square up fog", encoding="utf-8"
     )  # a new sheet, no new picture
     reads.clear()
-    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+    build.build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     assert [of(reads, f"still {index}.png").get("decode", 0) for index in range(4)] == [1, 1, 0, 0]

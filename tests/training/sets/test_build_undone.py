@@ -42,7 +42,7 @@ if sys.argv[4] == "while writing set.json":
         write(path, text)
     store.atomic_write_text = half
 options = build.CacheOptions(width=128, height=128, crop="random")
-build.build_set(sys.argv[2], sys.argv[3], Dying(), options, False)
+build.build_set(sys.argv[2], sys.argv[3], Dying(), options)
 """
 
 
@@ -58,7 +58,7 @@ def grow_old(folder: Path) -> None:
 @pytest.mark.parametrize("when", ["encoding", "before set.json", "while writing set.json"])
 def test_a_killed_build_leaves_the_old_set_and_is_continued(stills, tmp_path, when):
     out = tmp_path / "out"
-    old = build_set(stills, out, ShapesEncoder(), options(), False)
+    old = build_set(stills, out, ShapesEncoder(), options())
     tests = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", KILLED_BUILD, str(tests), str(stills), str(out), when]
     process = subprocess.run(command, capture_output=True, check=False, env=dict(os.environ))
@@ -66,10 +66,10 @@ def test_a_killed_build_leaves_the_old_set_and_is_continued(stills, tmp_path, wh
     assert_same_set(load_set(out), old)
     grow_old(out)
     counting = CountingEncoder()
-    new = build_set(stills, out, counting, options(crop="random"), False)
+    new = build_set(stills, out, counting, options(crop="random"))
     assert counting.frames == (3 if when == "encoding" else 0)
     assert_same_set(
-        new, build_set(stills, tmp_path / "fresh", ShapesEncoder(), options(crop="random"), False)
+        new, build_set(stills, tmp_path / "fresh", ShapesEncoder(), options(crop="random"))
     )
     assert snapshot(out) == snapshot(tmp_path / "fresh")
 
@@ -84,13 +84,13 @@ def test_a_build_that_fails_leaves_no_trace(stills, tmp_path, error):
 
     fresh = tmp_path / "deep" / "er"
     with pytest.raises(type(error)):
-        build_set(stills, fresh, Failing(), options(), False)
+        build_set(stills, fresh, Failing(), options())
     assert not fresh.parent.exists()
     out = tmp_path / "out"
-    build_set(stills, out, ShapesEncoder(), options(width=64), False)
+    build_set(stills, out, ShapesEncoder(), options(width=64))
     before = snapshot(out)
     with pytest.raises(type(error)):
-        build_set(stills, out, Failing(), options(), False)
+        build_set(stills, out, Failing(), options())
     assert snapshot(out) == before
 
 
@@ -100,17 +100,17 @@ def test_latents_that_are_not_finite_are_refused(stills, tmp_path):
             return super().encode_frames(frames) * float("nan")
 
     with pytest.raises(UserError, match="NaN"):
-        build_set(stills, tmp_path / "out", Broken(), options(), False)
+        build_set(stills, tmp_path / "out", Broken(), options())
     assert not (tmp_path / "out").exists()
 
 
 def test_out_may_not_be_the_folder_nor_a_file(stills, tmp_path):
     with pytest.raises(UserError, match="another folder"):
-        build_set(stills, stills / ".." / "stills", ShapesEncoder(), options(), False)
+        build_set(stills, stills / ".." / "stills", ShapesEncoder(), options())
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match="cannot be written"):
-            build_set(stills, out, ShapesEncoder(), options(), False)
+            build_set(stills, out, ShapesEncoder(), options())
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
 
 
@@ -120,21 +120,21 @@ def test_other_files_in_out_are_left_alone(stills, tmp_path):
     mine = [out / "notes.md", out / "objects" / "mine.safetensors", out / ".mine.tmp"]
     for path in mine:
         path.write_text("mine", encoding="utf-8")
-    build_set(stills, out, ShapesEncoder(), options(), False)
+    build_set(stills, out, ShapesEncoder(), options())
     assert [path.read_text(encoding="utf-8") for path in mine] == ["mine"] * 3
 
 
 def test_half_files_go_when_nobody_can_be_writing_them(stills, tmp_path):
     out = tmp_path / "out"
-    build_set(stills, out, ShapesEncoder(), options(), False)
+    build_set(stills, out, ShapesEncoder(), options())
     before = snapshot(out)
     for name in (".new-0123abcd.tmp", f".set.json.{'0' * 32}.tmp"):
         (out / name).write_bytes(b"half")
     (out / "objects" / f".{'a' * 64}.safetensors.{'0' * 32}.tmp").write_bytes(b"half")
     (out / "objects" / ".tmpAb12Cd").write_bytes(b"half")
     during = snapshot(out)
-    build_set(stills, out, ShapesEncoder(), options(), False)
+    build_set(stills, out, ShapesEncoder(), options())
     assert snapshot(out) == during  # another build may be at it
     grow_old(out)
-    build_set(stills, out, ShapesEncoder(), options(), False)
+    build_set(stills, out, ShapesEncoder(), options())
     assert snapshot(out) == before

@@ -34,7 +34,7 @@ work, comfyui, photos = (Path(name) for name in sys.argv[2:5])
 write_sd15(work / "random.safetensors", seed=1, parts=("unet", "vae", "clip"))
 options = build.CacheOptions(width=64, height=64, prompt="a photo of (sks) dog", crop="random")
 with encoders.ComfyEncoder(comfyui, work / "random.safetensors") as encoder:
-    made = build.build_set(photos, work / "out", encoder, options, False)
+    made = build.build_set(photos, work / "out", encoder, options)
     frames = torch.rand(3, 3, 64, 64)
     together = encoder.encode_frames(frames)
     alone = torch.cat([encoder.encode_frames(frame[None]) for frame in frames])

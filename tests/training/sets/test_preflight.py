@@ -13,7 +13,7 @@ def test_missing_captions_are_listed_unless_there_is_a_prompt(stills, tmp_path):
     (stills / "still 1.txt").unlink()
     (stills / "still 3.txt").write_text("  \n", encoding="utf-8")
     with pytest.raises(UserError, match=r"no caption for 2 files \(still 1\.png, still 3\.png\)"):
-        build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     loaded = build_set(stills, tmp_path / "out", ShapesEncoder(), options(prompt=" red circle "))
     assert [item.caption for item in loaded.items][1::2] == ["red circle"] * 2
     assert loaded.items[0].caption == SCENES[0].prompt
@@ -22,7 +22,7 @@ def test_missing_captions_are_listed_unless_there_is_a_prompt(stills, tmp_path):
 def test_a_caption_the_encoder_refuses_is_named(stills, tmp_path):
     (stills / "still 1.txt").write_text("one two three four five six seven", encoding="utf-8")
     with pytest.raises(UserError, match=r"still 1\.png: found 7 words, expected at most 6"):
-        build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     assert not (tmp_path / "out").exists()
 
 
@@ -33,26 +33,24 @@ def test_unreadable_files_stop_the_build_or_are_left_out_when_asked(stills, tmp_
         r"2 of 5 files.*still 1\.png.*text\.jpg: unreadable data \(no picture of a known kind\)"
     )
     with pytest.raises(UserError, match=refusal):
-        build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
-    loaded = build_set(
-        stills, tmp_path / "out", ShapesEncoder(), options(skip_unreadable=True), False
-    )
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options())
+    loaded = build_set(stills, tmp_path / "out", ShapesEncoder(), options(skip_unreadable=True))
     assert [item.source for item in loaded.items] == ["still 0.png", "still 2.png", "still 3.png"]
     for path in stills.glob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match="none of 5 files usable"):
-        build_set(stills, tmp_path / "out", ShapesEncoder(), options(skip_unreadable=True), False)
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options(skip_unreadable=True))
 
 
 def test_stills_and_clips_are_not_mixed_in_silence(stills, tmp_path):
     write_clip(stills, "clip", SCENES[0])
     with pytest.raises(UserError, match=r"4 stills \(still 0\.png\) and 1 clips \(clip\.webp\)"):
-        build_set(stills, tmp_path / "out", ShapesEncoder(), options(), False)
+        build_set(stills, tmp_path / "out", ShapesEncoder(), options())
     for kind, other, count in (("stills", "clip", 4), ("clips", "still 0", 1)):
         with pytest.raises(UserError, match=other):
-            build_set(stills, tmp_path / "out", ShapesEncoder(), options(kind=kind), False)
+            build_set(stills, tmp_path / "out", ShapesEncoder(), options(kind=kind))
         chosen = options(kind=kind, skip_unreadable=True)
-        loaded = build_set(stills, tmp_path / f"{kind} set", ShapesEncoder(), chosen, False)
+        loaded = build_set(stills, tmp_path / f"{kind} set", ShapesEncoder(), chosen)
         assert (loaded.kind, len(loaded.items)) == (kind, count)
 
 
@@ -61,7 +59,7 @@ def test_short_clips_are_listed(tmp_path):
     folder.mkdir()
     write_clip(folder, "short", SCENES[0])
     with pytest.raises(UserError, match=r"short\.webp: 4 frames"):
-        build_set(folder, tmp_path / "out", ShapesEncoder(), options(stride=2), False)
+        build_set(folder, tmp_path / "out", ShapesEncoder(), options(stride=2))
 
 
 def test_the_report_says_what_a_person_wants_to_know(tmp_path):
