@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..common import interrupt
+
 WORKING_SIDE = 192  # longer frames are measured at this size; results are in the clip's own pixels
 COARSEST_SIDE = 16
 WINDOW = 9  # pixels of a level that move together
@@ -57,6 +59,7 @@ def measure_motion(clip: Tensor) -> Motion:
         some = frames[start : start + CHUNK + 1]
         difference.append((some[1:] - some[:-1]).abs().mean((1, 2, 3)))
         displacement.append(_displacement(some))
+        interrupt.check()
     return Motion(*(torch.cat(parts or [torch.zeros(0)]) for parts in (displacement, difference)))
 
 

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ...common import files
+from ...common import files, interrupt
 from ...common.atomic import atomic_path
 from ...common.errors import UserError, lets_go
 
@@ -175,23 +175,18 @@ def refuse_wrong_names(
         )
 
 
-def file_hash(path: Path | str, between: Callable[[], None] | None = None) -> str:
-    """sha256 of a file, in hex. between: called after each part; it may raise, to stop."""
+def file_hash(path: Path | str) -> str:
+    """sha256 of a file, in hex."""
     digest = hashlib.sha256()
-    for chunk in _chunks(Path(path)):
-        digest.update(chunk)
-        if between is not None:
-            between()
+    with _reading(Path(path)), files.opened(path) as file:
+        while chunk := file.read(HASH_CHUNK):
+            digest.update(chunk)
+            interrupt.check()
     return digest.hexdigest()
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with _reading(path), files.opened(path) as file:
-        while chunk := file.read(HASH_CHUNK):
-            yield chunk
-
-
 def _is_finite(tensor: Tensor) -> bool:
+    interrupt.check()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     if not tensor.is_floating_point() or not tensor.numel():

@@ -12,7 +12,8 @@ from ...adapters.host.motion_module import apply_motion_module, load_motion_modu
 from ...adapters.host.noise_schedule import SCHEDULES
 from ...adapters.scale_schedule import CURVES, ScaleSchedule
 from ..shared import folders
-from ..shared.notices import warn
+from ..shared.cancel import cancellable
+from ..shared.notices import output
 from ..shared.sockets import CATEGORY, MOTION_MODULE, SCALE_SCHEDULE, scale_input, schedule_input
 
 
@@ -42,6 +43,7 @@ class LoadMotionModule(io.ComfyNode):
         return folders.accepted(folders.MOTION_MODULES, file)
 
     @classmethod
+    @cancellable()
     def execute(cls, file: str) -> io.NodeOutput:
         return io.NodeOutput(load_motion_module(folders.path_of(folders.MOTION_MODULES, file)))
 
@@ -83,7 +85,6 @@ class ApplyMotionAdapter(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingApplyMotionAdapter",
-            hidden=[io.Hidden.unique_id],
             display_name="Apply Motion Adapter",
             category=CATEGORY,
             description="A slider for the amount of motion. Also takes motion LoRAs of AnimateDiff"
@@ -115,8 +116,7 @@ class ApplyMotionAdapter(io.ComfyNode):
     ) -> io.NodeOutput:
         adapter = load_adapter(folders.path_of(folders.MOTION_ADAPTERS, file), kind="motion")
         adapted, warnings = apply_motion_adapter(model, adapter, scale_schedule or scale, file)
-        warn(cls, warnings)
-        return io.NodeOutput(adapted)
+        return output(adapted, notes=warnings)
 
 
 class MakeScaleSchedule(io.ComfyNode):

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ...adapters.files.motion_weights import load_motion_weights
 from ...adapters.host.motion_weights import apply_to_model
 from ..shared import folders
-from ..shared.notices import warn
+from ..shared.notices import output
 from ..shared.sockets import CATEGORY, amount_input
 
 
@@ -20,7 +20,6 @@ class ApplyMotionWeights(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingApplyMotionWeights",
-            hidden=[io.Hidden.unique_id],
             display_name="Apply Motion Weights",
             category=CATEGORY,
             description="A motion that was learned in full from clips (VMC, NewMove): changes the"
@@ -49,5 +48,4 @@ class ApplyMotionWeights(io.ComfyNode):
     def execute(cls, model: Any, file: str, amount: float) -> io.NodeOutput:
         weights = load_motion_weights(folders.path_of(folders.MOTION_WEIGHTS, file))
         moved, warnings = apply_to_model(model, weights, amount, file)
-        warn(cls, warnings)
-        return io.NodeOutput(moved)
+        return output(moved, notes=warnings)

@@ -16,7 +16,8 @@ from ...adapters.scale_schedule import ScaleSchedule
 from ...common import files
 from ...common.names import check_name
 from ..shared import folders
-from ..shared.notices import warn
+from ..shared.cancel import cancellable
+from ..shared.notices import output
 from ..shared.sockets import CATEGORY, amount_input, scale_input, schedule_input
 
 
@@ -27,7 +28,6 @@ class InjectCheckpoint(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingInjectCheckpoint",
-            hidden=[io.Hidden.unique_id],
             display_name="Inject Customized Checkpoint",
             category=CATEGORY,
             description="Puts the image layers of a customized checkpoint into a model. LoRAs on"
@@ -52,12 +52,12 @@ class InjectCheckpoint(io.ComfyNode):
         return folders.accepted(folders.CHECKPOINTS, checkpoint)
 
     @classmethod
+    @cancellable()
     def execute(cls, model: Any, checkpoint: str, amount: float) -> io.NodeOutput:
         path = folders.path_of(folders.CHECKPOINTS, checkpoint)
         injected = inject_checkpoint(model, path, amount)
-        if amount:
-            warn(cls, rounded(model, checkpoint))
-        return io.NodeOutput(injected)
+        notes = rounded(model, checkpoint) if amount else []
+        return output(injected, notes=notes)
 
 
 def adapter_file() -> io.Combo.Input:
@@ -76,7 +76,6 @@ class ApplySpatialAdapter(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingApplySpatialAdapter",
-            hidden=[io.Hidden.unique_id],
             display_name="Apply Spatial Adapter",
             category=CATEGORY,
             description="Brings a customized checkpoint's look back under a motion module.",
@@ -117,8 +116,7 @@ class ApplySpatialAdapter(io.ComfyNode):
         adapted, warnings = apply_spatial_adapter(
             model, adapter, scale_schedule or scale, mode, file
         )
-        warn(cls, warnings)
-        return io.NodeOutput(adapted)
+        return output(adapted, notes=warnings)
 
 
 class ExportSpatialAdapter(io.ComfyNode):

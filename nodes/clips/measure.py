@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...adapters.meter import Motion, measure_motion
 from ...common.errors import UserError
+from ..shared.cancel import cancellable
 from ..shared.sockets import CATEGORY
 
 CLIPS = ("clip_1", "clip_2", "clip_3", "clip_4", "clip_5")
@@ -76,6 +77,7 @@ class MeasureMotion(io.ComfyNode):
         )
 
     @classmethod
+    @cancellable()
     def execute(cls, labels: str = "", **clips: Tensor | None) -> io.NodeOutput:
         names = [name.strip() for name in labels.split(",")]
         motions: dict[str, Motion] = {}

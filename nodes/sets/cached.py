@@ -21,6 +21,8 @@ from ...training.sets.media import IMAGES, VIDEOS, MediaFile
 from ...training.sets.store import SHEET_FILE, content_key
 from ..shapes_world.pixels import ShapesVAE
 from ..shared import places
+from ..shared.cancel import cancellable
+from ..shared.notices import output
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class CachedSet:
     """A cached set in its folder.
 
     source, options: its first file, and how that was read. pictures: where its pictures are, if
-    they were written for it.
+    they were written for it. notes: what an artist should know of it, a line each.
     """
 
     folder: Path
@@ -38,6 +40,7 @@ class CachedSet:
     source: Path
     options: CacheOptions
     pictures: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def uses(self) -> tuple[Path, ...]:
@@ -111,6 +114,7 @@ class SetNode(io.ComfyNode):
         return cls.gather(**inputs)
 
     @classmethod
+    @cancellable()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         cached = cls.obtain(**inputs)
         entry = (_plain(inputs), cached)
@@ -119,7 +123,7 @@ class SetNode(io.ComfyNode):
         with files.opened(cached.folder / SHEET_FILE) as file, Image.open(file) as sheet:
             pixels = torch.from_numpy(np.asarray(sheet.convert("RGB")).copy())
         preview: Any = ui.PreviewImage(pixels[None].float() / 255, cls=cls)
-        return io.NodeOutput(cached, ui=preview)
+        return output(cached, notes=cached.notes, shown=preview)
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> int:

@@ -1,25 +1,25 @@
-"""Telling the artist something that is no error: a line on the node, and one in the log."""
+"""Telling the artist something that is no error: lines on the node, and in the log."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from comfy_api.latest import io
+
 from ...common.output import log
 
+NOTES = "still_moving_notes"  # web/js/notes.js shows them on the node
 
-def warn(node: Any, warnings: Sequence[str]) -> None:
-    """Show warnings on a running node. node: the class that `execute` was called on."""
-    for text in warnings:
+
+def output(*values: Any, notes: Sequence[str] = (), shown: Any = None) -> io.NodeOutput:
+    """What a node gives, with notes for the artist.
+
+    notes: a line each. They are part of what the node shows, so that ComfyUI sends them again
+    where it takes the node's output from its cache, and an empty list takes old ones off the node.
+    shown: what else it shows, as ``ui``.
+    """
+    for text in notes:
         log.warning("Still-Moving: %s", text)
-    unique_id = getattr(node.hidden, "unique_id", None) if node.hidden else None
-    if warnings and unique_id is not None:
-        _show("\n".join(warnings), unique_id)
-
-
-def _show(text: str, unique_id: str) -> None:
-    from server import PromptServer
-
-    server = getattr(PromptServer, "instance", None)  # none in tests and scripts
-    if server is not None:
-        server.send_progress_text(text, unique_id)
+    others = {} if shown is None else shown if isinstance(shown, dict) else shown.as_dict()
+    return io.NodeOutput(*values, ui={**others, NOTES: list(notes)})

@@ -18,7 +18,7 @@ from ...adapters.files.checkpoint import recognize
 from ...adapters.files.tensors import write_tensors
 from ...adapters.host import hooks
 from ...adapters.host.spatial_adapter import SpatialPatch
-from ...common import files
+from ...common import files, interrupt
 from ...common.errors import UserError
 from ..shared import places
 
@@ -113,6 +113,7 @@ def effective_unet(model: ModelPatcher) -> Iterator[tuple[str, Tensor]]:
     Patches are computed in fp32 and rounded once.
     """
     for name, weight in hooks.unpatched_unet(model).items():
+        interrupt.check()
         yield name, _effective(model, f"{hooks.UNET}{name}", weight)
 
 
@@ -146,6 +147,7 @@ def _refuse(model: ModelPatcher) -> None:
 def _content(tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
+        interrupt.check()
         digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
         digest.update(memoryview(tensors[name].reshape(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type]  # an array is a buffer
     return digest.hexdigest()[:32]

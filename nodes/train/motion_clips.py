@@ -29,7 +29,7 @@ from ...training.sets import store
 from ...training.text.prompts import reads_texts, text_model
 from ..sets.cached import CachedSet
 from ..shared import folders, jobs
-from ..shared.notices import warn
+from ..shared.cancel import cancellable
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking
 from .inputs import outputs, recipe_of
@@ -83,6 +83,7 @@ class TrainMotionFromClips(Trainer):
         return folders.accepted(folders.LORAS, absorber_file, NO_FILE)
 
     @classmethod
+    @cancellable()
     def execute(
         cls,
         model: Any = None,
@@ -104,7 +105,6 @@ class TrainMotionFromClips(Trainer):
         notes = [baking.check(model), *memory_of(model, motion_module, recipe)]
         if method == "newmove" and regularization is None:
             notes.append("No regularization clips: motions like the new one may be lost.")
-        warn(cls, notes)
         job = Job(
             name=name,
             recipe=recipe,
@@ -118,7 +118,7 @@ class TrainMotionFromClips(Trainer):
         uses = (*files, *{path for clips_set in sets.values() for path in clips_set.uses})
         place, words = folder_of(recipe), trained_words(job)
         press = (cls.press_id(), cls.uid(), inputs["sharing"])
-        return cls.begun(jobs.start(method, job, *press, uses, place, words))
+        return cls.begun(jobs.start(method, job, *press, uses, place, words), notes)
 
 
 def sets_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io, ui
@@ -13,7 +14,8 @@ from ...training.queue.host import JobView
 from ...training.recipes.recipe import Recipe
 from ..sets.cached import CachedSet
 from ..shared import folders, jobs
-from ..shared.notices import warn
+from ..shared.cancel import cancellable
+from ..shared.notices import output
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking
 from .inputs import name_and_preset, number_inputs, outputs, recipe_of
@@ -60,6 +62,7 @@ class Trainer(io.ComfyNode):
         return str(cls.hidden_inputs().get(PRESS_ID) or "")
 
     @classmethod
+    @cancellable()
     def begin(
         cls,
         model: Any,
@@ -75,7 +78,6 @@ class Trainer(io.ComfyNode):
         recipe = recipe_of(cls.KIND, inputs)
         refuse_short_clips(recipe, sets)
         name, room = jobs.adapter_name(inputs["name"]), baking.check(model)
-        warn(cls, [room])
         checkpoint = baking.bake(model)
         job = Job(
             name=name,
@@ -87,13 +89,13 @@ class Trainer(io.ComfyNode):
         )
         uses = (checkpoint, *(path for cached in sets.values() for path in cached.uses))
         press = (cls.press_id(), cls.uid(), inputs["sharing"])
-        return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER))
+        return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER), [room])
 
     @classmethod
-    def begun(cls, view: JobView) -> io.NodeOutput:
+    def begun(cls, view: JobView, notes: Sequence[str] = ()) -> io.NodeOutput:
         text = f"Training has begun: {jobs.describe(view)}"
-        shown: Any = {"still_moving_job": [view["id"]], "text": [text]}
-        return io.NodeOutput(f"{view['name']}.safetensors", text, ui=shown)
+        shown = {"still_moving_job": [view["id"]], "text": [text]}
+        return output(f"{view['name']}.safetensors", text, notes=notes, shown=shown)
 
     @classmethod
     def without_training(cls) -> io.NodeOutput | None:

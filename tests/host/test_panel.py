@@ -230,3 +230,20 @@ def test_two_tabs_show_one_job_and_both_find_it_again_when_the_server_restarts(
         server.post(f"/still_moving/jobs/{real_job}/resume", {})  # no page knows of it
         wait_for("Training")
         wait_for_progress()
+
+
+def test_the_notes_of_a_run_are_on_its_node_and_go_with_the_next(editor):
+    number = editor.add("StillMovingClipSet")
+    ran = """([node, notes]) => import('/scripts/api.js').then(({ api }) => api.dispatchEvent(
+      new CustomEvent('executed', { detail: { node, display_node: node, prompt_id: 'p',
+        output: { still_moving_notes: notes } } })))"""
+    notes = [f"{i} files that cannot be read, because of what they hold" for i in range(3)]
+    editor.page.evaluate(ran, [number, notes])
+    lines = editor.page.locator(".sm-notes li:visible")
+    lines.last.wait_for()
+    assert lines.all_text_contents() == notes
+    editor.page.wait_for_timeout(300)
+    box, last = editor.page.locator(".sm-notes").bounding_box(), lines.last.bounding_box()
+    assert last["y"] + last["height"] <= box["y"] + box["height"] + 1
+    editor.page.evaluate(ran, [number, []])
+    lines.first.wait_for(state="detached")

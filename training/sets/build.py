@@ -143,7 +143,7 @@ def _encode_entry(
     entry: Entry, text_key: str, report: Report, writer: SetWriter, encoder: Encoder, pulse: Pulse
 ) -> Encoded:
     options, kind = report.options, report.kind
-    digest = file_hash(entry.file.path, pulse)
+    digest = file_hash(entry.file.path)
     key = content_key("latents", DECODING, kind, options.decoding(kind), digest, encoder.id)
     thumbnail = None
     if not writer.holds(key, "latents"):

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
+from ...common import interrupt
+
 # (phase, files done, files in all). What it raises stops the work and reaches the caller as it is.
 Progress: TypeAlias = Callable[[str, int, int], None]
 LOOKING, ENCODING = "Looking", "Encoding"
@@ -31,6 +33,7 @@ class Pulse:
 
     def __call__(self) -> None:
         """Still at work on the same file."""
+        interrupt.check()
         now = time.monotonic()
         if self._tell is None or now - self._last < _BETWEEN_S:
             return

@@ -17,6 +17,9 @@ const TRAINERS = new Set([
 const UID = "still_moving_uid";
 
 /** @param {GraphNode} node */
+export const isOurs = (node) => (node.comfyClass ?? "").startsWith("StillMoving");
+
+/** @param {GraphNode} node */
 export const isTrainer = (node) => TRAINERS.has(node.comfyClass ?? "");
 
 /** A random word. Pages of a plain http address in the network have no crypto.randomUUID. */

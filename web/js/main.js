@@ -5,7 +5,8 @@ import { api } from "../../../scripts/api.js";
 import { commandJob } from "./actions.js";
 import { listJobs, sampleUrl } from "./client.js";
 import { loadStyles, oncePerFrame } from "./dom.js";
-import { ensureUid, isTrainer, renameCopies, trainers, uidOf } from "./graph.js";
+import { ensureUid, isOurs, isTrainer, renameCopies, trainers, uidOf } from "./graph.js";
+import { growNode, watchNotes } from "./notes.js";
 import { announceEnd, showError, showHint } from "./notices.js";
 import { createPanel } from "./panel.js";
 import { registerSidebar, showBadge } from "./sidebar.js";
@@ -38,13 +39,6 @@ function showNode(node) {
     node.setDirtyCanvas(true, true);
   }
   if (panel.height() > before) growNode(node);
-}
-
-/** @param {GraphNode} node */
-function growNode(node) {
-  const [width, height] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
-  node.setDirtyCanvas(true, true);
 }
 
 /**
@@ -80,8 +74,8 @@ function watchRuns(node) {
     growNode(node); // it may have said something, in a widget of its own
     const uid = uidOf(node);
     const has = jobs.all().some((view) => view.uid === uid && view.adapter);
-    if (output.still_moving_job) load();
-    else if (output.text?.length && !has) showHint(node.title, output.text.join("\n"));
+    if (output?.still_moving_job) load();
+    else if (output?.text?.length && !has) showHint(node.title, output.text.join("\n"));
   };
 }
 
@@ -113,6 +107,7 @@ app.registerExtension({
     await load();
   },
   async nodeCreated(node) {
+    if (isOurs(node)) watchNotes(node);
     if (!isTrainer(node)) return;
     ensureUid(node);
     addWidgets(node);

@@ -58,12 +58,14 @@ declare module "*/scripts/app.js" {
     getMaxHeight?: () => number;
     getValue?: () => string | undefined;
     setValue?: (value: string) => void;
+    serialize?: boolean;
   }
 
   /** What a node's run gave to show. */
   export interface Output {
     text?: string[];
     still_moving_job?: string[];
+    still_moving_notes?: string[];
   }
 
   export interface GraphNode {
@@ -73,7 +75,7 @@ declare module "*/scripts/app.js" {
     size: [number, number];
     properties: Record<string, string | undefined>;
     subgraph?: Graph;
-    onExecuted?: (output: Output, ...rest: unknown[]) => void;
+    onExecuted?: (output: Output | null, ...rest: unknown[]) => void;
     computeSize(): [number, number];
     setSize(size: [number, number]): void;
     setDirtyCanvas(foreground: boolean, background: boolean): void;
