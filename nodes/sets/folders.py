@@ -2,81 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import folder_paths
-import numpy as np
 from comfy_api.latest import io
-from PIL import Image
 from torch import Tensor
 
-from ...common import files
-from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ...training.sets.build import CacheOptions
-from ..shared import folders, places
+from ..shared import folders
 from ..shared.sockets import CATEGORY, TRAINING_SET, advanced
 from .cached import CachedSet, SetNode, encoder_of, make_set
-
-
-def captions_for(text: str, count: int) -> list[str]:
-    """One caption for all, or one a line. Raises UserError when neither fits."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) == 1:
-        return lines * count
-    if len(lines) != count:
-        raise UserError(
-            "captions",
-            f"{len(lines)} lines for {count} pictures",
-            "one line for all of them, or a line for each",
-            "Write what is to be seen; the words are learned from.",
-        )
-    return lines
-
-
-def keep_pictures(groups: Sequence[Tensor], captions: Sequence[str]) -> Path:
-    """Write pictures or clips and captions to a folder named after them.
-
-    groups: (frames, height, width, 3) in 0..1 each; one frame is a picture.
-    """
-    digest = hashlib.sha256(json.dumps(list(captions)).encode())
-    arrays = [np.asarray((g[..., :3].clamp(0, 1) * 255).round().byte().cpu()) for g in groups]
-    for array in arrays:
-        digest.update(str(array.shape).encode() + array.tobytes())
-    folder = places.pictures() / digest.hexdigest()[:32]
-    if (folder / "complete").is_file():
-        return folder
-    files.sweep(folder.parent)
-    files.make_folder(folder)
-    for i, (array, caption) in enumerate(zip(arrays, captions, strict=True)):
-        path = folder / f"{i:04d}"
-        if len(array) > 1:
-            save_clip(array, path.with_suffix(".mkv"))
-        else:
-            Image.fromarray(array[0]).save(path.with_suffix(".png"))
-        atomic_write_text(path.with_suffix(".txt"), caption)
-    atomic_write_text(folder / "complete", "")
-    return folder
-
-
-def save_clip(frames: np.ndarray, path: Path) -> None:
-    """Write a clip without loss, 8 frames a second. frames: uint8 (n, height, width, 3).
-
-    As video: an animated picture would drop a frame that equals the one before.
-    """
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("ffv1", rate=8)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
+from .pictures import captions_for, keep_pictures, named
 
 
 def resolve_folder(text: str) -> Path:
@@ -185,7 +123,8 @@ def gathered(
     else:
         groups = batch.split(length)
         place = keep_pictures(groups, captions_for(captions, len(groups)))
-    return make_set(place, encoder_of(vae, clip), CacheOptions(prompt=prompt, **options))
+    with named(place, input_name):
+        return make_set(place, encoder_of(vae, clip), CacheOptions(prompt=prompt, **options))
 
 
 def frame_inputs() -> list[io.Input]:
@@ -269,13 +208,26 @@ class ClipSet(SetNode):
 
     @classmethod
     def execute(cls, **inputs: Any) -> io.NodeOutput:
-        output = super().execute(**inputs)
-        cached: CachedSet = output[0]
-        return io.NodeOutput(cached, cached.first(), ui=output.ui)
+        given = super().execute(**inputs)
+        cached: CachedSet = given[0]
+        return io.NodeOutput(cached, cached.first(), ui=given.ui)
 
     @classmethod
     def gather(
         cls, frames: int, fps: float, clips: Tensor | None = None, **inputs: Any
     ) -> CachedSet:
+        if clips is not None:
+            _refuse_a_rate(fps, inputs["stride"])
         options = {"kind": "clips", "frames": frames, "fps": fps or None}
         return gathered("clips", clips, frames, **options, **inputs)
+
+
+def _refuse_a_rate(fps: float, stride: int) -> None:
+    """Raise UserError where frames that are connected shall be chosen by time or number."""
+    for name, value, plain in (("fps", fps, 0), ("stride", stride, 1)):
+        if value != plain:
+            raise UserError(
+                name, f"{value:g} for connected frames", f"{plain}: they are taken one by one",
+                f"Set {name} to {plain}, and choose frames where the clips are loaded; or name"
+                " their folder instead.",
+            )  # fmt: skip  # file, found, expected, next move

@@ -18,7 +18,7 @@ from ...training.sets.build import CacheOptions
 from ..shared.sockets import CATEGORY, TRAINING_SET, advanced, seed_input
 from .cached import CachedSet, encoder_of, make_set
 from .drawn import DrawnSet
-from .folders import keep_pictures
+from .pictures import keep_pictures, named
 
 TOKEN, CLASS = "[V*]", "[class]"
 
@@ -103,7 +103,8 @@ def _generate(
     place = keep_pictures(drawn, prompts)
     kind = "clips" if frames > 1 else "stills"
     options = CacheOptions(kind=kind, frames=frames, width=width, height=height)
-    return make_set(place, encoder_of(vae, clip), options)
+    with named(place, "prompts"):
+        return make_set(place, encoder_of(vae, clip), options)
 
 
 def prompt_inputs(example: str, count: int, noun: str) -> list[io.Input]:

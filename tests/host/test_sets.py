@@ -12,8 +12,9 @@ from still_moving.demo import world as shapes
 from still_moving.demo.data import to_images
 from still_moving.demo.reference import reference_clip
 from still_moving.nodes.sets import folders as sets
-from still_moving.nodes.sets.folders import ClipSet, ImageSet, captions_for
+from still_moving.nodes.sets.folders import ClipSet, ImageSet
 from still_moving.nodes.sets.generate import prompts_for
+from still_moving.nodes.sets.pictures import captions_for, save_clip
 from still_moving.nodes.shapes_world.pixels import ShapesVAE
 from still_moving.nodes.shapes_world.text import load_clip
 from still_moving.nodes.shared import folders, places
@@ -132,6 +133,23 @@ def test_wrong_inputs_are_said():
         image_set(folder="no such folder", captions="")
 
 
+@pytest.mark.parametrize(("name", "value"), [("fps", 8.0), ("stride", 2)])
+def test_connected_frames_have_no_rate_to_choose_by(name, value):
+    clips = batch(2).repeat_interleave(4, dim=0)
+    with pytest.raises(UserError, match=f"{name}: found {value:g} for connected frames"):
+        clip_set(clips=clips, captions="red circle left night", frames=4, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("make", "count", "name"), [(image_set, 3, "images"), (clip_set, 1, "clips")]
+)
+def test_an_error_names_what_was_connected(make, count, name):
+    captions = "\n".join(["red circle left night"] * (count - 1) + ["too " * 20])
+    frames = {} if make is image_set else {"frames": 3}
+    with pytest.raises(UserError, match=f"^{name}, the one with number {count}: found 20 words"):
+        make(**{name: batch(), "captions": captions, **frames})
+
+
 def test_prompts_are_used_in_turn_with_their_places_filled():
     prompts = prompts_for("a [V*] [class]\n\n[class] alone ", "sks", "dog", 3)
     assert prompts == ["a sks dog", "dog alone", "a sks dog"]
@@ -192,7 +210,7 @@ def test_a_full_disk_is_said_before_anything_is_written(monkeypatch, user_folder
 
 def test_kept_clips_have_every_pixel_and_every_frame(tmp_path):
     frames = (batch() * 255).round().byte()[[0, 0, 1, 2]].numpy()
-    sets.save_clip(frames, tmp_path / "clip.mkv")
+    save_clip(frames, tmp_path / "clip.mkv")
     with av.open(str(tmp_path / "clip.mkv")) as container:
         kept = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert (np.stack(kept) == frames).all()

@@ -1,0 +1,91 @@
+"""Pictures and clips that come through a wire, as files that a set is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from ...common import files
+from ...common.atomic import atomic_write_text
+from ...common.errors import UserError
+from ..shared import places
+
+
+def captions_for(text: str, count: int) -> list[str]:
+    """One caption for all, or one a line. Raises UserError when neither fits."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) == 1:
+        return lines * count
+    if len(lines) != count:
+        raise UserError(
+            "captions",
+            f"{len(lines)} lines for {count} pictures",
+            "one line for all of them, or a line for each",
+            "Write what is to be seen; the words are learned from.",
+        )
+    return lines
+
+
+def keep_pictures(groups: Sequence[Tensor], captions: Sequence[str]) -> Path:
+    """Write pictures or clips and captions to a folder named after them.
+
+    groups: (frames, height, width, 3) in 0..1 each; one frame is a picture.
+    """
+    digest = hashlib.sha256(json.dumps(list(captions)).encode())
+    arrays = [np.asarray((g[..., :3].clamp(0, 1) * 255).round().byte().cpu()) for g in groups]
+    for array in arrays:
+        digest.update(str(array.shape).encode() + array.tobytes())
+    folder = places.pictures() / digest.hexdigest()[:32]
+    if (folder / "complete").is_file():
+        return folder
+    files.sweep(folder.parent)
+    files.make_folder(folder)
+    for i, (array, caption) in enumerate(zip(arrays, captions, strict=True)):
+        path = folder / f"{i:04d}"
+        if len(array) > 1:
+            save_clip(array, path.with_suffix(".mkv"))
+        else:
+            Image.fromarray(array[0]).save(path.with_suffix(".png"))
+        atomic_write_text(path.with_suffix(".txt"), caption)
+    atomic_write_text(folder / "complete", "")
+    return folder
+
+
+def save_clip(frames: np.ndarray, path: Path) -> None:
+    """Write a clip without loss, 8 frames a second. frames: uint8 (n, height, width, 3).
+
+    As video: an animated picture would drop a frame that equals the one before.
+    """
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=8)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@contextmanager
+def named(folder: Path, input_name: str) -> Iterator[None]:
+    """Let an error about a file of ``keep_pictures`` name what was connected in its place.
+
+    folder: of any set; errors about files elsewhere stay as they are.
+    """
+    try:
+        yield
+    except UserError as error:
+        file = Path(str(error.subject))
+        if folder.parent != places.pictures() or file.parent != folder or not file.stem.isdigit():
+            raise
+        subject = f"{input_name}, the one with number {int(file.stem) + 1}"
+        raise UserError(subject, error.found, error.expected, error.next_move) from error
