@@ -23,6 +23,7 @@ from ..shapes_world.pixels import ShapesVAE
 from ..shared import places
 from ..shared.cancel import cancellable
 from ..shared.notices import output
+from .progress import NodeProgress
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     ]
     key = content_key(os.path.normcase(folder), found, encoder.id, options.to_json())[:32]
     files.sweep(places.sets())
-    loaded = build_set(folder, places.sets() / key, encoder, options)
+    loaded = build_set(folder, places.sets() / key, encoder, options, NodeProgress())
     first = loaded.items[0]
     return CachedSet(
         folder=places.sets() / key,
@@ -85,6 +86,7 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
         source=folder / first.source,
         options=options,
         pictures=folder if folder.parent == places.pictures() else None,
+        notes=loaded.notes,
     )
 
 

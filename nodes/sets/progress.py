@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import comfy.utils
 
-from ...common import interrupt
 from ...training.sets.progress import ENCODING, LOOKING
 
 PHASES = (LOOKING, ENCODING)  # files are decoded in both
@@ -18,6 +17,5 @@ class NodeProgress:
         self._bar = comfy.utils.ProgressBar(FULL * len(PHASES))
 
     def __call__(self, phase: str, done: int, total: int) -> None:
-        interrupt.check()
         share = done / total if total else 1.0
         self._bar.update_absolute(round(FULL * (PHASES.index(phase) + share)))

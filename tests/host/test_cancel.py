@@ -3,6 +3,7 @@
 import asyncio
 
 import comfy.model_management
+import comfy.utils
 import pytest
 import torch
 from comfy.model_management import InterruptProcessingException
@@ -12,6 +13,9 @@ from still_moving import comfy_entrypoint
 from still_moving.nodes.apply.motion import LoadMotionModule
 from still_moving.nodes.apply.spatial import InjectCheckpoint
 from still_moving.nodes.clips.measure import MeasureMotion
+from still_moving.nodes.sets.folders import ClipSet
+from still_moving.nodes.shapes_world.pixels import ShapesVAE
+from still_moving.nodes.shapes_world.text import load_clip
 from still_moving.nodes.shared import cancel, folders, places
 from still_moving.nodes.train import baking
 
@@ -65,3 +69,51 @@ def test_cancel_stops_it(work, user_folder):
 @pytest.mark.parametrize("work", WORK)
 def test_without_it_nothing_stops(work):
     WORK[work]()
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    """What ComfyUI is told of progress: (value, of). ``answer`` is called each time."""
+    told = []
+    for limit in ("INTERVAL", "PERCENT"):  # newer ComfyUIs tell the page not all of it
+        monkeypatch.setattr(comfy.utils, f"PROGRESS_THROTTLE_MIN_{limit}", 0, raising=False)
+
+    def hook(value, total, _preview, node_id=None):
+        told.append((value, total))
+        hook.answer()
+
+    hook.told, hook.answer = told, lambda: None
+    before = comfy.utils.PROGRESS_BAR_HOOK
+    comfy.utils.set_progress_bar_global_hook(hook)
+    yield hook
+    comfy.utils.set_progress_bar_global_hook(before)
+
+
+def clip_set():
+    return ClipSet.execute(
+        clip=load_clip(), vae=ShapesVAE(), folder="demo: natural", captions="", frames=8, fps=0.0,
+        stride=1, width=128, height=128, crop="centre",
+    )  # fmt: skip  # many short values, several a line
+
+
+def test_a_set_fills_the_bar_file_by_file(bar):
+    clip_set()
+    values, totals = zip(*bar.told, strict=True)
+    assert list(values) == sorted(values)
+    assert (values[0], values[-1], {*totals}) == (0, totals[0], {totals[0]})
+    assert len({*values}) > 16  # of 16 clips, each looked at and encoded
+
+
+@pytest.mark.parametrize("calls", [1, 5, 20])
+def test_a_set_that_is_cancelled_stops_there_and_leaves_nothing(calls, bar, user_folder):
+    def press() -> None:
+        if len(bar.told) == calls:
+            comfy.model_management.interrupt_current_processing(True)
+
+    bar.answer = press
+    with pytest.raises(InterruptProcessingException):
+        clip_set()
+    assert len(bar.told) == calls
+    assert not [path for path in user_folder.rglob("*") if path.is_file()]
+    bar.answer = lambda: None
+    clip_set()

@@ -10,6 +10,10 @@ export const { window } = new JSDOM("", { url: "http://comfyui.test/", pretendTo
 globalThis.window = window;
 globalThis.document = window.document;
 globalThis.Element = window.Element;
+// Without a layout nothing has a size that could change.
+globalThis.ResizeObserver = class {
+  observe() {}
+};
 globalThis.requestAnimationFrame = window.requestAnimationFrame;
 
 /** The next picture: what was due before it has been drawn. */

@@ -4,6 +4,7 @@ import { h, setText } from "./dom.js";
 
 /** @import { GraphNode, Output } from "../../../scripts/app.js" */
 
+const MARGIN = 4; // around the widget
 const PADDING = 12; // above and below the lines, as in the style sheet
 const MOST = 220; // pixels; more lines than that are scrolled
 
@@ -28,14 +29,17 @@ function createNotes(node) {
   const list = h("ul", {});
   const el = h("div", { className: "sm-notes" }, list);
   const height = () =>
-    list.childElementCount ? Math.min(list.scrollHeight + PADDING, MOST) : 0;
+    list.childElementCount ? Math.min(list.offsetHeight + PADDING + 2 * MARGIN, MOST) : 0;
   const widget = node.addDOMWidget("still_moving_notes", "still_moving_notes", el, {
     hideOnZoom: false,
     getMinHeight: height,
     getMaxHeight: height,
     serialize: false,
+    margin: MARGIN,
   });
   widget.serialize = false;
+  // Only once it is on the page, as wide as the node, the lines have their height.
+  new ResizeObserver(() => growNode(node)).observe(list);
 
   /** @param {string[]} lines */
   function show(lines) {

@@ -59,6 +59,7 @@ declare module "*/scripts/app.js" {
     getValue?: () => string | undefined;
     setValue?: (value: string) => void;
     serialize?: boolean;
+    margin?: number;
   }
 
   /** What a node's run gave to show. */
