@@ -15,9 +15,9 @@ def add(commands) -> None:
         "cache",
         help="turn a folder of photos or clips into latents, once",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        description="Reads jpg, png, webp, gif, mp4, mov, webm and mkv. A caption is the text in "
-        "the .txt of the same name, or --prompt. Run it again after an edit: only what changed "
-        "is encoded.",
+        description="Reads pictures and clips as docs/media.md lists them. A caption is the text "
+        "in the .txt or .caption of the same name, a line of metadata.jsonl or metadata.csv, "
+        "kohya's metadata, or --prompt. Run it again after an edit: only what changed is encoded.",
     )
     parser.add_argument("folder", type=Path, help="photos (stills) or clips, with captions")
     parser.add_argument("out", type=Path, help="folder for the cached set")
@@ -27,7 +27,7 @@ def add(commands) -> None:
     parser.add_argument("--kind", choices=("auto", "stills", "clips"), default="auto")
     parser.add_argument("--width", type=int, default=512, help="pixels, a multiple of 8")
     parser.add_argument("--height", type=int, default=512, help="pixels, a multiple of 8")
-    parser.add_argument("--prompt", help="caption for files without a .txt")
+    parser.add_argument("--prompt", help="caption for files without one")
     parser.add_argument("--frames", type=int, default=16, help="frames of a clip")
     parser.add_argument("--fps", type=float, help="resample clips to this rate")
     parser.add_argument("--stride", type=int, default=1, help="take every n-th frame")
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from ..training.sets.preflight import preflight
 
     names = CacheOptions.__dataclass_fields__
-    chosen = CacheOptions(**{name: getattr(options, name) for name in names})
+    chosen = CacheOptions(**{name: getattr(options, name) for name in names if name in options})
     with contextlib.ExitStack() as stack:
         progress = _bars(stack) if sys.stderr.isatty() else None
         report = preflight(options.folder, chosen, progress)

@@ -17,15 +17,19 @@ from ...common.errors import UserError
 from ...common.names import check_new_path
 from . import sheet
 from .encoders import Encoder
-from .media import ClipOptions, MediaFile, Probe, fit, iter_frames
+from .media import MediaFile, fit, iter_frames
 from .options import CacheOptions
 from .preflight import Entry, Report, preflight
+from .probe import TIMING, Probe
 from .progress import ENCODING, Progress, Pulse
 from .store import FORMAT, LoadedSet, Record, SetWriter, content_key, load_set, object_name
+from .timing import ClipOptions, chosen_otherwise
 
 __all__ = ["CacheOptions", "build_from", "build_set", "fitted"]
 
-DECODING = 1  # raise when decoding or fitting changes, so that old objects are not taken for new
+# Raise it when decoding or fitting changes for every file, so that old objects are not taken for
+# new. What changes for some files is named in their Probe instead, and all others are found again.
+DECODING = 1
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ def _encode_captions(
         caption = str(entry.caption)
         if caption in keys:
             continue
-        key = keys[caption] = content_key("text", caption, encoder.id)
+        key = keys[caption] = _text_key(caption, encoder)
         if writer.holds(key, "text"):
             continue
         try:
@@ -139,12 +143,21 @@ def _encode_captions(
     return keys
 
 
+def _text_key(caption: str, encoder: Encoder) -> str:
+    sections = getattr(encoder, "sections", None)  # only CLIP reads in sections
+    # Versions that cut a caption off after its first section must not be taken for this one.
+    whole = ["whole"] if sections is not None and sections(caption) > 1 else []
+    return content_key("text", caption, encoder.id, *whole)
+
+
 def _encode_entry(
     entry: Entry, text_key: str, report: Report, writer: SetWriter, encoder: Encoder, pulse: Pulse
 ) -> Encoded:
     options, kind = report.options, report.kind
     digest = file_hash(entry.file.path)
-    key = content_key("latents", DECODING, kind, options.decoding(kind), digest, encoder.id)
+    changes = _changes(entry.probe, options, digest)
+    shown = options.decoding(kind)
+    key = content_key("latents", DECODING, kind, shown, digest, encoder.id, *changes)
     thumbnail = None
     if not writer.holds(key, "latents"):
         pixels = fitted(entry.file, options, entry.probe, digest, pulse)
@@ -161,6 +174,23 @@ def _encode_entry(
         size=options.size,
     )
     return Encoded(record, entry, digest, thumbnail)
+
+
+def _changes(seen: Probe | None, options: CacheOptions, digest: str) -> list[str]:
+    """How a file's frames differ from what earlier versions of the pack encoded of it."""
+    if seen is None:
+        return []
+    clip = _clip(options, digest)
+    timed = [] if clip.fps is None else [change for change in seen.changes if change in TIMING]
+    pixels = [change for change in seen.changes if change not in TIMING]
+    return [*pixels, *timed, *["as shown"] * chosen_otherwise(seen, clip)]
+
+
+def _clip(options: CacheOptions, digest: str) -> ClipOptions:
+    """With the file's own dice: drawn from its content, not from its name or neighbours."""
+    dice = hashlib.sha256(f"{options.seed} {digest}".encode()).digest()
+    seed = int.from_bytes(dice[:7], "big")
+    return ClipOptions(options.frames, options.fps, options.stride, options.start, seed)
 
 
 def _encode_pixels(
@@ -198,12 +228,9 @@ def fitted(
 
     probed, digest: what a look through the file showed, and its sha256, where they are known.
     """
-    # Drawn from the content, so a file's dice do not change with its name or its neighbours.
-    dice = hashlib.sha256(f"{options.seed} {digest or file_hash(file.path)}".encode()).digest()
-    seed = int.from_bytes(dice[:7], "big")
-    clip = ClipOptions(options.frames, options.fps, options.stride, options.start, seed)
+    clip = _clip(options, digest or file_hash(file.path))
     decoded = iter_frames(file, clip, probed, pulse)
-    return torch.cat([fit(frame[None], options.size, options.crop, seed) for frame in decoded])
+    return torch.cat([fit(frame[None], options.size, options.crop, clip.seed) for frame in decoded])
 
 
 def _draw_sheet(report: Report, encoded: list[Encoded], pulse: Pulse) -> bytes:

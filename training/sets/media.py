@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,27 +12,51 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...common import files
 from ...common.errors import UserError
-from ...common.names import folded
-from . import decode
+from . import captions, decode
+from .probe import Note, Probe
 from .progress import Pulse
+from .timing import STARTS, ClipOptions, available, choose_frames, shorter_clip_advice
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".gif")
-VIDEOS = (".mp4", ".mov", ".webm", ".mkv")
-STARTS = ("first", "centre", "random")
-MAX_CAPTION_BYTES = 64 * 1024
+__all__ = [
+    "IMAGES", "STARTS", "VIDEOS", "ClipOptions", "Folder", "MediaFile", "Note", "Probe",
+    "available", "choose_frames", "fit", "iter_frames", "look", "probe", "read_caption", "scan",
+    "shorter_clip_advice",
+]  # fmt: skip  # names, several a line
+
+IMAGES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib",
+    ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpx", ".tga",
+    ".ppm", ".pgm", ".qoi",
+)  # fmt: skip  # endings, several a line
+VIDEOS = (
+    ".mp4", ".m4v", ".mov", ".qt", ".webm", ".mkv", ".avi", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg",
+    ".vob", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".mxf",
+)  # fmt: skip  # endings, several a line
+# Why a file is not read, by its ending, where there is something to do.
+_WHY = {
+    **dict.fromkeys((".psd", ".psb", ".xcf", ".kra", ".clip"), "layers; save it as PNG"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".dng"), "raw; develop"
+                    " it to JPEG or PNG"),
+    **dict.fromkeys((".svg", ".eps", ".ai", ".pdf"), "a drawing; save it as PNG"),
+    **dict.fromkeys((".exr", ".hdr"), "light without a limit; save it as PNG"),
+    **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".gz"), "packed; unpack it"),
+    ".parquet": "a table; save it as metadata.csv",
+}  # fmt: skip  # endings, several a line
+_SYSTEMS_OWN = ("thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
 class MediaFile:
-    """A photo or clip, and the place of its caption: the same name with .txt.
+    """A photo or clip, and where its caption is looked for.
 
-    text: a file of that name in other capitals, or with é as two characters, as it was found.
+    texts: the texts beside it, as they were found: that of the same name with .txt is first, also
+    in other capitals, or with é as two characters. rows: what the folder's tables say of it.
     """
 
     path: Path
-    text: Path | None = None
+    texts: tuple[Path, ...] = ()
+    rows: tuple[tuple[Path, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,60 +68,25 @@ class MediaFile:
 
     @property
     def caption_path(self) -> Path:
-        return self.text or self.path.with_suffix(".txt")
+        """Where its caption is, or is to be written."""
+        return self.texts[0] if self.texts else self.path.with_suffix(".txt")
 
 
 @dataclass(frozen=True)
-class ClipOptions:
-    """Which frames of a clip are taken. Raises UserError for a value out of range.
+class Folder:
+    """What lies in a folder. files: in a person's order; notes: on what is left, a line each."""
 
-    fps: take frames at this rate by their timestamps (None: as filmed); then every stride-th.
-    start: where in a longer clip: "first", "centre", or "random" (drawn with seed).
-    """
-
-    frames: int = 16
-    fps: float | None = None
-    stride: int = 1
-    start: str = "centre"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.frames < 1 or self.stride < 1:
-            name = "frames" if self.frames < 1 else "stride"
-            raise UserError(
-                name, str(getattr(self, name)), "1 or more", "Raise it, or leave it out."
-            )
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise UserError(
-                "fps", str(self.fps), "more than 0, at most 1000", "Leave it out to keep all."
-            )
-        if self.start not in STARTS:
-            raise UserError("start", repr(self.start), " or ".join(STARTS), "Choose one of these.")
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What decoding a file from end to end showed. times: seconds, one per frame."""
-
-    width: int
-    height: int
-    times: tuple[float, ...]
-    moving: bool
-
-    @property
-    def duration(self) -> float:
-        """Seconds from the first frame to the end of the last; 0 for a still."""
-        count = len(self.times)
-        return (self.times[-1] - self.times[0]) * count / (count - 1) if count > 1 else 0.0
-
-    @property
-    def fps(self) -> float:
-        """Mean frames per second; 0 for a still."""
-        return len(self.times) / self.duration if self.duration > 0 else 0.0
+    files: list[MediaFile]
+    notes: tuple[str, ...]
 
 
 def scan(folder: Path) -> list[MediaFile]:
     """The photos and clips of a folder (not of its subfolders), as a person would sort them."""
+    return look(folder).files
+
+
+def look(folder: Path) -> Folder:
+    """The photos and clips of a folder, their captions, and what else lies there."""
     folder = Path(folder)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "no such folder"
@@ -105,6 +94,7 @@ def scan(folder: Path) -> list[MediaFile]:
     kinds = (*IMAGES, *VIDEOS)
     try:
         there = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        there.sort(key=lambda path: natural_key(path.name))
         paths = [path for path in there if path.suffix.lower() in kinds and path.is_file()]
     except OSError as error:
         raise UserError(
@@ -118,16 +108,45 @@ def scan(folder: Path) -> list[MediaFile]:
             f"files ending in {', '.join(kind[1:] for kind in kinds)}",
             "Put them into this folder itself; subfolders are not searched.",
         )
-    texts = _texts(there)
-    paths.sort(key=lambda path: natural_key(path.name))
-    return [MediaFile(path, texts(path.with_suffix(".txt"))) for path in paths]
+    known = captions.gather(there)
+    files = [MediaFile(path, known.places(path), known.written(path)) for path in paths]
+    return Folder(files, tuple(_left(there, files, known)))
 
 
-def _texts(there: list[Path]) -> Callable[[Path], Path | None]:
-    """What finds a text by a name that some system's disk takes for its own."""
-    exact = {path for path in there if path.suffix.lower() == ".txt" and path.is_file()}
-    alike = {folded(path.name): path for path in sorted(exact, reverse=True)}
-    return lambda path: path if path in exact else alike.get(folded(path.name))
+def _left(there: list[Path], found: list[MediaFile], known: captions.Captions) -> Iterator[str]:
+    """What else lies in a folder, in words."""
+    read = {file.path for file in found}
+    read |= {path for file in found for path in file.texts}
+    read |= {path for file in found for path, _ in file.rows}
+    rest = [path for path in there if path not in read]
+    folders = [path.name for path in rest if path.is_dir()]
+    if folders:
+        yield f"folders inside are not searched: {_listed(folders)}"
+    texts = [path.name for path in rest if path in known.texts.values()]
+    if texts:
+        yield f"texts that belong to no photo or clip: {_listed(texts)}"
+    rest = [path for path in rest if path.is_file() and path not in known.texts.values()]
+    # An empty file without an ending is a mark that a program left, such as this pack.
+    rest = [
+        p for p in rest if p.name.lower() not in _SYSTEMS_OWN and (p.suffix or p.stat().st_size)
+    ]
+    if rest:
+        counts = Counter(path.suffix.lower() or path.name for path in rest)
+        kinds = [
+            f"{count} {kind}" + (f" ({_WHY[kind]})" if kind in _WHY else "")
+            for kind, count in counts.items()
+        ]
+        count = "1 file" if len(rest) == 1 else f"{len(rest)} files"
+        yield f"{count} not read: {', '.join(kinds)}"
+    for table, rows in known.tables.items():
+        named = {path for file in found for path, _ in file.rows}
+        missing = len(rows) - sum(any(p == table for p, _ in file.rows) for file in found)
+        if table in named and missing > 0:
+            yield f"{missing} lines of {table.name} name no file of this folder"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -137,69 +156,24 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return pairs, name
 
 
+def captions_of(file: MediaFile) -> list[tuple[Path, str]]:
+    """Every caption of a photo or clip that says something, and where; the first is taken."""
+    own = file.path.with_suffix(".txt")
+    texts = file.texts or ((own,) if own.is_file() else ())
+    return captions.read(texts, file.rows)
+
+
 def read_caption(file: MediaFile) -> str | None:
-    """The text beside a photo or clip, stripped; None when there is none. UTF-8, BOM allowed."""
-    path = file.caption_path
-    if not path.is_file():
-        return None
-    expected, move = "UTF-8 text", "Save it again as UTF-8."
-    try:
-        if path.stat().st_size > MAX_CAPTION_BYTES:
-            size, limit = path.stat().st_size, MAX_CAPTION_BYTES
-            raise UserError(path, f"{size} bytes", f"at most {limit}", "Is this a caption?")
-        text = files.read_text(path)
-    except UnicodeDecodeError as error:
-        raise UserError(path, f"other bytes at {error.start}", expected, move) from error
-    except OSError as error:
-        raise UserError(
-            path, str(error.strerror), "a readable file", "Check its permissions."
-        ) from error
-    if "\0" in text:
-        raise UserError(path, "zero bytes", expected, move)
-    return text.strip() or None
+    """The caption of a photo or clip, stripped; None when there is none."""
+    found = captions_of(file)
+    return found[0][1] if found else None
 
 
 def probe(file: MediaFile, pulse: Pulse | None = None) -> Probe:
     """Decode a whole file once. Raises UserError, with the decoder's reason, if that fails."""
     pulse = pulse or Pulse()
     with _refusing(file, pulse):
-        width, height, times, moving = decode.survey(file.path, file.is_video, pulse)
-    return Probe(width, height, times, moving)
-
-
-def available(times: tuple[float, ...], clip: ClipOptions) -> int:
-    """How many frames a clip yields at the asked fps and stride."""
-    return 1 + (_ticks(times, clip) - 1) // clip.stride
-
-
-def choose_frames(times: tuple[float, ...], clip: ClipOptions) -> list[int]:
-    """Indices of the frames that the options ask for. Raises ValueError when too few."""
-    if available(times, clip) < clip.frames:
-        raise ValueError(f"{available(times, clip)} frames")
-    spare = _ticks(times, clip) - ((clip.frames - 1) * clip.stride + 1)
-    if clip.start == "random":
-        generator = torch.Generator().manual_seed(clip.seed)
-        first = int(torch.randint(spare + 1, (1,), generator=generator))
-    else:
-        first = spare // 2 if clip.start == "centre" else 0
-    ticks = range(first, first + clip.frames * clip.stride, clip.stride)
-    if clip.fps is None:
-        return list(ticks)
-    return [_nearest(times, times[0] + tick / clip.fps) for tick in ticks]
-
-
-def _ticks(times: tuple[float, ...], clip: ClipOptions) -> int:
-    if clip.fps is None:
-        return len(times)
-    # A quarter of a tick is let through: containers round timestamps to milliseconds.
-    return int((times[-1] - times[0]) * clip.fps + 0.25) + 1
-
-
-def _nearest(times: tuple[float, ...], time: float) -> int:
-    # Nearest and not "the one on screen": rounded timestamps would repeat one and drop the next.
-    after = min(bisect_left(times, time), len(times) - 1)
-    before = max(after - 1, 0)
-    return before if time - times[before] <= times[after] - time else after
+        return decode.survey(file.path, file.is_video, pulse)
 
 
 def iter_frames(
@@ -216,20 +190,13 @@ def iter_frames(
         picks = [0]
     else:
         try:
-            picks = choose_frames(probed.times, clip)
+            picks = choose_frames(probed.times, clip, probed.last)
         except ValueError as error:
             raise UserError(
                 file.path, str(error), f"at least {clip.frames}", shorter_clip_advice(clip)
             ) from error
     with _refusing(file, pulse):
-        yield from decode.frames(file.path, file.is_video, picks, pulse)
-
-
-def shorter_clip_advice(clip: ClipOptions) -> str:
-    used = [f"frames ({clip.frames})"]
-    used += [f"stride ({clip.stride})"] if clip.stride > 1 else []
-    used += [f"fps ({clip.fps:g})"] if clip.fps else []
-    return f"Lower {', '.join(used)}, or use a longer clip."
+        yield from decode.frames(file.path, file.is_video, picks, pulse, probed.changes)
 
 
 class _refusing:
@@ -254,11 +221,10 @@ class _refusing:
         # strerror spares a person FFmpeg's error numbers.
         message = str(getattr(error, "strerror", None) or error)
         reason = message.replace(str(self.file.path), "the file").strip().splitlines()
-        expected = "a playable clip" if self.file.is_video else "a jpg, png, webp or gif picture"
         raise UserError(
             self.file.path,
             f"unreadable data ({reason[0] if reason else type(error).__name__})",
-            expected,
+            "a playable clip" if self.file.is_video else "a picture",
             "Open it in a viewer and save it again, or remove it.",
         ) from error
 
@@ -278,9 +244,10 @@ def fit(frames: Tensor, size: tuple[int, int], crop: str = "centre", seed: int =
     kept_height = min(full_height, max(1, round(height / scale)))
     spare_x, spare_y = full_width - kept_width, full_height - kept_height
     if crop == "random":
-        generator = torch.Generator().manual_seed(seed)
-        x = int(torch.randint(spare_x + 1, (1,), generator=generator))
-        y = int(torch.randint(spare_y + 1, (1,), generator=generator))
+        # On the CPU by name: another pack may have given torch another default.
+        generator = torch.Generator("cpu").manual_seed(seed)
+        x = int(torch.randint(spare_x + 1, (1,), generator=generator, device="cpu"))
+        y = int(torch.randint(spare_y + 1, (1,), generator=generator, device="cpu"))
     else:
         x, y = spare_x // 2, spare_y // 2
     kept = frames[..., y : y + kept_height, x : x + kept_width].float() / 255

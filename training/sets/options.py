@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...common.errors import UserError
-from .media import ClipOptions
+from .timing import ClipOptions
 
 KINDS = ("auto", "stills", "clips")
 CROPS = ("centre", "random")
@@ -20,7 +20,8 @@ class CacheOptions:
     kind: "stills", "clips", or "auto" (what the folder holds, when it holds one of the two).
     width, height: pixels, multiples of 8. prompt: the caption of files that have no .txt.
     frames, fps, stride, start: see ClipOptions; they count for clips only.
-    skip_unreadable: leave out files that cannot be used, instead of stopping.
+    skip_unreadable: leave out files that cannot be used, instead of stopping. timed: whether clips
+    have a rate of their own; frames that came without one cannot be resampled.
     """
 
     kind: str = "auto"
@@ -34,6 +35,7 @@ class CacheOptions:
     crop: str = "centre"
     seed: int = 0
     skip_unreadable: bool = False
+    timed: bool = True
 
     def __post_init__(self) -> None:
         for name, known in (("kind", KINDS), ("crop", CROPS)):
@@ -53,6 +55,16 @@ class CacheOptions:
                 "prompt", "empty text", "words", "Write the prompt, or leave the option out."
             )
         _ = self.clip  # checks the clip fields
+        self._check_times()
+
+    def _check_times(self) -> None:
+        if self.timed or (self.fps is None and self.stride == 1):
+            return
+        name, value, plain = ("fps", f"{self.fps:g}", 0) if self.fps else ("stride", self.stride, 1)
+        raise UserError(
+            name, str(value), f"{plain} for connected frames, which have no rate of their own",
+            "Connect the frames that you mean, or name a folder of clips.",
+        )  # fmt: skip  # subject, found, expected, next move
 
     @property
     def size(self) -> tuple[int, int]:
@@ -74,4 +86,6 @@ class CacheOptions:
         return chosen
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        given = asdict(self)
+        del given["timed"]  # it changes nothing that is allowed, and old sets are found without it
+        return given

@@ -7,30 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from .media import MediaFile, Probe, available, probe, read_caption, scan, shorter_clip_advice
+from .captions import has_unseen
+from .media import MediaFile, captions_of, look, probe
 from .options import CacheOptions
+from .probe import Note, Probe
 from .progress import LOOKING, Progress, Pulse
+from .timing import available, shorter_clip_advice
 
 LISTED = 8  # problems named in one error line; the report has them all
-
-
-@dataclass(frozen=True)
-class Note:
-    """What works but may surprise: what is said of several files at once, and of this one."""
-
-    what: str
-    more: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.more}".rstrip()
 
 
 @dataclass(frozen=True)
 class Entry:
     """One file: what was seen of it, and why it cannot be used, if so.
 
-    problem: about the file by name, or None. caption: from its .txt or the prompt, None when
-    missing.
+    problem: about the file by name, or None. caption: its own or the prompt, None when missing.
     """
 
     file: MediaFile
@@ -51,12 +42,16 @@ class Entry:
 
 @dataclass(frozen=True)
 class Report:
-    """What preflight saw. kind: "stills" or "clips"; entries: every file, in order."""
+    """What preflight saw. kind: "stills" or "clips"; entries: every file, in order.
+
+    left: what else lies in the folder, a line each.
+    """
 
     folder: Path
     kind: str
     options: CacheOptions
     entries: tuple[Entry, ...] = field(repr=False)
+    left: tuple[str, ...] = ()
 
     @property
     def usable(self) -> list[Entry]:
@@ -97,7 +92,7 @@ class Report:
 
     def notes(self) -> list[str]:
         """What is left out and what may surprise, in plain words: a line for each kind of it."""
-        lines = []
+        lines = list(self.left)
         if self.problems:
             lines.append(f"{_files(len(self.problems))} left out: {self._reasons()}")
         kinds: dict[str, list[str]] = {}
@@ -132,6 +127,7 @@ class Report:
             action = "left out" if self.options.skip_unreadable else "cannot be used"
             lines.append(f"  {len(self.problems)} {action}:")
             lines += [f"    {entry.problem}" for entry in self.problems]
+        lines += [f"  {line}" for line in self.left]
         noted = [entry for entry in self.usable if entry.notes]
         if noted:
             lines.append("  worth a look:")
@@ -146,6 +142,7 @@ class Report:
             "kind": self.kind,
             "files": len(self.entries),
             "usable": len(self.usable),
+            "left": list(self.left),
             "uncaptioned": [entry.file.name for entry in self.uncaptioned],
             "unusable": [entry.file.name for entry in self.problems],
             "options": self.options.to_json(),
@@ -162,21 +159,24 @@ def preflight(
     the kind is left to it.
     """
     folder = Path(folder)
-    files = scan(folder)
-    pulse = Pulse(progress, LOOKING, len(files))
+    there = look(folder)
+    pulse = Pulse(progress, LOOKING, len(there.files))
     seen = []
-    for number, file in enumerate(files):
+    for number, file in enumerate(there.files):
         pulse.at(number)
         seen.append(_look(file, pulse))
-    pulse.at(len(files))
+    pulse.at(len(seen))
     kind = _kind(folder, options, seen)
-    entries = tuple(_judge(entry, kind, options) for entry in seen)
-    return Report(folder, kind, options, entries)
+    some = any(entry.caption for entry in seen)
+    entries = tuple(_judge(entry, kind, options, some) for entry in seen)
+    return Report(folder, kind, options, entries, there.notes)
 
 
 def _look(file: MediaFile, pulse: Pulse) -> Entry:
     try:
-        return Entry(file, probe(file, pulse), read_caption(file))
+        seen, found = probe(file, pulse), captions_of(file)
+        caption = found[0][1] if found else None
+        return Entry(file, seen, caption, notes=(*seen.notes, *_caption_notes(found)))
     except UserError as error:
         if error is pulse.raised:
             raise
@@ -184,6 +184,17 @@ def _look(file: MediaFile, pulse: Pulse) -> Entry:
         name = Path(error.subject).name
         problem = UserError(name, error.found, error.expected, error.next_move)
         return Entry(file, None, None, problem)
+
+
+def _caption_notes(found: list[tuple[Path, str]]) -> list[Note]:
+    notes = []
+    if found and has_unseen(found[0][1]):
+        notes.append(Note("with signs in the caption that cannot be seen"))
+    others = [path.name for path, text in found[1:] if text != found[0][1]]
+    if others:
+        taken = f"{found[0][0].name} is taken, not {', '.join(others)}"
+        notes.append(Note("with several captions", taken))
+    return notes
 
 
 def _kind(folder: Path, options: CacheOptions, entries: list[Entry]) -> str:
@@ -200,22 +211,29 @@ def _kind(folder: Path, options: CacheOptions, entries: list[Entry]) -> str:
     return "clips" if moving else "stills"
 
 
-def _judge(entry: Entry, kind: str, options: CacheOptions) -> Entry:
-    seen = entry.probe
+def _judge(entry: Entry, kind: str, options: CacheOptions, some: bool) -> Entry:
+    """some: whether any file has a caption of its own."""
+    seen, notes = entry.probe, entry.notes
     if seen is None:
         return entry
     caption = entry.caption or (options.prompt.strip() if options.prompt else None)
+    if some and caption and not entry.caption:
+        notes += (Note("without a caption of their own, which take the one for all"),)
     wrong = None
     if seen.moving and kind == "stills":
         wrong = ("a clip", "a still", "Choose kind clips, or take frames out of it.")
     elif not seen.moving and kind == "clips":
         wrong = ("a still", "a clip", "Choose kind stills, or remove it.")
-    elif kind == "clips" and (count := available(seen.times, options.clip)) < options.frames:
+    elif kind == "clips" and (count := _available(seen, options)) < options.frames:
         advice = shorter_clip_advice(options.clip)
         wrong = (f"{count} frames", f"at least {options.frames}", advice)
     if wrong:
         return Entry(entry.file, seen, caption, UserError(entry.file.name, *wrong))
-    return Entry(entry.file, seen, caption, None, _notes(seen, kind, options))
+    return Entry(entry.file, seen, caption, None, (*notes, *_notes(seen, kind, options)))
+
+
+def _available(seen: Probe, options: CacheOptions) -> int:
+    return available(seen.times, options.clip, seen.last)
 
 
 def _notes(seen: Probe, kind: str, options: CacheOptions) -> tuple[Note, ...]:

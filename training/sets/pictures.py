@@ -1,0 +1,166 @@
+"""Pictures, still and moving, by Pillow: upright, in sRGB, on white.
+
+Whatever it raises on damaged bytes passes through; media.py turns it into a UserError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from ...common import files
+from . import colours, heif
+from .probe import SHORT_DELAYS, Note, Probe
+from .progress import Pulse
+from .videos import MAX_PIXELS as MAX_CLIP_PIXELS
+from .videos import refuse_huge
+
+MAX_STILL_PIXELS = 128 << 20  # beyond every camera, below every decompression bomb
+Image.init()  # else Pillow knows only some formats, by what it happened to open before
+_FORMATS = (
+    "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI",
+)  # fmt: skip  # names, several a line
+_MOVING = ("GIF", "WEBP", "PNG", "AVIF", "JXL")
+_BROWSERS_DELAY, _TOO_SHORT = 0.1, 0.011  # seconds, for animations that say 0 to 10 ms
+
+
+@contextmanager
+def _own_switches() -> Iterator[None]:
+    """Pillow as this pack means it, whatever other packs have told it for the whole process."""
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and large pictures
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    with files.opened(path) as file, _own_switches(), _recognized(path, file) as image:
+        moving = len(_pages(image)) > 1
+        width, height = image.size
+        refuse_huge(width, height, MAX_CLIP_PIXELS if moving else MAX_STILL_PIXELS)
+        yield image
+
+
+def _recognized(path: Path, file: BinaryIO) -> Image.Image:
+    ending = path.suffix.lower()
+    formats = [*_FORMATS, *["TGA"] * (ending == ".tga")]  # it has no mark, so by its name alone
+    if ending == ".jxl":
+        with contextlib.suppress(ImportError):
+            importlib.import_module("pillow_jxl")
+        if "JXL" not in Image.OPEN:
+            raise ValueError("JPEG XL, which Pillow reads with the package pillow-jxl-plugin only")
+        formats.append("JXL")
+    try:
+        return Image.open(file, formats=[name for name in formats if name in Image.OPEN])
+    except UnidentifiedImageError:  # would name the file as Python does
+        raise ValueError("no picture of a known kind") from None
+
+
+def _pages(image: Image.Image) -> range:
+    """The frames of an animation; a still has one, the first."""
+    # Phones write JPEGs with a second picture inside (MPO): those are stills.
+    count = getattr(image, "n_frames", 1) if image.format in _MOVING else 1
+    # An APNG can have a first picture for programs that know no animations.
+    return range(1 if count > 1 and image.info.get("default_image") else 0, count)
+
+
+def survey(path: Path, pulse: Pulse) -> Probe:
+    """Decode everything once."""
+    if heif.is_ours(path):
+        return heif.survey(path)
+    times, now, changes, notes = [], 0.0, [], []
+    with _opened(path) as image:
+        pages = _pages(image)
+        shown = _upright(image)
+        width, height = shown.size
+        profile = _profile(shown, notes)
+        delay = 0.0
+        for index in pages:
+            pulse()
+            image.seek(index)
+            image.load()
+            times.append(now)
+            said = (image.info.get("duration") or 0) / 1000
+            delay = said if said >= _TOO_SHORT else _BROWSERS_DELAY
+            if 0 < said < _TOO_SHORT:
+                changes.append(SHORT_DELAYS)
+            now += delay
+        if pages.start:
+            changes.append("without its first picture")
+        if len(pages) == 1 and image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+            notes.append(Note("with several pages", "the first is read"))
+    if profile:
+        changes.append("in sRGB")
+        notes.append(Note("with another colour profile, converted to sRGB", profile))
+    moving = len(times) > 1
+    unique = tuple(dict.fromkeys(changes))
+    return Probe(width, height, tuple(times), moving, delay * moving, unique, tuple(notes))
+
+
+def frames(path: Path, picks: list[int], pulse: Pulse) -> Iterator[np.ndarray]:
+    """The picked frames as (H, W, 3) uint8."""
+    if heif.is_ours(path):
+        yield heif.picture(path)
+        return
+    with _opened(path) as image:
+        pages = _pages(image)
+        for index in picks:
+            pulse()
+            image.seek(pages[index])
+            yield _rgb(_upright(image))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of any mode."""
+    if image.mode.startswith("I"):  # 16-bit grey; convert() would clip it to white
+        grey = np.asarray(image).astype(np.float64).clip(0, 65535) / 257
+        return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=-1)
+    if image.mode == "F":
+        return _of_floats(np.asarray(image))
+    with contextlib.suppress(ValueError):  # its profile cannot be used, which was said
+        image, _ = colours.in_srgb(_spelled_out(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _spelled_out(image: Image.Image) -> Image.Image:
+    """A picture whose colours are numbers in a palette, with the colours in their place."""
+    if image.mode in ("P", "PA") and image.info.get("icc_profile"):
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image
+
+
+def _profile(image: Image.Image, notes: list[Note]) -> str:
+    """The colour profile that changes what is seen; "" for none."""
+    try:
+        return colours.in_srgb(_spelled_out(image))[1]
+    except ValueError as error:
+        notes.append(Note("whose colour profile cannot be used", str(error)))
+        return ""
+
+
+def _of_floats(grey: np.ndarray) -> np.ndarray:
+    if not np.isfinite(grey).all() or grey.min() < 0 or grey.max() > 1:
+        raise ValueError("floating-point values outside of 0 to 1; save it with 8 or 16 bits")
+    return np.repeat((grey * 255).round().astype(np.uint8)[..., None], 3, axis=-1)

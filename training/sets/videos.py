@@ -1,0 +1,242 @@
+"""Clips by PyAV, as a player shows them: turned, mirrored, in square pixels, without half-frames.
+
+Whatever it raises on damaged bytes passes through; media.py turns it into a UserError.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.stream import Disposition
+
+from ...common import files
+from . import colours
+from .probe import UNTIMED, Note, Probe
+from .progress import Pulse
+from .showing import UNKNOWN, Showing, has_alpha, matrix_of
+
+MAX_PIXELS = 40 << 20  # a frame; 8K has 33 million
+# Named, so that a playlist called clip.mp4 cannot make FFmpeg open other files or addresses.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg,mxf,mpegvideo,dv"
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders leave alpha out
+DEINTERLACED = "deinterlaced"
+
+
+@dataclass
+class _Track:
+    """An open video track. notes, changes: see Probe."""
+
+    container: Any
+    stream: Any
+    decoder: Any = None  # another than the stream's own
+    notes: list[Note] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+
+    def frames(self, pulse: Pulse) -> Iterator[av.VideoFrame]:
+        if self.decoder is None:
+            decoded = self.container.decode(self.stream)
+        else:
+            packets = self.container.demux(self.stream)
+            decoded = (frame for packet in packets for frame in self.decoder.decode(packet))
+        for frame in decoded:
+            pulse()
+            yield frame
+
+    def showing(self, frame: av.VideoFrame) -> Showing:
+        """By the first frame, its codec and its container."""
+        context = self.decoder or self.stream.codec_context
+        matrix, odd = matrix_of(frame)
+        transfer = int(getattr(frame, "color_trc", context.color_trc))
+        primaries = int(getattr(frame, "color_primaries", context.color_primaries))
+        large = frame.height >= 720 or frame.width >= 1280
+        coded = not frame.format.is_rgb and len(frame.format.components) >= 3
+        return Showing(
+            matrix, odd, self._aspect(), has_alpha(frame.format),
+            coded and large and int(frame.colorspace) == UNKNOWN, transfer, primaries,
+        )  # fmt: skip  # fields, several a line
+
+    def _aspect(self) -> Fraction:
+        aspect = self.stream.sample_aspect_ratio or Fraction(1)
+        if not Fraction(1, 8) <= aspect <= 8:  # of damaged bytes
+            return Fraction(1)
+        return aspect
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Track]:
+    limits = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    with files.patient(lambda: av.open(str(path), options=limits)) as container:
+        track = _Track(container, _shown_stream(container))
+        tracks = [s for s in container.streams.video if not _is_cover(s)]
+        if len(tracks) > 1:
+            which = tracks.index(track.stream) + 1
+            track.notes.append(Note("with several video tracks", f"number {which} is read"))
+        if track.stream != container.streams.video[0]:
+            track.changes.append("track")
+        context = track.stream.codec_context
+        if context is None:
+            raise ValueError("no decoder for its codec")
+        refuse_huge(context.width, context.height, MAX_PIXELS)
+        # The stream itself can say another size than its container.
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        _decode_alpha(track)
+        yield track
+
+
+def _is_cover(stream: Any) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _shown_stream(container: Any) -> Any:
+    """The track that a player takes: the default one, else the first; a cover picture is none."""
+    tracks = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not tracks:
+        raise ValueError("only a cover picture" if container.streams.video else "no video stream")
+    default = [s for s in tracks if s.disposition & Disposition.default]
+    return (default or tracks)[0]
+
+
+def _decode_alpha(track: _Track) -> None:
+    """Take the decoder that reads alpha where the stream has some beside its pictures."""
+    tags = {key.lower(): value for key, value in track.stream.metadata.items()}
+    context = track.stream.codec_context
+    if tags.get("alpha_mode") != "1" or context.name not in _WITH_ALPHA:
+        return
+    name = _WITH_ALPHA[context.name]
+    if name not in av.codecs_available:
+        track.notes.append(Note("whose transparency this PyAV cannot read"))
+        return
+    track.decoder = av.CodecContext.create(name, "r")
+    track.decoder.extradata = context.extradata
+    track.decoder.options = {"max_pixels": str(MAX_PIXELS)}
+
+
+def refuse_huge(width: int, height: int, limit: int) -> None:
+    if width * height > limit:
+        raise ValueError(f"{width} x {height} pixels, more than {limit >> 20} megapixels")
+
+
+def survey(path: Path, pulse: Pulse) -> Probe:
+    """Decode everything once."""
+    times: list[float] = []
+    size, last, untimed, corrupt, interlaced, clear = (0, 0), 0.0, 0, 0, 0, False
+    shown = Showing()
+    with _opened(path) as track:
+        step = 1 / float(track.stream.guessed_rate or 1000)
+        for frame in track.frames(pulse):
+            if not times:
+                shown = track.showing(frame)
+                size = shown.size(frame.width, frame.height)
+                refuse_huge(*size, MAX_PIXELS)
+            time = frame.time
+            untimed += time is None
+            corrupt += frame.is_corrupt
+            interlaced += frame.interlaced_frame
+            clear = clear or (shown.alpha and _is_clear(frame))
+            # A frame without a time, or before its predecessor's, follows at once.
+            if time is None or (times and time <= times[-1]):
+                time = times[-1] + (step if time is None else 1e-3) if times else 0.0
+            times.append(time)
+            last = float(frame.duration * frame.time_base) if frame.time_base else 0.0
+    if not times:
+        raise ValueError("not one frame could be decoded")
+    told = _told(shown, clear, interlaced, corrupt, len(times))
+    changes = [*track.changes, *told[0], *[UNTIMED] * (untimed > 0 and len(times) > 1)]
+    return Probe(*size, tuple(times), True, last, tuple(changes), (*track.notes, *told[1]))
+
+
+def _is_clear(frame: av.VideoFrame) -> bool:
+    return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
+
+
+def _told(
+    shown: Showing, clear: bool, interlaced: int, corrupt: int, count: int
+) -> tuple[list[str], list[Note]]:
+    """What is said of a track: the changes and the notes of a Probe."""
+    changes, notes = [], []
+    a, b, c, d = shown.matrix
+    if a * d - b * c < 0:
+        changes.append(f"mirrored {shown.matrix}")
+    if shown.odd:
+        changes.append("odd matrix")
+        notes.append(Note("shown by players at an angle or slanted, which is not done here"))
+    if shown.aspect != 1:
+        changes.append(f"aspect {shown.aspect}")
+    if clear:
+        changes.append("on white")
+        notes.append(Note("with transparency, laid on white"))
+    if shown.mapped:
+        changes.append(f"colours {shown.transfer} {shown.primaries}")
+        notes.append(Note(colours.said(shown.transfer, shown.primaries)))
+    elif shown.hd:
+        changes.append("bt709")
+    if interlaced:
+        changes.append(DEINTERLACED)
+        notes.append(Note("interlaced, made whole (bwdif)", f"{interlaced} of {count} frames"))
+    if corrupt:
+        notes.append(Note("with damaged frames", f"{corrupt} of {count}"))
+    return changes, notes
+
+
+def frames(
+    path: Path, picks: list[int], pulse: Pulse, changes: tuple[str, ...]
+) -> Iterator[np.ndarray]:
+    """The picked frames as (H, W, 3) uint8. changes: of the file's Probe."""
+    waiting = list(picks)
+    with _opened(path) as track:
+        decoded = track.frames(pulse)
+        first = next(decoded)
+        shown = track.showing(first)
+        decoded = itertools.chain([first], decoded)
+        if DEINTERLACED in changes:
+            decoded = _deinterlaced(decoded)
+        for index, frame in enumerate(decoded):
+            if index == waiting[0]:
+                picture = shown.picture(frame)
+                while waiting and waiting[0] == index:  # a slow clip at a high fps repeats frames
+                    waiting.pop(0)
+                    yield picture
+                if not waiting:
+                    return
+    raise ValueError(f"the file ends before frame {waiting[0] + 1}")
+
+
+def _deinterlaced(decoded: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """The same frames, those that are two half-frames made whole by FFmpeg's bwdif."""
+    graph = None
+    for frame in decoded:
+        if graph is None:
+            graph = _bwdif(frame)
+        graph.push(frame)
+        yield from _pulled(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _pulled(graph)
+
+
+def _bwdif(frame: av.VideoFrame) -> Graph:
+    graph = Graph()
+    base = frame.time_base or Fraction(1, 1000)
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=base
+    )
+    nodes = [source, graph.add("bwdif", "mode=send_frame:deint=interlaced")]
+    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+    return graph
+
+
+def _pulled(graph: Graph) -> Iterator[Any]:
+    while True:
+        try:
+            yield graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
