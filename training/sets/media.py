@@ -142,7 +142,8 @@ def _left(there: list[Path], found: list[MediaFile], known: captions.Captions) -
         named = {path for file in found for path, _ in file.rows}
         missing = len(rows) - sum(any(p == table for p, _ in file.rows) for file in found)
         if table in named and missing > 0:
-            yield f"{missing} lines of {table.name} name no file of this folder"
+            lines = "1 line" if missing == 1 else f"{missing} lines"
+            yield f"no file of this folder goes by {lines} of {table.name}"
 
 
 def _listed(names: list[str]) -> str:

@@ -28,6 +28,7 @@ Image.init()  # else Pillow knows only some formats, by what it happened to open
 _FORMATS = (
     "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI",
 )  # fmt: skip  # names, several a line
+_PLAIN_MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "1")
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF", "JXL")
 _BROWSERS_DELAY, _TOO_SHORT = 0.1, 0.011  # seconds, for animations that say 0 to 10 ms
 
@@ -86,6 +87,8 @@ def survey(path: Path, pulse: Pulse) -> Probe:
         pages = _pages(image)
         shown = _upright(image)
         width, height = shown.size
+        if shown.mode not in _PLAIN_MODES:
+            _rgb(shown)  # whether it can be
         profile = _profile(shown, notes)
         delay = 0.0
         for index in pages:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from helpers.bars import bar, write_video
 from helpers.set_folders import (
     SCENES,
     CountingEncoder,
@@ -16,9 +17,11 @@ from helpers.set_folders import (
     write_clip,
     write_still,
 )
+from helpers.showing import write
+from still_moving.adapters.files.tensors import file_hash
 from still_moving.training.sets.build import build_set
 from still_moving.training.sets.encoders import ShapesEncoder
-from still_moving.training.sets.store import load_set
+from still_moving.training.sets.store import content_key, load_set
 from still_moving.worlds.shapes import latents as shapes
 
 
@@ -152,3 +155,26 @@ def test_real_photos_and_clips_become_sets(shared_data, tmp_path):
     for item in clips.items:
         assert item.latents.shape == (8, 4, 8, 8)
         assert (item.latents[1:] - item.latents[:-1]).abs().mean() > 0
+
+
+def test_objects_of_older_versions_are_found_again(stills, tmp_path):
+    """Their names are written out: only a file whose pixels came out otherwise has another."""
+    write_video(tmp_path / "plain.mkv", "libx264", "yuv420p", [bar(i) for i in range(8)])
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    write(clips / "mirrored.mp4", [bar(i) for i in range(8)], matrix=(-1, 0, 0, 1))
+    (tmp_path / "plain.mkv").rename(clips / "plain.mkv")
+    for folder, kind in ((stills, "stills"), (clips, "clips")):
+        fps = 8.0 if kind == "clips" else None
+        chosen = options(prompt="red circle left night", fps=fps, frames=2)
+        out = tmp_path / f"{kind} set"
+        build_set(folder, out, ShapesEncoder(), chosen)
+        encoder = ShapesEncoder().id
+        there = {path.stem for path in (out / "objects").iterdir()}
+        for path in folder.iterdir():
+            if path.suffix == ".txt":
+                continue
+            decoding, digest = chosen.decoding(kind), file_hash(path)
+            key = content_key("latents", 1, kind, decoding, digest, encoder)
+            assert (key in there) == (path.stem != "mirrored"), path
+        assert content_key("text", "red circle left night", encoder) in there or kind == "stills"
