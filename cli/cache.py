@@ -27,7 +27,7 @@ def add(commands) -> None:
     parser.add_argument("--kind", choices=("auto", "stills", "clips"), default="auto")
     parser.add_argument("--width", type=int, default=512, help="pixels, a multiple of 8")
     parser.add_argument("--height", type=int, default=512, help="pixels, a multiple of 8")
-    parser.add_argument("--prompt", help="caption for files without one")
+    parser.add_argument("--prompt", help="caption for files without one; several lines: one each")
     parser.add_argument("--frames", type=int, default=16, help="frames of a clip")
     parser.add_argument("--fps", type=float, help="resample clips to this rate")
     parser.add_argument("--stride", type=int, default=1, help="take every n-th frame")

@@ -95,8 +95,8 @@ def set_inputs(connected: io.Input, files: str, *more: io.Input, also: str = "")
             "captions",
             default="",
             multiline=True,
-            tooltip="Connected pictures: one line for all, or a line for each. A folder: the words"
-            " of files that have no .txt beside them.",
+            tooltip="One line for all, or a line for each, in their order. A folder: for the files"
+            " that have no words of their own, in a .txt beside them or a table.",
         ),
         *more,
         *size_inputs(),
@@ -216,18 +216,5 @@ class ClipSet(SetNode):
     def gather(
         cls, frames: int, fps: float, clips: Tensor | None = None, **inputs: Any
     ) -> CachedSet:
-        if clips is not None:
-            _refuse_a_rate(fps, inputs["stride"])
-        options = {"kind": "clips", "frames": frames, "fps": fps or None}
+        options = {"kind": "clips", "frames": frames, "fps": fps or None, "timed": clips is None}
         return gathered("clips", clips, frames, **options, **inputs)
-
-
-def _refuse_a_rate(fps: float, stride: int) -> None:
-    """Raise UserError where frames that are connected shall be chosen by time or number."""
-    for name, value, plain in (("fps", fps, 0), ("stride", stride, 1)):
-        if value != plain:
-            raise UserError(
-                name, f"{value:g} for connected frames", f"{plain}: they are taken one by one",
-                f"Set {name} to {plain}, and choose frames where the clips are loaded; or name"
-                " their folder instead.",
-            )  # fmt: skip  # file, found, expected, next move

@@ -79,6 +79,22 @@ def gather(there: Iterable[Path]) -> Captions:
     return captions
 
 
+def one_each(lines: list[str], names: list[str]) -> dict[str, str]:
+    """Captions for files by name: one line for all of them, or a line for each in this order.
+
+    Raises UserError for another number of lines.
+    """
+    if len(lines) not in (1, len(names)):
+        files = f"{len(names)} files without words" if len(names) > 1 else "1 file without words"
+        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        raise UserError(
+            "captions", f"{len(lines)} lines for {files} ({shown})",
+            "one line for all of them, or a line for each in this order",
+            "Write each caption in one line, or into a .txt beside its file.",
+        )  # fmt: skip  # subject, found, expected, next move
+    return dict(zip(names, lines if len(lines) > 1 else lines * len(names), strict=True))
+
+
 def _tables(there: list[Path]) -> list[Path]:
     """In the order in which they are asked."""
     known = {name: number for number, name in enumerate((*_LINES, *_KOHYA))}

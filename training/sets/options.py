@@ -18,7 +18,8 @@ class CacheOptions:
     """How photos or clips become training items. Raises UserError for a value out of range.
 
     kind: "stills", "clips", or "auto" (what the folder holds, when it holds one of the two).
-    width, height: pixels, multiples of 8. prompt: the caption of files that have no .txt.
+    width, height: pixels, multiples of 8. prompt: captions of files that have none: one line for
+    all of them, or a line for each in the folder's order.
     frames, fps, stride, start: see ClipOptions; they count for clips only.
     skip_unreadable: leave out files that cannot be used, instead of stopping. timed: whether clips
     have a rate of their own; frames that came without one cannot be resampled.
@@ -74,6 +75,10 @@ class CacheOptions:
     @property
     def clip(self) -> ClipOptions:
         return ClipOptions(self.frames, self.fps, self.stride, self.start, self.seed)
+
+    @property
+    def prompt_lines(self) -> list[str]:
+        return [line.strip() for line in (self.prompt or "").splitlines() if line.strip()]
 
     def decoding(self, kind: str) -> dict[str, Any]:
         """The choices that change what a file of this kind looks like to the encoder."""

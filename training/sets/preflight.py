@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from .captions import has_unseen
+from .captions import has_unseen, one_each
 from .media import MediaFile, captions_of, look, probe
 from .options import CacheOptions
 from .probe import Note, Probe
@@ -167,9 +167,9 @@ def preflight(
         seen.append(_look(file, pulse))
     pulse.at(len(seen))
     kind = _kind(folder, options, seen)
-    some = any(entry.caption for entry in seen)
-    entries = tuple(_judge(entry, kind, options, some) for entry in seen)
-    return Report(folder, kind, options, entries, there.notes)
+    captioned, unused = _captioned(seen, options.prompt_lines)
+    entries = tuple(_judge(entry, kind, options) for entry in captioned)
+    return Report(folder, kind, options, entries, (*there.notes, *unused))
 
 
 def _look(file: MediaFile, pulse: Pulse) -> Entry:
@@ -184,6 +184,31 @@ def _look(file: MediaFile, pulse: Pulse) -> Entry:
         name = Path(error.subject).name
         problem = UserError(name, error.found, error.expected, error.next_move)
         return Entry(file, None, None, problem)
+
+
+def _captioned(seen: list[Entry], lines: list[str]) -> tuple[list[Entry], list[str]]:
+    """The entries, those without words with the prompt's; and what is to be said of it."""
+    bare = [entry.file.name for entry in seen if _is_bare(entry)]
+    if not lines or not bare:
+        return seen, ["captions: not used, every file has its own"] if lines else []
+    words = one_each(lines, bare)
+    notes = ()
+    if len(lines) == 1 and len(bare) < len(seen):
+        notes = (Note("without a caption of their own, which take the one for all"),)
+    return [
+        replace(entry, caption=words[entry.file.name], notes=entry.notes + notes)
+        if entry.file.name in words
+        else entry
+        for entry in seen
+    ], []
+
+
+def _is_bare(entry: Entry) -> bool:
+    """Whether no words belong to a file, readable or not."""
+    try:
+        return not (entry.caption or (entry.problem and captions_of(entry.file)))
+    except UserError:
+        return False  # its words cannot be read
 
 
 def _caption_notes(found: list[tuple[Path, str]]) -> list[Note]:
@@ -211,14 +236,10 @@ def _kind(folder: Path, options: CacheOptions, entries: list[Entry]) -> str:
     return "clips" if moving else "stills"
 
 
-def _judge(entry: Entry, kind: str, options: CacheOptions, some: bool) -> Entry:
-    """some: whether any file has a caption of its own."""
-    seen, notes = entry.probe, entry.notes
+def _judge(entry: Entry, kind: str, options: CacheOptions) -> Entry:
+    seen, notes, caption = entry.probe, entry.notes, entry.caption
     if seen is None:
         return entry
-    caption = entry.caption or (options.prompt.strip() if options.prompt else None)
-    if some and caption and not entry.caption:
-        notes += (Note("without a caption of their own, which take the one for all"),)
     wrong = None
     if seen.moving and kind == "stills":
         wrong = ("a clip", "a still", "Choose kind clips, or take frames out of it.")

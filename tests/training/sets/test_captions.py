@@ -154,3 +154,33 @@ def test_what_is_no_caption_is_said(folder):
     assert "no file of this folder goes by 1 line of meta_cap.json" in said
     assert "1 file with signs in the caption that cannot be seen: b.png" in said
     assert captions(folder) == ["one", "red\x1b[0m \u200bdog", None]
+
+
+def captioned(folder, prompt, **more):
+    return [entry.caption for entry in preflight(folder, options(prompt=prompt, **more)).entries]
+
+
+def test_one_line_is_for_all_and_several_are_one_for_each(folder):
+    assert captioned(folder, " a dog \n\n") == ["a dog"] * 3
+    assert captioned(folder, "one\n two \nthree") == ["one", "two", "three"]
+
+
+def test_lines_go_to_the_files_that_have_no_words(folder):
+    (folder / "b.txt").write_text("its own", encoding="utf-8")
+    assert captioned(folder, "one\nthree") == ["one", "its own", "three"]
+    with pytest.raises(UserError, match=r"3 lines for 2 files without words \(a\.png, c\.png\)"):
+        captioned(folder, "one\ntwo\nthree")
+
+
+def test_a_file_that_cannot_be_read_keeps_its_line(folder):
+    (folder / "b.png").write_bytes(b"no picture")
+    given = captioned(folder, "one\ntwo\nthree", skip_unreadable=True)
+    assert (given[0], given[2]) == ("one", "three")
+
+
+def test_lines_that_nobody_needs_are_said(folder):
+    for name in "abc":
+        (folder / f"{name}.txt").write_text("its own", encoding="utf-8")
+    report = preflight(folder, options(prompt="one\ntwo"))
+    assert report.notes()[0] == "captions: not used, every file has its own"
+    assert [entry.caption for entry in report.entries] == ["its own"] * 3
