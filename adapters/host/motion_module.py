@@ -15,11 +15,12 @@ import comfy.ops
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer, attention_pytorch
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
 from ...common.errors import UserError
 from ..files.motion_module import SHAPES, MotionModuleInfo, read_motion_module
-from . import hooks
+from . import evolved, hooks
 from .companions import carried, carry, companion, offload_device
 from .layers import MotionModel
 from .noise_schedule import Schedule, set_schedule
@@ -89,11 +90,20 @@ def apply_motion_module(
             f"one for the connected model ({base})",
             "Load the motion module and the checkpoint of the same family.",
         )
+    evolved.refuse_second_module(model)
     moving = model.clone()
     carry(moving, KEY, module.patcher(precision(model), model.load_device).clone())
     hooks.add_scoped_hooks(moving, KEY, _register)
+    moving.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, KEY)
+    moving.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, _alone)
     set_schedule(moving, schedule, module.info.version)
     return moving
+
+
+def _alone(executor: Any, model: ModelPatcher, *rest: Any, **named: Any) -> Any:
+    """Before sampling: another pack's motion module may have come after ours."""
+    evolved.refuse_second_module(model)
+    return executor(model, *rest, **named)
 
 
 def precision(model: ModelPatcher) -> torch.dtype:
@@ -114,11 +124,14 @@ def required_motion_patcher(model: ModelPatcher, subject: str, node: str) -> Mod
     """The same, for a node that is of no use without one. Raises UserError about `subject`."""
     patcher = motion_patcher(model)
     if patcher is None:
+        others = evolved.has_motion_module(model)
         raise UserError(
             subject,
-            "a model without a motion module",
-            "one with a motion module, which samples clips",
-            f"Put Apply Motion Module before {node}.",
+            f"a model with {evolved.NAME}'s motion module"
+            if others
+            else "a model without a motion module",
+            "one with a motion module from Apply Motion Module, which samples clips",
+            f"Put Apply Motion Module {'in its place, ' if others else ''}before {node}.",
         )
     return patcher
 

@@ -28,9 +28,13 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...common.errors import UserError
+from . import evolved
 from .motion_module import motion_limit
 
 KEY = "still_moving_windows"
+# Where AnimateDiff-Evolved says in transformer_options which frames are sampled; IPAdapter Plus and
+# Advanced-ControlNet look there, too. What has the second name cuts its own hints by it.
+AD_PARAMS, CUTS_ITSELF = "ad_params", "sub_idxs"
 Cond = dict[str, Any]
 
 
@@ -83,6 +87,14 @@ class FrameWindow(ContextWindowABC):
         full[self.index_list] += to_add
         return full
 
+    def ad_params(self) -> dict[str, Any]:
+        """Which frames these are, as other packs read it."""
+        return {
+            "full_length": self.total_frames,
+            "context_length": self.context_length,
+            "sub_idxs": self.index_list,
+        }
+
     def weights(self) -> Tensor:
         """How much each frame counts: least at the window's ends, where context is missing."""
         ramp = torch.arange(1, self.context_length + 1)
@@ -98,6 +110,7 @@ class FrameWindows(ContextHandlerABC):
         self.schedule = schedule
         self.dim = 0
         self._controls: dict[tuple[int, tuple[int, ...]], tuple[ControlBase, ControlBase]] = {}
+        self._chained: dict[int, tuple[ControlBase, ControlBase | None]] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FrameWindows:
         # Older versions of ComfyUI deep-copy model_options: networks in use must not come along.
@@ -128,10 +141,12 @@ class FrameWindows(ContextHandlerABC):
             window.add_window(total, window.weights())
         blended = [torch.zeros_like(x_in) for _ in conds]
         options = model_options["transformer_options"]
+        before = options.get(AD_PARAMS)
         try:
             for window in windows:
                 throw_exception_if_processing_interrupted()
                 options["context_window"] = window
+                options[AD_PARAMS] = (before or {}) | window.ad_params()
                 share = (window.weights() / window.get_tensor(total)).to(x_in)
                 parts = calc_cond_batch(
                     model,
@@ -143,7 +158,11 @@ class FrameWindows(ContextHandlerABC):
                 for full, part in zip(blended, parts, strict=True):
                     window.add_window(full, part * share.view(-1, *[1] * (x_in.ndim - 1)))
         finally:
+            self._chain_again()
             options.pop("context_window", None)
+            options.pop(AD_PARAMS, None)
+            if before is not None:
+                options[AD_PARAMS] = before
         return blended
 
     def get_resized_cond(
@@ -174,11 +193,22 @@ class FrameWindows(ContextHandlerABC):
         The same object each time: core batches conds of one control object only, and an object
         keeps its encoded hint, so that hints are encoded once per window, not in every step.
         """
+        itself = hasattr(control, CUTS_ITSELF)
+        previous = control.previous_controlnet
+        if itself:  # its previous one is a window's until _chain_again
+            _, previous = self._chained.setdefault(id(control), (control, previous))
+        if previous is not None:
+            previous = self._windowed(previous, frames)
+        if itself:
+            control.previous_controlnet = previous
+            return control
         key = (id(control), tuple(frames))
         if key not in self._controls:
             # The original is kept beside its copy, because an id is only unique while it lives.
             self._controls[key] = (control, self._copied(control, frames))
-        return self._controls[key][1]
+        part = self._controls[key][1]
+        part.previous_controlnet = previous
+        return part
 
     def _copied(self, control: ControlBase, frames: list[int]) -> ControlBase:
         part: Any = copy.copy(control)  # shallow: it shares the network that is loaded
@@ -188,12 +218,16 @@ class FrameWindows(ContextHandlerABC):
         if isinstance(part.cond_hint_original, Tensor):
             part.cond_hint_original = entries(part.cond_hint_original, frames)
         part.extra_concat_orig = [entries(extra, frames) for extra in part.extra_concat_orig]
-        if part.previous_controlnet is not None:
-            part.previous_controlnet = self._windowed(part.previous_controlnet, frames)
         clones = getattr(part, "multigpu_clones", None)
         if clones:
             part.multigpu_clones = {at: self._windowed(c, frames) for at, c in clones.items()}
         return part
+
+    def _chain_again(self) -> None:
+        """Give the controls that cut their own hints back what came before them."""
+        for control, previous in self._chained.values():
+            control.previous_controlnet = previous
+        self._chained.clear()
 
     def forget_controls(self) -> None:
         """Let go of hints and networks when a sampling run is over."""
@@ -219,6 +253,7 @@ def apply_windows(model: ModelPatcher, length: int, overlap: int, schedule: str)
             f"less than the length, {length}",
             "Lower the overlap; a quarter of the length is usual.",
         )
+    evolved.refuse_windows(model)
     limit = motion_limit(model)
     if limit is not None and length > limit:
         raise UserError(
@@ -236,7 +271,9 @@ def apply_windows(model: ModelPatcher, length: int, overlap: int, schedule: str)
 
 
 def _forget_after(executor: Any, *args: Any, **named: Any) -> Any:
-    handler = executor.class_obj.model_options.get("context_handler")
+    guider = executor.class_obj
+    evolved.refuse_windows(guider.model_patcher)  # it may have been applied after ours
+    handler = guider.model_options.get("context_handler")
     try:
         return executor(*args, **named)
     finally:
