@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
@@ -84,12 +85,26 @@ def start(
     return follow(JobFolder.create(options.job, check_new(job)), options.json)
 
 
+def worker(folder) -> Any:
+    """The worker's code. Where its packages lack a part the job says so; raises UserError then."""
+    try:
+        from ..training.worker import session
+    except Exception as error:
+        from ..training.worker.failure import record_failure
+        from ..training.worker.packages import lacking
+
+        if (refusal := lacking(error)) is None:
+            raise
+        record_failure(folder, str(refusal))
+        raise refusal from error
+    return session
+
+
 def follow(folder, as_json: bool) -> int:
     """Run the job here, with a progress bar or with its events as JSON lines."""
     from tqdm import tqdm
 
-    from ..training.worker.session import run_job
-
+    run_job = worker(folder).run_job
     bar = tqdm(unit="step", disable=as_json, smoothing=0.1, desc=folder.path.name, delay=0.1)
     with bar:  # shows from the first step on: a job that cannot start says one line, no more
 

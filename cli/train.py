@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from . import invert, methods
-from .jobs import add_job, follow, overrides, recipe_file, start
+from .jobs import add_job, follow, overrides, recipe_file, start, worker
 
 
 def add(commands) -> None:
@@ -107,10 +107,9 @@ def run_work(options: argparse.Namespace) -> int:
     folder = JobFolder(options.job)
     job = folder.load()
     with folder.owned():  # before the long imports: whoever looks shall see the worker at once
-        from ..training.worker.session import PATIENCE_S, run_owned
-
-        patience_s = PATIENCE_S if options.patience is None else options.patience
-        return run_owned(folder, job, patience_s=patience_s)
+        session = worker(folder)
+        patience_s = session.PATIENCE_S if options.patience is None else options.patience
+        return session.run_owned(folder, job, patience_s=patience_s)
 
 
 def run_command(options: argparse.Namespace) -> int:

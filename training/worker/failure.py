@@ -9,6 +9,7 @@ from ...common.errors import UserError
 from ...common.long_paths import PathTooLong
 from ..checks.device import is_out_of_memory
 from ..jobs.job import JobFolder, State, first_process
+from .packages import untested
 
 
 def lack_of_room(folder: JobFolder, error: Exception, doing: str) -> UserError | None:
@@ -36,6 +37,12 @@ def lack_of_room(folder: JobFolder, error: Exception, doing: str) -> UserError |
             " fewer frames, a LoRA.",
         )
     return None
+
+
+def crash(folder: JobFolder, error: Exception) -> str:
+    """A line on an error that nobody foresaw; its traceback is in the job's log."""
+    text = f"{type(error).__name__}: {error}"
+    return f"{text[:300]} (see {folder.log.name}; resume when mended){untested()}"
 
 
 def record_failure(folder: JobFolder, message: str) -> None:

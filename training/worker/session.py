@@ -26,7 +26,7 @@ from ..stage.checkpoints import Checkpoint, load_checkpoint, number_format, save
 from ..stage.loop import StageTraining
 from ..stage.team import Team
 from . import preview
-from .failure import lack_of_room, record_failure
+from .failure import crash, lack_of_room, record_failure
 from .inputs import Inputs
 from .reporter import OnEvent, Reporter
 from .results import export
@@ -81,8 +81,7 @@ def run_owned(
             record_failure(folder, str(mendable))
             return USER_ERROR
         files.append_text(folder.log, traceback.format_exc())
-        text = f"{type(error).__name__}: {error}"
-        record_failure(folder, f"{text[:300]} (see {folder.log.name}; resume when mended)")
+        record_failure(folder, crash(folder, error))
         return CRASHED
 
 
