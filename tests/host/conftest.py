@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.host import packs
 from helpers.host.boot import COMFYUI, boot, why_not
 from helpers.unrun import collector
 
@@ -20,11 +21,11 @@ pytest_pycollect_makemodule = collector(REASON)
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The closing line: how many tests did not run for lack of a host, or of a browser."""
+    """The closing line: how many tests did not run for lack of a host, a browser or a pack."""
     skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
-    unrun = [
-        reason.removeprefix("Skipped: ") for reason in skipped if REASON or "no browser" in reason
-    ]
+    reasons = [reason.removeprefix("Skipped: ") for reason in skipped]
+    lacking = {reason for name in packs.PACKS if (reason := packs.why_not(name))}
+    unrun = [r for r in reasons if REASON or "no browser" in r or r in lacking]
     if unrun:
         terminalreporter.write_line(f"{len(unrun)} tests did not run: {', '.join(set(unrun))}")
 

@@ -9,8 +9,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from helpers.host import packs
 
 ROOT = Path(__file__).resolve().parents[3]
 PACK = "ComfyUI-StillMoving"  # how its folder is called there
@@ -22,22 +24,29 @@ class Server:
     """ComfyUI on a free port, with nothing in its folders but the pack; ``with`` stops it.
 
     base: an empty folder that takes the place of ComfyUI's models, input, output and user folders;
-    device: "cpu", or "gpu" for the card that ComfyUI finds.
+    device: "cpu", or "gpu" for the card that ComfyUI finds; beside: other packs' folders.
     """
 
     answer_s = 30  # for a request
 
     def __init__(
-        self, comfyui: Path, base: Path, frontend: Path | None = None, device: str = "cpu"
+        self,
+        comfyui: Path,
+        base: Path,
+        frontend: Path | None = None,
+        device: str = "cpu",
+        beside: Sequence[Path] = (),
     ):
         self.comfyui, self.base, self.log = comfyui, base, base / "server.log"
-        self.frontend, self.device = frontend, device
+        self.frontend, self.device, self.beside = frontend, device, beside
         self.url = f"http://127.0.0.1:{_free_port()}"
 
     def __enter__(self) -> "Server":
         custom_nodes = self.base / "custom_nodes"
         custom_nodes.mkdir(parents=True)
         (custom_nodes / PACK).symlink_to(ROOT, target_is_directory=True)
+        for folder in self.beside:
+            (custom_nodes / folder.name).symlink_to(folder, target_is_directory=True)
         self._start()
         return self
 
@@ -51,7 +60,7 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "main.py", *self._options()],
                 cwd=self.comfyui,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1"} | self._packages(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -131,6 +140,9 @@ class Server:
         return "\n".join(
             self.log.read_text(errors="replace", encoding="utf-8").splitlines()[-lines:]
         )
+
+    def _packages(self) -> dict[str, str]:
+        return {"PYTHONPATH": packs.import_path()} if self.beside else {}
 
     def _options(self) -> list[str]:
         port = self.url.rpartition(":")[2]

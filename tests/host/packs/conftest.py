@@ -1,0 +1,25 @@
+"""One started ComfyUI with every pack beside ours that is found here; `server` has ours alone."""
+
+import pytest
+
+from helpers.host import packs
+
+
+@pytest.fixture(scope="session")
+def crowd(server, comfyui, tmp_path_factory):
+    """A started ComfyUI with the other packs among its custom nodes."""
+    from helpers.host.live import Server, frontend_of
+
+    if not packs.folders():
+        pytest.skip(packs.why_not("AnimateDiff-Evolved"))
+    base = tmp_path_factory.mktemp("crowd")
+    with Server(comfyui, base, frontend_of(comfyui), beside=packs.folders()) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def needs(request: pytest.FixtureRequest) -> None:
+    """Skip what is marked ``pack`` where that pack is not found."""
+    for mark in request.node.iter_markers("pack"):
+        if reason := packs.why_not(mark.args[0]):
+            pytest.skip(reason)
