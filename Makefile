@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-OLD_FRONTEND := 1.27.10# what ComfyUI 0.3.64 asks for; the tests' browser looks at it
+# What the tests' browser looks at beside the environment's own: what ComfyUI 0.3.64 asks for, and
+# the newest one (NEW_FRONTEND in tests/run.py).
+FRONTENDS := 1.27.10 1.58.1
 
 WEB := tests/web# what checks web/js, and the only folder that knows of Node
 # Why web/js cannot be checked on this machine; empty where it can.
@@ -93,8 +95,10 @@ $(VENV)/ready: requirements.txt requirements-dev.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet -r requirements-dev.txt
-	$(RUN) -m pip install --quiet --no-deps --upgrade --target $(VENV)/frontend-$(OLD_FRONTEND) \
-		comfyui-frontend-package==$(OLD_FRONTEND)
+	for version in $(FRONTENDS); do \
+		$(RUN) -m pip install --quiet --no-deps --upgrade --target $(VENV)/frontend-$$version \
+			comfyui-frontend-package==$$version || exit 1; \
+	done
 	@touch $@
 
 fidelity: $(VENV)/ready

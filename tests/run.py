@@ -2,7 +2,8 @@
 
 One process holds one ComfyUI, so what runs in one is a pytest of its own for each checkout:
 COMFYUI_PATH (default ~/comfy/ComfyUI), and COMFYUI_OLD_PATH (default ~/comfy/ComfyUI-0.3.64) for
-what is marked ``every_comfyui``. So is what runs on the pretended card (helpers/card). As many
+what is marked ``every_comfyui``. So is what looks at the newest frontend (NEW_FRONTEND, where
+``make`` put it), and what runs on the pretended card (helpers/card). As many
 parts run side by side as there are cores, up to two; what is marked ``big`` comes after them,
 alone, since two of SD1.5's real size would not fit a small machine's memory. Marks and tiers:
 CONTRIBUTING.md. Other arguments go to every pytest. Ends with the slowest tests, one line a part
@@ -32,6 +33,7 @@ NO_TESTS = 5  # pytest's exit code when a selection such as -k left none
 SIDE_BY_SIDE = 2
 CORES = os.cpu_count() or 1
 SLOWEST = 30
+NEW_FRONTEND = "1.58.1"  # of the page's package, beside those that the checkouts ask for
 TIERS = {
     "fast": "not slow and not fuzz and not big and not night and not weights",
     "test": "not night and not big and not weights",
@@ -48,6 +50,7 @@ class Part(NamedTuple):
     marks: str
     comfyui: Path
     on_card: bool = False
+    frontend: str = ""  # another one than the checkout's own
 
 
 PAGES = Part("pages", [], "", Path())  # no pytest: Node runs them
@@ -110,6 +113,13 @@ def parts_of(tier: str) -> list[Part]:
         trainer[0],
         *on_card[:1],
         Part(f"{called(old)}, server", [str(HOST)], _both(on_old, server), old),
+        Part(
+            f"frontend {NEW_FRONTEND}",
+            [str(HOST)],
+            _both(marks, "browser"),
+            new,
+            frontend=NEW_FRONTEND,
+        ),
         trainer[1],
         Part(called(new), [str(HOST)], _both(marks, model), new),
         *on_card[1:],
@@ -169,7 +179,7 @@ def run_part(part: Part, arguments: list[str], environment: dict[str, str]) -> R
         with subprocess.Popen(
             command_of(part, junit, arguments),
             cwd=TESTS.parent,
-            env={**os.environ, "COMFYUI_PATH": str(part.comfyui), **environment, **_card(part)},
+            env={**os.environ, **environment, **_host(part), **_card(part)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
@@ -179,6 +189,12 @@ def run_part(part: Part, arguments: list[str], environment: dict[str, str]) -> R
             for line in process.stdout:
                 print(f"[{part.name}] {line}", end="", flush=True)
         return result_of(process.returncode, (time.monotonic() - begun) / 60, junit)
+
+
+def _host(part: Part) -> dict[str, str]:
+    """Variables that say what a part runs on."""
+    frontend = {"STILL_MOVING_FRONTEND": part.frontend} if part.frontend else {}
+    return {"COMFYUI_PATH": str(part.comfyui), **frontend}
 
 
 def _card(part: Part) -> dict[str, str]:

@@ -150,4 +150,5 @@ def test_it_opens_in_the_editor_and_both_forms_agree(page, name):
     page.show_all()
     if page.nodes_2:
         assert page.drawn() == len(ui_form(name)["nodes"])
+    assert page.overlaps() == []
     assert page.errors == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import ConsoleMessage, ViewportSize, sync_playwright
 
-from helpers.host.live import Server, frontend_of, required_frontend
+from helpers.host.live import Server, frontend_of, frontend_version
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 OPTIONS = [
@@ -38,9 +38,9 @@ def why_no_browser(comfyui: Path) -> str | None:
     """The reason why no browser can look at this checkout's server; None when one can."""
     if not CHROMIUM:
         return "no Chromium found (set CHROMIUM)"
-    required = required_frontend(comfyui)
-    if frontend_of(comfyui) is None and required != version("comfyui-frontend-package"):
-        return f"frontend {required} is not installed (make)"
+    wanted = frontend_version(comfyui)
+    if frontend_of(comfyui) is None and wanted != version("comfyui-frontend-package"):
+        return f"frontend {wanted} is not installed (make)"
     return None
 
 
@@ -79,6 +79,10 @@ class Page:
     def drawn(self) -> int:
         """How many nodes Nodes 2.0 shows; classic mode paints them on its canvas."""
         return self.page.locator("[data-node-id]").count()
+
+    def overlaps(self) -> list[str]:
+        """Pairs of nodes of which one lies over the other, as they are drawn."""
+        return self.page.evaluate(OVERLAPS_2 if self.nodes_2 else OVERLAPS)
 
     def load(self, workflow: dict) -> list[str]:
         """Open a workflow; the types of its nodes that the frontend does not know."""
@@ -128,6 +132,33 @@ BOUNDS = """() => {
   const high = [2, 3].map(i => Math.max(...boxes.map(box => box[i])) + 30);
   return [...low, high[0] - low[0], high[1] - low[1]];
 }"""
+# Both by each node's title and box; at an edge nodes may touch.
+PAIRS = """const pairs = [];
+  boxes.forEach(([a, l, t, r, b], i) => boxes.slice(i + 1).forEach(([c, left, top, right, low]) => {
+    const wide = Math.min(r, right) - Math.max(l, left), high = Math.min(b, low) - Math.max(t, top);
+    if (wide > 1 && high > 1) pairs.push(`${a} and ${c}: ${wide.toFixed()} by ${high.toFixed()}`);
+  }));
+  return pairs;"""
+OVERLAPS = (
+    """() => {
+  const boxes = app.canvas.graph._nodes.map(it => [
+      it.title, it.pos[0], it.pos[1] - 30, it.pos[0] + it.size[0], it.pos[1] + it.size[1]]);
+  """
+    + PAIRS
+    + "}"
+)
+OVERLAPS_2 = (
+    """() => {
+  const scale = app.canvas.ds.scale;
+  const boxes = [...document.querySelectorAll("[data-node-id]")].map(it => {
+    const box = it.getBoundingClientRect();
+    const title = app.canvas.graph.getNodeById(it.dataset.nodeId)?.title;
+    return [title, ...[box.left, box.top, box.right, box.bottom].map(edge => edge / scale)];
+  });
+  """
+    + PAIRS
+    + "}"
+)
 # The editor's bars lie over the canvas: 80 px on the left, 110 px on top.
 LOOK = """([scale, left, top]) => {
   const canvas = app.canvas;
@@ -162,7 +193,7 @@ class Browser:
     @property
     def has_nodes_2(self) -> bool:
         """Whether Nodes 2.0 of this frontend shows the widgets of packs; a prototype did not."""
-        major, minor = map(int, required_frontend(self.server.comfyui).split(".")[:2])
+        major, minor = map(int, frontend_version(self.server.comfyui).split(".")[:2])
         return (major, minor) >= (1, 30)
 
     def open(self, nodes_2: bool = False) -> Page:

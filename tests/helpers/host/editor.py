@@ -7,6 +7,7 @@ from playwright.sync_api import Locator, Route
 from helpers.host.browser import Page
 from helpers.host.fake_jobs import FakeJobs, view
 
+TOAST = ".p-toast-message, [data-toast-kind]"  # the second since frontend 1.58
 MOTION, SPATIAL = "StillMovingTrainMotionAdapter", "StillMovingTrainSpatialAdapter"
 ADD = """([type, uid]) => {
   const node = LiteGraph.createNode(type);
@@ -29,7 +30,9 @@ class Editor:
         """An empty graph without jobs, toasts or errors."""
         self.page.unroute("**/api/prompt")
         self.jobs.clear()
-        self.page.evaluate("app.extensionManager.toast.removeAll()")
+        self.page.evaluate(
+            "(toast => (toast.dismissAll ?? toast.removeAll)())(app.extensionManager.toast)"
+        )
         self.page.evaluate("app.loadGraphData({nodes: [], links: [], version: 0.4})")
         self.page.wait_for_function("app.canvas.graph.nodes.length === 0")
         self.opened.errors.clear()
@@ -83,10 +86,10 @@ class Editor:
         return sent
 
     def toasts(self) -> list[str]:
-        return self.page.locator(".p-toast-message").all_inner_texts()
+        return self.page.locator(TOAST).all_inner_texts()
 
     def wait_for_toast(self, text: str) -> None:
-        self.page.locator(".p-toast-message", has_text=text).first.wait_for(timeout=10_000)
+        self.page.locator(TOAST, has_text=text).first.wait_for(timeout=10_000)
 
     def sidebar(self) -> Locator:
         if not self.page.locator(".sm-sidebar").count():

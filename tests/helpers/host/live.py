@@ -160,8 +160,12 @@ class Server:
             return False
 
 
-def required_frontend(comfyui: Path) -> str:
-    """The version of the frontend package that this checkout asks for."""
+def frontend_version(comfyui: Path) -> str:
+    """The version of the frontend package that is looked at: of STILL_MOVING_FRONTEND, or the one
+    that this checkout asks for.
+    """
+    if chosen := os.environ.get("STILL_MOVING_FRONTEND"):
+        return chosen
     requirements = (comfyui / "requirements.txt").read_text(encoding="utf-8")
     required = re.search(r"comfyui-frontend-package==([\d.]+)", requirements)
     assert required, f"{comfyui}/requirements.txt names no frontend"
@@ -171,9 +175,11 @@ def required_frontend(comfyui: Path) -> str:
 def frontend_of(comfyui: Path) -> Path | None:
     """The pages of that version where ``make`` put them beside the environment's own frontend.
 
-    None where there are none: the environment's own frontend serves then.
+    None where there are none: the environment's own frontend serves then. COMFYUI_FRONTENDS names
+    another place.
     """
-    place = Path(sys.prefix) / f"frontend-{required_frontend(comfyui)}"
+    places = Path(os.environ.get("COMFYUI_FRONTENDS") or sys.prefix)
+    place = places / f"frontend-{frontend_version(comfyui)}"
     static = place / "comfyui_frontend_package" / "static"
     return static if static.is_dir() else None
 
