@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,14 +19,27 @@ from torch import Tensor
 from ...common import files, interrupt
 from ...common.atomic import atomic_path
 from ...common.errors import UserError, lets_go
+from .torch_files import load_torch, plain, tensors_of
 
 Header = dict[str, tuple[str, tuple[int, ...]]]
+_Value = TypeVar("_Value")
 
 EXPECTED = "a file of tensors (.safetensors, .ckpt, .pt, .pth or .bin)"
 AGAIN = "Download or copy it again."
 HASH_CHUNK = 1 << 22  # bytes
 # How Rust's libraries, and torch where it maps a file on Windows, tell a system's number.
 _NUMBER = re.compile(r"\(os error (\d+)\)|error code: <(\d+)>")
+# What torch's wrappers put into names: data parallel, torch.compile, FSDP, checkpointing.
+_MARKS = r"(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\."
+_WRAPPERS = re.compile(rf"^(?:module\.|{_MARKS})+|(?<=\.){_MARKS}")
+# Other files that stand where checkpoints do, by their first bytes.
+_HEADS = {
+    b"GGUF": ("a GGUF file (quantized)", "Use the checkpoint's .safetensors form."),
+    b"7z\xbc\xaf": ("a 7z archive", "Unpack it first."),
+    b"Rar!": ("a RAR archive", "Unpack it first."),
+    b"\x1f\x8b": ("a gzip archive", "Unpack it first."),
+    b"\x89HDF": ("an HDF5 file (of Keras)", "Use the checkpoint's .safetensors form."),
+}
 # safetensors' names for dtypes, as torch calls them.
 DTYPES = {
     "BOOL": "bool",
@@ -48,10 +61,11 @@ DTYPES = {
 def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Every tensor of a file by name, on the CPU as stored, and the file's metadata.
 
-    The kind of file is told by its content. A torch file's `state_dict` wrapper and `module.`
-    prefixes are taken off, and what is no tensor is left out. Tensors of a safetensors file may
-    be mapped from the file: they stay valid while it is replaced, not while it is overwritten.
-    Raises UserError for a file that is missing, empty, truncated, damaged or of another kind.
+    The kind of file is told by its content. What trainers and torch wrap weights in (`state_dict`,
+    `module.`, `_orig_mod.`) is taken off, and what is no tensor is left out. Tensors of a
+    safetensors file may be mapped from the file: they stay valid while it is replaced, not while
+    it is overwritten. Raises UserError for a file that is missing, empty, truncated, damaged or of
+    another kind.
     """
     path = Path(path)
     if _is_safetensors(path):
@@ -61,8 +75,9 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in names}
     else:
         with _reading(path), files.opened(path) as file:
-            tensors = _unwrap(torch.load(file, map_location="cpu", weights_only=True))
+            tensors = tensors_of(load_torch(path, file))
         metadata = {}
+    tensors = _unwrapped(tensors)
     if not tensors:
         raise UserError(path, "no tensors in it", EXPECTED, "Choose another file.")
     return tensors, metadata
@@ -86,7 +101,7 @@ def read_header(path: Path | str) -> tuple[Header, dict[str, str]]:
             part = file.get_slice(name)
             dtype = part.get_dtype()
             header[name] = (DTYPES.get(dtype, dtype), tuple(part.get_shape()))
-        return header, file.metadata() or {}
+        return _unwrapped(header), file.metadata() or {}
 
 
 def write_tensors(
@@ -211,6 +226,9 @@ def _is_safetensors(path: Path) -> bool:
     # A zip archive, or the pickle of a torch older than 1.6.
     if head.startswith((b"PK\x03\x04", b"\x80")):
         return False
+    for start, (found, next_move) in _HEADS.items():
+        if head.startswith(start):
+            raise UserError(path, found, EXPECTED, next_move)
     raise UserError(
         path,
         f"no tensor file (it begins with {head[:8]!r})",
@@ -254,26 +272,16 @@ def _reading(path: Path) -> Iterator[None]:
         raise UserError(
             path, f"that it cannot be read ({error})", EXPECTED, "Check the disk and permissions."
         ) from error
+    except UserError:
+        raise
     # Damaged bytes can raise nearly anything inside the two readers, KeyError and MemoryError
     # included, and all of it means the same to a person.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        reason = plain(str(error)) or type(error).__name__
         raise UserError(path, f"a damaged or truncated file ({reason})", EXPECTED, AGAIN) from error
 
 
-def _unwrap(content: Any) -> dict[str, Tensor]:
-    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        return {}
-    return {
-        name.removeprefix("module."): tensor.detach()
-        for name, tensor in content.items()
-        if isinstance(name, str) and isinstance(tensor, Tensor) and _is_plain(tensor)
-    }
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return (
-        tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-    )
+def _unwrapped(named: dict[str, _Value]) -> dict[str, _Value]:
+    """The same without what wrappers put into names; as it is where two would be one."""
+    stripped = {_WRAPPERS.sub("", name): value for name, value in named.items()}
+    return stripped if len(stripped) == len(named) else named
