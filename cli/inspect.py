@@ -55,6 +55,7 @@ def describe(path: Path) -> dict[str, Any]:
             "base": unet.base,
             "unet keys": len(unet.tensors),
             "sha256": unet.hash,
+            **_said(unet),
         }
     if kind is kinds.MOTION_WEIGHTS:
         learned = load_motion_weights(path)
@@ -68,7 +69,17 @@ def describe(path: Path) -> dict[str, Any]:
         return {"is": "embedding", "tokens": tokens, "width": width, "words": words}
     module = read_motion_module(path)  # names whatever else it is
     facts = dataclasses.asdict(module.info)
-    return {"is": "motion module", **facts, "keys": len(module.tensors), "sha256": module.hash}
+    if not facts["own_positions"]:
+        del facts["own_positions"]
+    notes = {"note": " ".join(module.notes)} if module.notes else {}
+    facts |= {"keys": len(module.tensors), "sha256": module.hash, **notes}
+    return {"is": "motion module", **facts}
+
+
+def _said(unet: Any) -> dict[str, Any]:
+    """What a checkpoint says of itself, and what is said of how it was read."""
+    said = {"predicts": str(unet.prediction)} if unet.prediction else {}
+    return said | ({"note": " ".join(unet.notes)} if unet.notes else {})
 
 
 def _recipe_name(text: str) -> str:

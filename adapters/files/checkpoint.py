@@ -12,35 +12,40 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError, lets_go
-from . import kinds
 from .keys import SD15, UNetLayout
+from .prediction import Prediction, stated_prediction
 from .templates import unet_shapes
 from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
+from .unet_names import EXPECTED, NEXT_MOVE, SHAPES_LAYOUT, extract_unet
 
-PREFIX = "model.diffusion_model."
-EMA_PREFIX = "model_ema."
-# Training tools leave a counter or two of the moving average in files that have none.
-EMA_KEYS = 100
 # The width of the text that cross-attention reads tells the families apart.
 CONTEXTS = {1024: "an SD2 {}", 1280: "an SDXL refiner", 2048: "an SDXL {}"}
 # SD1.5's first layer reads latents alone; models made from it may read pictures beside them.
 CHANNELS_IN = 4
+# Layers of models that extend it, by a part of their names.
+EXTENDED = {
+    ".time_stack.": "a Stable Video Diffusion checkpoint",
+    ".temopral_conv.": "a ModelScope video checkpoint",  # so spelled there
+    ".fuser.": "a GLIGEN checkpoint (it reads boxes)",
+    "cond_proj.": "an LCM checkpoint that reads its guidance",
+    ".to_k_ip.": "a checkpoint with IP-Adapter's layers in it",
+}
 MORE_CHANNELS = {9: "an inpainting {}", 8: "an InstructPix2Pix {}"}
 
-EXPECTED = "an SD1.5 checkpoint or UNet"
-NEXT_MOVE = "Use SD1.5 or a checkpoint made from it (DreamBooth, merge, style)."
 # (channels of the first level, text width) -> (base, layout, channels of each level / the first's)
 BASES = {
     (320, 768): ("sd15", SD15, (1, 2, 4, 4)),
-    (64, 64): ("shapes", UNetLayout(2, 1, (True, True)), (1, 1)),
+    (64, 64): ("shapes", SHAPES_LAYOUT, (1, 1)),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class UNetWeights:
-    """An image UNet's tensors in LDM naming without prefix, with the dtype of the file.
+    """An image UNet's tensors in LDM naming without prefix.
 
-    base: "sd15" or "shapes" (the demo's); hash: sha256 of the file; name: the file's name.
+    Their dtype is the file's, but fp8 is widened. base: "sd15" or "shapes" (the demo's); hash:
+    sha256 of the file; name: the file's name; prediction: what the file says that it predicts,
+    None where it says nothing; notes: what to say of how it was read.
     """
 
     tensors: dict[str, Tensor]
@@ -48,6 +53,8 @@ class UNetWeights:
     base: str
     hash: str
     name: str
+    prediction: Prediction | None = None
+    notes: tuple[str, ...] = ()
 
 
 @lets_go
@@ -56,13 +63,15 @@ def read_unet(path: Path | str) -> UNetWeights:
     path = Path(path)
     if path.is_dir():
         raise UserError(
-            path, "a folder (of diffusers?)", f"{EXPECTED} in one file", "Choose a single file."
-        )
-    tensors, _ = read_tensors(path)
-    unet = extract_unet(path, tensors)
+            path, "a folder (of diffusers?)", f"{EXPECTED} in one file",
+            "Choose a single file: in a folder of diffusers it is in unet/.",
+        )  # fmt: skip  # file, found, expected, next move
+    tensors, metadata = read_tensors(path)
+    unet, notes = extract_unet(path, tensors)
     layout, base = recognize(path, unet)
     refuse_non_finite(path, unet)
-    return UNetWeights(unet, layout, base, file_hash(path), path.name)
+    said = stated_prediction(path, tensors, metadata)
+    return UNetWeights(unet, layout, base, file_hash(path), path.name, said, tuple(notes))
 
 
 def recognize(path: Path | str, unet: Mapping[str, Tensor]) -> tuple[UNetLayout, str]:
@@ -80,6 +89,7 @@ def recognize(path: Path | str, unet: Mapping[str, Tensor]) -> tuple[UNetLayout,
         found = f"a UNet with {width or 'no'} channels that reads text {context} wide"
         raise UserError(path, found, f"{EXPECTED} (320 channels, text 768 wide)", NEXT_MOVE)
     base, layout, multiples = BASES[width, context]
+    _refuse_fewer_layers(path, unet, layout)
     refuse_wrong_names(path, unet, unet_shapes(layout, width, multiples, context), EXPECTED)
     return layout, base
 
@@ -95,40 +105,6 @@ def fingerprint(unet: Mapping[str, Tensor]) -> str:
         if name == "input_blocks.0.0.weight" or name.endswith("attn2.to_q.weight"):
             digest.update(unet[name].detach()[:2].to("cpu", torch.float16).numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def extract_unet(path: Path | str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The UNet's tensors among a checkpoint's, in LDM naming without prefix.
-
-    A moving average is used only where a file holds nothing else. Raises UserError for a file that
-    holds no UNet, or one in diffusers naming.
-    """
-    path = Path(path)
-    plain = {k.removeprefix(PREFIX): t for k, t in tensors.items() if k.startswith(PREFIX)}
-    if plain:
-        return plain
-    averaged = {k: t for k, t in tensors.items() if k.startswith(EMA_PREFIX)}
-    if len(averaged) >= EMA_KEYS:
-        return _averaged_tensors(path, averaged)
-    kind = kinds.kind_of(tensors)
-    if kind is kinds.UNET and not any(name.startswith("down_blocks.") for name in tensors):
-        return dict(tensors)
-    if kind is kinds.UNET:
-        kind = kinds.Kind(
-            "a UNet in diffusers naming", "Use the single-file form of the same checkpoint."
-        )
-    found = kind.name if kind else f"{len(tensors)} other tensors, first {next(iter(tensors))!r}"
-    if kind is kinds.CHECKPOINT:
-        found = f"a checkpoint with no UNet ({len(averaged)} keys of a moving average)"
-    raise UserError(path, found, EXPECTED, kind.next_move if kind else NEXT_MOVE)
-
-
-def _averaged_tensors(path: Path, averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The moving average's tensors under their own names: it stores them without any dots."""
-    names = unet_shapes(SD15, 320, (1, 2, 4, 4), 768)
-    original = {f"{EMA_PREFIX}diffusion_model{name.replace('.', '')}": name for name in names}
-    counters = ("model_ema.decay", "model_ema.num_updates")
-    return {original.get(k, k): t for k, t in averaged.items() if k not in counters}
 
 
 def _context_width(unet: Mapping[str, Tensor]) -> int:
@@ -156,9 +132,25 @@ def _refuse_relatives(path: Path, unet: Mapping[str, Tensor], context: int) -> N
     conv_in = unet.get("input_blocks.0.0.weight")
     channels_in = conv_in.shape[1] if conv_in is not None and conv_in.ndim == 4 else CHANNELS_IN
     found = relative_of(channels_in, context, "checkpoint")
-    if any(".time_stack." in name for name in unet):
-        found = "a Stable Video Diffusion checkpoint"
+    extended = next((name for key, name in EXTENDED.items() if any(key in k for k in unet)), None)
+    if extended is not None:
+        found = extended
     elif context not in CONTEXTS and any(name.startswith("label_emb.") for name in unet):
         found = "an SDXL checkpoint"
     if found is not None:
         raise UserError(path, found, f"{EXPECTED} with {CHANNELS_IN} input channels", NEXT_MOVE)
+
+
+def _refuse_fewer_layers(path: Path, unet: Mapping[str, Tensor], layout: UNetLayout) -> None:
+    """A UNet from which whole blocks were distilled away is no damaged one."""
+    gone = [
+        name
+        for name, _, kind in layout.blocks()
+        if kind != "conv" and not any(key.startswith(f"{name}.") for key in unet)
+    ]
+    if gone:
+        raise UserError(
+            path, f"a UNet without {len(gone)} of its blocks, first {gone[0]!r} (distilled, such as"
+            " BK-SDM, small-sd or tiny-sd)",
+            EXPECTED, NEXT_MOVE,
+        )  # fmt: skip  # file, found, expected, next move

@@ -7,9 +7,10 @@ LDM names carry no `model.diffusion_model.` prefix. Every function takes a tenso
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, cast
 
 LEAF = r"(?P<leaf>\.weight|\.bias)?"
 # (LDM, diffusers) names inside one residual block.
@@ -116,6 +117,39 @@ def _rename(key: str, names: dict[str, tuple[str, bool]]) -> str:
     if block and names.get(block["block"], ("", False))[1]:
         return f"{names[block['block']][0]}.{block['inside']}{leaf}"
     raise KeyError(key)
+
+
+# ---------------------------------------------------------------------------- a UNet in a file
+_PLACES = {
+    "ldm": re.compile(
+        r"(?P<prefix>(?:[^.]+\.)*?)(?:input_blocks|middle_block|output_blocks)\.\d+\."
+    ),
+    "diffusers": re.compile(
+        r"(?P<prefix>(?:[^.]+\.)*?)(?:(?:down|up)_blocks\.\d+|mid_block)\.(?:resnets|attentions)\."
+    ),
+}
+# What has blocks of these names and is no image UNet: ControlNets, and a VAE's two halves.
+_NO_UNET = re.compile(
+    r"(?:.*\.)?(?:control_model|controlnet|encoder|decoder)\.|(?:first_stage|vae).*"
+)
+_EMA = re.compile(r"(?:.*[._])?ema(?:[._].*)?")
+Naming = Literal["ldm", "diffusers"]
+
+
+def unet_places(names: Iterable[str]) -> dict[str, Naming]:
+    """Prefixes in a file under which an image UNet is, with the naming of its layers."""
+    found: dict[str, Naming] = {}
+    for name in names:
+        for naming, pattern in _PLACES.items():
+            match = pattern.match(name)
+            if match and not _NO_UNET.fullmatch(match["prefix"]):
+                found.setdefault(match["prefix"], cast(Naming, naming))
+    return found
+
+
+def is_average(prefix: str) -> bool:
+    """Whether a prefix says that a moving average is under it."""
+    return _EMA.fullmatch(prefix) is not None
 
 
 # ---------------------------------------------------------------------------- temporal layers

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from torch import Tensor
+
+from .keys import unet_places
 
 
 class Kind(NamedTuple):
@@ -30,6 +33,7 @@ EMBEDDING = Kind(
     "a textual-inversion embedding",
     "Put it into ComfyUI's embeddings folder and write embedding:<its name> in the prompt.",
 )
+MOTION_UNET = Kind("a whole UNet with motion layers", "Load it as a motion module.")
 UNET = Kind("an image UNet without motion layers", "Load it as a diffusion model.")
 ONLY_SD15 = "Only SD1.5 motion modules work here: use mm_sd_v15_v2, v3_sd15_mm or AnimateLCM."
 
@@ -55,9 +59,19 @@ def _all(*tests: Test) -> Test:
     return lambda tensors: all(test(tensors) for test in tests)
 
 
+def _not(test: Test) -> Test:
+    return lambda tensors: not test(tensors)
+
+
 def _nine_channels_in(tensors: Mapping[str, Tensor]) -> bool:
-    weight = tensors.get("conv_in.weight")
-    return weight is not None and weight.ndim == 4 and weight.shape[1] == 9
+    weights = (t for name, t in tensors.items() if re.fullmatch(r"(?:.*\.)?conv_in\.weight", name))
+    return any(weight.ndim == 4 and weight.shape[1] == 9 for weight in weights)
+
+
+def _unet_under_a_prefix(tensors: Mapping[str, Tensor]) -> bool:
+    if any(name.startswith(("model.diffusion_model.", "model_ema.")) for name in tensors):
+        return True
+    return any(unet_places(tensors))
 
 
 MOTION = _inside("motion_modules", "temporal_attentions")
@@ -77,7 +91,7 @@ KINDS: tuple[tuple[Kind, Test], ...] = (
             _starting("input_blocks.", "output_blocks.", "middle_block."), _ending(".down", ".up")
         ),
     ),
-    (CHECKPOINT, _starting("model.diffusion_model.", "model_ema.")),
+    (CHECKPOINT, _all(_unet_under_a_prefix, _not(MOTION))),
     (
         Kind("a ControlNet or SparseCtrl", "Load it with a ControlNet node."),
         _inside("controlnet_", "control_model.", "input_hint_block", "zero_convs"),
@@ -98,10 +112,7 @@ KINDS: tuple[tuple[Kind, Test], ...] = (
         Kind("a PIA model (9 input channels)", f"It animates a given image. {ONLY_SD15}"),
         _all(MOTION, _nine_channels_in),
     ),
-    (
-        Kind("a whole UNet with motion layers", f"Only its motion layers are wanted. {ONLY_SD15}"),
-        _all(MOTION, _inside(".resnets.", ".attentions.")),
-    ),
+    (MOTION_UNET, _all(MOTION, _inside(".resnets.", ".attentions."))),
     (MOTION_MODULE, _inside("motion_modules")),
     (UNET, _starting("input_blocks.", "output_blocks.", "down_blocks.0.resnets.")),
     (

@@ -5,9 +5,10 @@ import torch
 
 from helpers.real_size import hollow, motion_shapes, sd15_shapes, write_sd15
 from helpers.small_files import PREFIX, UNET_SHAPES, random_tensors
-from still_moving.adapters.files.checkpoint import EMA_PREFIX, extract_unet, read_unet, recognize
+from still_moving.adapters.files.checkpoint import read_unet, recognize
 from still_moving.adapters.files.keys import SD15, UNetLayout
 from still_moving.adapters.files.tensors import file_hash, write_tensors
+from still_moving.adapters.files.unet_names import EMA_PREFIX, extract_unet
 from still_moving.common.errors import UserError
 
 UNET = sd15_shapes()
@@ -27,19 +28,22 @@ def shapes_of(tensors):
 
 def test_every_key_of_a_real_checkpoint_is_accounted_for():
     assert (len(UNET), len(VAE), len(CLIP)) == (686, 248, 197)
-    unet = extract_unet("sd.safetensors", hollow(FULL))
+    unet, notes = extract_unet("sd.safetensors", hollow(FULL))
+    assert notes == []
     assert shapes_of(unet) == UNET
     assert recognize("sd.safetensors", unet) == (SD15, "sd15")
 
 
 def test_a_moving_average_is_used_only_when_there_is_nothing_else():
     counters = {"model_ema.decay": (), "model_ema.num_updates": ()}
-    only = extract_unet("ema.ckpt", hollow(averaged(UNET) | counters | VAE))
+    only, notes = extract_unet("ema.ckpt", hollow(averaged(UNET) | counters | VAE))
     assert shapes_of(only) == UNET
     assert recognize("ema.ckpt", only) == (SD15, "sd15")
+    assert "moving average" in notes[0]
     full = hollow(FULL)
-    both = extract_unet("both.ckpt", full | hollow(averaged(UNET)))
+    both, notes = extract_unet("both.ckpt", full | hollow(averaged(UNET)))
     assert all(tensor is full[PREFIX + name] for name, tensor in both.items())
+    assert notes == []
     with pytest.raises(UserError, match="no UNet"):
         extract_unet("few.ckpt", hollow(counters | VAE))
 
@@ -95,7 +99,6 @@ def test_relatives_of_sd15_are_refused_by_name(message, shapes):
         ("a VAE", VAE),
         ("a VAE", sd15_shapes("vae")),
         ("text encoder", CLIP),
-        ("diffusers naming", {SD15.to_diffusers(name): shape for name, shape in UNET.items()}),
         ("Spatial Adapter", {"input_blocks.0.0.up": (320, 4), "input_blocks.0.0.down": (4, 320)}),
         ("textual-inversion embedding", {"emb_params": (2, 768)}),
         ("1 other tensors", {"what": (2, 768)}),
