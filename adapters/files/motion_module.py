@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
-from ...common import files
 from ...common.errors import UserError, lets_go
 from . import keys, kinds
+from .motion_names import (
+    MotionLayers,
+    frames_of_config,
+    motion_layers,
+    own_positions,
+    trainer_settings,
+)
 from .templates import module_shapes
 from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
 
@@ -35,7 +40,8 @@ class MotionModuleInfo:
 
     version: "v1", "v2", "v3", "AnimateLCM" or "shapes" (the demo's); channels: per level, finest
     first; norm_across_frames: the image UNet's residual blocks, and its last norm, must normalise
-    over all frames at once, as v1 was trained.
+    over all frames at once, as v1 was trained; own_positions: its position tables are no sinusoids,
+    so that the file's are used.
     """
 
     version: str
@@ -43,20 +49,23 @@ class MotionModuleInfo:
     has_mid_block: bool
     max_frames: int
     norm_across_frames: bool
+    own_positions: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class MotionModule:
     """A motion module's tensors in AnimateDiff naming, with the dtype of the file.
 
-    hash: sha256 of the file; name: the file's name. Position tables may be absent (AnimateLCM):
-    they are the plain sinusoid of `info.max_frames` rows.
+    hash: sha256 of the file; name: the file's name; notes: what to say of what is left out.
+    Position tables may be absent (AnimateLCM): they are the plain sinusoid of `info.max_frames`
+    rows.
     """
 
     info: MotionModuleInfo
     tensors: dict[str, Tensor]
     hash: str
     name: str
+    notes: tuple[str, ...] = ()
 
 
 @lets_go
@@ -64,9 +73,13 @@ def read_motion_module(path: Path | str) -> MotionModule:
     """Read and check a motion module; raises UserError for any file that is not one."""
     path = Path(path)
     tensors, _ = read_tensors(path)
-    info = recognize(path, tensors)
-    refuse_non_finite(path, tensors)
-    return MotionModule(info, _to_animatediff(path, tensors), file_hash(path), path.name)
+    _refuse_other_kinds(path, tensors)
+    layers = motion_layers(path, tensors)
+    info, guess = _info(path, layers)
+    refuse_non_finite(path, layers.tensors)
+    info = replace(info, own_positions=own_positions(layers.tensors))
+    notes = layers.notes + guess
+    return MotionModule(info, layers.tensors, file_hash(path), path.name, notes)
 
 
 def recognize(path: Path | str, tensors: Mapping[str, Tensor]) -> MotionModuleInfo:
@@ -76,61 +89,65 @@ def recognize(path: Path | str, tensors: Mapping[str, Tensor]) -> MotionModuleIn
     its name, and for keys that are missing, unexpected or of a wrong shape.
     """
     path = Path(path)
+    _refuse_other_kinds(path, tensors)
+    return _info(path, motion_layers(path, tensors))[0]
+
+
+def _refuse_other_kinds(path: Path, tensors: Mapping[str, Tensor]) -> None:
     kind = kinds.kind_of(tensors)
-    if kind is not kinds.MOTION_MODULE:
+    if kind not in (kinds.MOTION_MODULE, kinds.MOTION_UNET):
         found = (
             kind.name if kind else f"{len(tensors)} other tensors, first {next(iter(tensors))!r}"
         )
         raise UserError(path, found, EXPECTED, kind.next_move if kind else NEXT_MOVE)
-    from_diffusers = not any(".temporal_transformer." in name for name in tensors)
-    named = _to_animatediff(path, tensors)
+
+
+def _info(path: Path, layers: MotionLayers) -> tuple[MotionModuleInfo, tuple[str, ...]]:
+    """Also what to say where a file does not tell what it is."""
+    named = layers.tensors
     channels = _channels(path, named)
     has_mid_block = any(name.startswith("mid_block.") for name in named)
-    positions = [t for name, t in named.items() if name.endswith(".pe") and t.ndim == 3]
-    if positions:
-        frames = positions[0].shape[1]
-    else:
-        frames = _frames_of_config(path) if from_diffusers else LCM_FRAMES
-    shapes = module_shapes(channels, LAYERS[channels], has_mid_block, frames if positions else None)
+    tables = [t for name, t in named.items() if name.endswith(".pe") and t.ndim == 3]
+    frames, across, guess = tables[0].shape[1] if tables else 0, None, ()
+    if not tables and layers.from_diffusers:
+        frames = frames_of_config(path) or DIFFUSERS_FRAMES
+    elif not tables and has_mid_block and not layers.has_image_layers:
+        frames, across = LCM_FRAMES, False
+    elif not tables:
+        frames, across, guess = _without_tables(path, layers, has_mid_block)
+    if across is None:
+        across = not has_mid_block and frames == V1_FRAMES
+    shapes = module_shapes(channels, LAYERS[channels], has_mid_block, frames if tables else None)
     refuse_wrong_names(path, named, shapes, EXPECTED)
+    version = "v2" if has_mid_block else "v1" if across else "v3"
     if channels == SHAPES:
-        version = "shapes"
-    elif not positions and not from_diffusers:
+        version, across = "shapes", False
+    elif not (tables or layers.from_diffusers or layers.has_image_layers) and has_mid_block:
         version = "AnimateLCM"
-    elif has_mid_block:
-        version = "v2"
-    else:
-        version = "v1" if frames == V1_FRAMES else "v3"
-    return MotionModuleInfo(version, channels, has_mid_block, frames, version == "v1")
+    return MotionModuleInfo(version, channels, has_mid_block, frames, across), guess
+
+
+def _without_tables(
+    path: Path, layers: MotionLayers, has_mid_block: bool
+) -> tuple[int, bool, tuple[str, ...]]:
+    """(most frames, whether norms are over all frames, what to say) of the official trainer's."""
+    rows, per_frame = trainer_settings(path)
+    if rows is not None:
+        return rows, not (has_mid_block or per_frame), ()
+    # Its settings as it comes (configs/training/v1/training.yaml); v3 where only layers are kept.
+    as_v1 = layers.has_image_layers and not has_mid_block
+    frames = V1_FRAMES if as_v1 else DIFFUSERS_FRAMES
+    kind = "v1" if as_v1 else "v2" if has_mid_block else "v3"
+    guess = (
+        f"It does not say how long its clips may be: taken for {kind} with {frames} frames. Put"
+        " the trainer's config.yaml beside it to be sure."
+    )
+    return frames, as_v1, (guess,)
 
 
 def to_diffusers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A motion module's tensors renamed for diffusers; the two equal position tables become one."""
     return {keys.motion_to_diffusers(name): tensor for name, tensor in tensors.items()}
-
-
-def _to_animatediff(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    if any(".temporal_transformer." in name for name in tensors):
-        return dict(tensors)
-    named: dict[str, Tensor] = {}
-    strange = []
-    for name, tensor in tensors.items():
-        try:
-            if name.endswith(".pe"):
-                named |= dict.fromkeys(keys.animatediff_positions(name), tensor)
-            else:
-                named[keys.motion_to_animatediff(name)] = tensor
-        except KeyError:
-            strange.append(name)
-    if strange:
-        raise UserError(
-            path,
-            f"a motion module with {len(strange)} keys that neither AnimateDiff nor diffusers has,"
-            f" first {strange[0]!r} (HelloMeme and other extensions look like this)",
-            EXPECTED,
-            NEXT_MOVE,
-        )
-    return named
 
 
 def _channels(path: Path, named: Mapping[str, Tensor]) -> tuple[int, ...]:
@@ -148,13 +165,3 @@ def _channels(path: Path, named: Mapping[str, Tensor]) -> tuple[int, ...]:
     else:
         return channels
     raise UserError(path, found, f"{EXPECTED}, with {SD15} channels", advice)
-
-
-def _frames_of_config(path: Path) -> int:
-    """The limit that diffusers keeps in the config.json beside a motion adapter."""
-    try:
-        config = json.loads(files.read_text(path.parent / "config.json"))
-        frames = config["motion_max_seq_length"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return DIFFUSERS_FRAMES
-    return frames if isinstance(frames, int) and frames > 0 else DIFFUSERS_FRAMES

@@ -6,7 +6,7 @@ The image layers around it see frames as a batch, so tensors here are (batch * f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ GROUPS = 32
 
 # (q, k, v, heads) -> attended, all (batch, tokens, channels).
 Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+Tables = tuple[Tensor, Tensor]  # positions of a block's two attentions, each (frames, channels)
 
 
 class TemporalAttention(nn.Module):
@@ -68,14 +69,14 @@ class TemporalBlock(nn.Module):
         self.ff = GatedFeedForward(channels, ops, **factory)
         self.ff_norm = ops.LayerNorm(channels, **factory)
 
-    def forward(self, x: Tensor, table: Tensor) -> Tensor:
-        for attention, norm in zip(self.attention_blocks, self.norms, strict=True):
+    def forward(self, x: Tensor, tables: Tables) -> Tensor:
+        for attention, norm, table in zip(self.attention_blocks, self.norms, tables, strict=True):
             x = x + attention(norm(x), table)
         return x + self.ff(self.ff_norm(x))
 
 
 class TemporalTransformer(nn.Module):
-    """One motion module. x: (batch * frames, channels, h, w); table: (frames, channels)."""
+    """One motion module. x: (batch * frames, channels, h, w); tables: of the two attentions."""
 
     def __init__(self, channels: int, ops: Any, attend: Attend, **factory: Any) -> None:
         super().__init__()
@@ -85,14 +86,14 @@ class TemporalTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, ops, attend, **factory)])
         self.proj_out = ops.Linear(channels, channels, **factory)
 
-    def forward(self, x: Tensor, frames: int, table: Tensor) -> Tensor:
+    def forward(self, x: Tensor, frames: int, tables: Tables) -> Tensor:
         count, channels, height, width = x.shape
         # The norm is per frame, as AnimateDiff's is; diffusers normalizes all frames together.
         h = self.norm(x).reshape(count // frames, frames, channels, height * width)
         h = h.permute(0, 3, 1, 2).reshape(-1, frames, channels)
         h = self.proj_in(h)
         for block in self.transformer_blocks:
-            h = block(h, table)
+            h = block(h, tables)
         h = self.proj_out(h).reshape(count // frames, height * width, frames, channels)
         return x + h.permute(0, 2, 3, 1).reshape(x.shape)
 
@@ -115,22 +116,41 @@ class MotionModel(nn.Module):
             return block
 
         self.info = info
-        self._tables: tuple[tuple[int, torch.device], dict[int, Tensor]] | None = None
+        self.own_tables: dict[str, Tables] | None = None
+        self._tables: tuple[tuple[int, torch.device], dict[str, Tables]] | None = None
         self.down_blocks = nn.ModuleList([modules(c, layers) for c in info.channels])
         self.up_blocks = nn.ModuleList([modules(c, layers + 1) for c in reversed(info.channels)])
         if info.has_mid_block:
             self.mid_block = modules(info.channels[-1], 1)
 
-    def positions(self, frames: int, device: torch.device) -> dict[int, Tensor]:
-        """The sinusoids (frames, channels) in fp32 by their channels, on a device.
+    def positions(self, frames: int, device: torch.device) -> dict[str, Tables]:
+        """Position tables in fp32 on a device, by the names of ``transformers``.
 
-        The last ones are kept, and in no buffer, which a host could move or overwrite.
+        Sinusoids, or the file's own. The last ones are kept, and in no buffer, which a host could
+        move or overwrite.
         """
         if self._tables is None or self._tables[0] != (frames, device):
             with torch.inference_mode(False):
-                made = {c: sinusoid(frames, c).to(device) for c in set(self.info.channels)}
-            self._tables = (frames, device), made
+                self._tables = (frames, device), self._made(frames, device)
         return self._tables[1]
+
+    def _made(self, frames: int, device: torch.device) -> dict[str, Tables]:
+        if self.own_tables is not None:
+            own = self.own_tables.items()
+            return {n: (a[:frames].to(device), b[:frames].to(device)) for n, (a, b) in own}
+        plain = {c: sinusoid(frames, c).to(device) for c in set(self.info.channels)}
+        return {n: (plain[t.channels],) * 2 for n, t in self.transformers().items()}
+
+    def keep_tables(self, tensors: Mapping[str, Tensor]) -> None:
+        """Use a file's own position tables. tensors: of the file, in AnimateDiff naming."""
+        names = {id(t): name for name, t in self.named_modules()}
+        self.own_tables = {}
+        for block, transformer in self.transformers().items():
+            place = f"{names[id(transformer)]}.transformer_blocks.0"
+            first, second = (
+                tensors[f"{place}.attention_blocks.{i}.pos_encoder.pe"][0].float() for i in (0, 1)
+            )
+            self.own_tables[block] = first, second
 
     def transformers(self) -> dict[str, TemporalTransformer]:
         """By the name of the image UNet's block in LDM naming that each comes after."""

@@ -22,7 +22,7 @@ from ...common.errors import UserError
 from ..files.motion_module import SHAPES, MotionModuleInfo, read_motion_module
 from . import evolved, hooks
 from .companions import carried, carry, companion, offload_device
-from .layers import MotionModel
+from .layers import MotionModel, Tables
 from .noise_schedule import Schedule, set_schedule
 
 KEY = "still_moving.motion_module"
@@ -31,12 +31,16 @@ WINDOWS = "Context Windows"
 
 @dataclass(eq=False)
 class LoadedMotionModule:
-    """A motion module's file, ready to be built in any precision. hash: sha256 of the file."""
+    """A motion module's file, ready to be built in any precision.
+
+    hash: sha256 of the file; notes: what to say of what is left out.
+    """
 
     path: Path
     info: MotionModuleInfo
     hash: str
     name: str
+    notes: tuple[str, ...] = ()
     _patchers: dict[tuple[torch.dtype, torch.device], ModelPatcher] = field(default_factory=dict)
 
     def patcher(self, dtype: torch.dtype, device: torch.device) -> ModelPatcher:
@@ -50,7 +54,7 @@ class LoadedMotionModule:
 def load_motion_module(path: Path | str) -> LoadedMotionModule:
     """Read and check a motion-module file. Raises UserError for any other file."""
     module = read_motion_module(path)
-    return LoadedMotionModule(Path(path), module.info, module.hash, module.name)
+    return LoadedMotionModule(Path(path), module.info, module.hash, module.name, module.notes)
 
 
 def build_patcher(
@@ -70,6 +74,8 @@ def build_patcher(
         dtype=dtype,
     )
     model.file_hash, model.file_name = module.hash, module.name
+    if module.info.own_positions:
+        model.keep_tables(module.tensors)
     tensors = {k: v.to(dtype) for k, v in module.tensors.items() if not k.endswith(".pe")}
     return companion(model, tensors, (build_patcher, (path, dtype)), device, disable_dynamic)
 
@@ -159,7 +165,7 @@ def _register(base: Any, frames: int, sigmas: Tensor) -> list[Any]:
     tables = motion.positions(frames, sigmas.device)
     handles = [
         _site(hooks.submodule(unet, block)).register_forward_hook(
-            _after(transformer, frames, tables[transformer.channels])
+            _after(transformer, frames, tables[block])
         )
         for block, transformer in motion.transformers().items()
     ]
@@ -172,8 +178,8 @@ def _site(block: Any) -> nn.Module:
     return transformers[-1] if transformers else block[0]
 
 
-def _after(transformer: nn.Module, frames: int, table: Tensor):
-    return lambda _module, _inputs, output: transformer(output, frames, table)
+def _after(transformer: nn.Module, frames: int, tables: Tables):
+    return lambda _module, _inputs, output: transformer(output, frames, tables)
 
 
 def _across_frames(unet: Any, frames: int) -> list[Any]:

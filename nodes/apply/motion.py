@@ -24,6 +24,7 @@ class LoadMotionModule(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingLoadMotionModule",
+            hidden=[io.Hidden.unique_id],
             display_name="Load Motion Module",
             category=CATEGORY,
             description="Loads an AnimateDiff motion module for SD1.5: v1, v2, v3 or AnimateLCM.",
@@ -45,7 +46,9 @@ class LoadMotionModule(io.ComfyNode):
     @classmethod
     @cancellable()
     def execute(cls, file: str) -> io.NodeOutput:
-        return io.NodeOutput(load_motion_module(folders.path_of(folders.MOTION_MODULES, file)))
+        module = load_motion_module(folders.path_of(folders.MOTION_MODULES, file))
+        warn(cls, module.notes)
+        return io.NodeOutput(module)
 
 
 class ApplyMotionModule(io.ComfyNode):
@@ -55,6 +58,7 @@ class ApplyMotionModule(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingApplyMotionModule",
+            hidden=[io.Hidden.unique_id],
             display_name="Apply Motion Module",
             category=CATEGORY,
             description="Makes a model sample clips: the batch of the latent is the frames of one"
@@ -75,7 +79,8 @@ class ApplyMotionModule(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, motion_module: Any, schedule: Any) -> io.NodeOutput:
-        return io.NodeOutput(apply_motion_module(model, motion_module, schedule))
+        moving = apply_motion_module(model, motion_module, schedule)
+        return io.NodeOutput(moving)
 
 
 class ApplyMotionAdapter(io.ComfyNode):

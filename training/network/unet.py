@@ -16,6 +16,7 @@ from ...adapters.files import keys
 from ...adapters.files.checkpoint import UNetWeights
 from ...adapters.files.motion_module import MotionModule
 from ...adapters.positions import sinusoid
+from ...common.errors import UserError
 
 # AnimateDiff's noise schedule for v1 to v3 and AnimateLCM (ComfyUI calls it sqrt_linear).
 SCHEDULE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "linear"}
@@ -41,8 +42,7 @@ def build_unet(
     for name in unet.state_dict():
         if name.endswith("pos_embed.pe"):
             width = unet.get_parameter(name.split("transformer_blocks")[0] + "norm.weight").shape[0]
-            # The files hold the same sinusoid rounded to fp16 (or none at all: AnimateLCM).
-            state[name] = sinusoid(motion.info.max_frames, width)[None]
+            state[name] = _positions(motion, name, width)
     # Taken over as they are, never copied twice: a full-size network is 2.4 GB in half precision.
     placed = {name: tensor.to(device, dtype) for name, tensor in state.items()}
     unet.load_state_dict(placed, strict=True, assign=True)
@@ -50,6 +50,21 @@ def build_unet(
     if motion.info.norm_across_frames:
         _resnet_norms_across_frames(unet)
     return unet.requires_grad_(False).eval()
+
+
+def _positions(motion: MotionModule, name: str, width: int) -> Tensor:
+    """A block's position table: (1, frames, width). Raises UserError where it would need two."""
+    if not motion.info.own_positions:
+        # The files hold the same sinusoid rounded to fp16 (or none at all: AnimateLCM).
+        return sinusoid(motion.info.max_frames, width)[None]
+    first, second = (motion.tensors[own] for own in keys.animatediff_positions(name))
+    if not torch.equal(first, second):
+        raise UserError(
+            motion.name, f"two position tables in one block ({name})",
+            "one for both attentions of a block, as diffusers has",
+            "Train with another motion module: this one is for sampling.",
+        )  # fmt: skip  # file, found, expected, next move
+    return first.float()
 
 
 def _config(state: dict[str, Tensor], weights: UNetWeights, motion: MotionModule) -> dict:

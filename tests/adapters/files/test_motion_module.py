@@ -121,7 +121,6 @@ def other_files():
         ("checkpoint", "checkpoint", {f"model.diffusion_model.{k}": s for k, s in unet.items()}),
         ("UNet", "image UNet", unet),
         ("diffusers UNet", "image UNet", renamed),
-        ("UNetMotionModel", "whole UNet", renamed | diffusers),
         ("VAE", "a VAE", sd15_shapes("vae")),
         ("CLIP", "text encoder", sd15_shapes("clip")),
         ("something", "3 other tensors, first 'a'", {"a": (1,), "b": (2,), "c": (3,)}),
