@@ -22,6 +22,9 @@ def add(actions) -> None:
     parser.add_argument(
         "--drop-colours", action="store_true", help="for new clips, whose prompts decide them"
     )
+    parser.add_argument(
+        "--prediction", choices=("epsilon", "v_prediction"), help="of the checkpoint"
+    )
     parser.add_argument("--text", choices=("empty", "caption"), default="empty")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(run=run)
@@ -40,8 +43,8 @@ def run(options: argparse.Namespace) -> int:
     check_new_path(options.out)
     item = load_set(options.clip).items[0]
     check_lengths(Source("clip", "clip"), (item,), options.frames)
-    unet, text = _network(options, pick_device(options.device), item)
-    network = inversion.network_of(unet, text)
+    unet, text, prediction = _network(options, pick_device(options.device), item)
+    network = inversion.network_of(unet, text, prediction)
     clip = view(item.latents, "clip", 0.0, options.frames)
     start = inversion.invert(network, clip, options.steps, options.refine)
     error = inversion.round_trip_error(network, clip, start, options.steps)
@@ -56,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _network(options: argparse.Namespace, device, item):
-    """(UNet, text to read), with motion weights where they are named."""
+    """(UNet, text to read, what it predicts), with motion weights where they are named."""
     import torch
 
     from ..adapters.files.checkpoint import read_unet
@@ -73,4 +76,21 @@ def _network(options: argparse.Namespace, device, item):
     if options.motion_weights is not None:
         learned = load_motion_weights(options.motion_weights)
         weights, motion = with_motion(weights, motion, learned, options.motion_weights.name)
-    return build_unet(weights, motion, torch.float32, device), text
+    prediction = options.prediction or _stated(options, weights)
+    return build_unet(weights, motion, torch.float32, device), text, prediction
+
+
+def _stated(options: argparse.Namespace, weights) -> str:
+    """What the checkpoint says that it predicts. Raises UserError where nothing can be inverted."""
+    from ..common.errors import UserError
+
+    if weights.prediction is None:
+        return "epsilon"
+    if weights.prediction.zero_snr:
+        raise UserError(
+            options.checkpoint, f"a checkpoint that predicts {weights.prediction}",
+            "a schedule on which something of a clip is left at its noisiest step",
+            "Invert with another checkpoint, or say --prediction v_prediction to use AnimateDiff's"
+            " own schedule.",
+        )  # fmt: skip  # file, found, expected, next move
+    return weights.prediction.kind

@@ -20,6 +20,15 @@ def add_job(parser: argparse.ArgumentParser) -> None:
         *(("seed", int), ("ema", float), ("save-every", int)),
     ):
         parser.add_argument(f"--{name}", type=kind, help="instead of the recipe's")
+    parser.add_argument(
+        "--prediction",
+        choices=("epsilon", "v_prediction"),
+        help="of the checkpoint (default: what its file says, else epsilon)",
+    )
+    parser.add_argument(
+        "--zero-snr", action="store_true", default=None, help="its schedule ends in pure noise"
+    )
+    parser.add_argument("--scheduler", type=Path, help="diffusers' scheduler_config.json: both")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"))
     parser.add_argument("--tier", choices=("auto", "none", "top", "two", "all"), help="memory")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -28,7 +37,31 @@ def add_job(parser: argparse.ArgumentParser) -> None:
 
 def overrides(options: argparse.Namespace) -> dict:
     names = ("steps", "rank", "lr", "frames", "batch", "seed", "ema", "save_every", "dtype", "tier")
-    return {name: value for name in names if (value := getattr(options, name)) is not None}
+    names += ("prediction", "zero_snr")
+    own = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.scheduler is not None:
+        from ..adapters.files.prediction import read_scheduler
+
+        said = read_scheduler(options.scheduler)
+        own = {"prediction": said.kind, "zero_snr": said.zero_snr, **own}
+    return own
+
+
+def with_prediction(options: argparse.Namespace, recipe):
+    """The recipe, in what the checkpoint's file says that it predicts where nobody said it."""
+    from dataclasses import replace
+
+    from ..adapters.files.prediction import stated_prediction
+    from ..adapters.files.tensors import read_header
+    from ..training.checks.prediction import check_prediction
+
+    stated = stated_prediction(options.checkpoint, *read_header(options.checkpoint))
+    if stated and options.recipe is None and "prediction" not in overrides(options):
+        recipe = replace(recipe, prediction=stated.kind, zero_snr=stated.zero_snr)
+        if not options.json:
+            print(f"the checkpoint says that it predicts {stated}", file=sys.stderr)
+    check_prediction(recipe, stated, options.checkpoint)
+    return recipe
 
 
 def recipe_file(options: argparse.Namespace):
@@ -74,7 +107,7 @@ def start(
     refuse_missing(options, sets, adapters)
     job = Job(
         name=check_name(options.name or options.job.resolve().name),
-        recipe=recipe,
+        recipe=with_prediction(options, recipe),
         checkpoint=str(options.checkpoint.resolve()),
         motion_module=str(options.motion_module.resolve()),
         sets={name: str(path.resolve()) for name, path in sets.items()},

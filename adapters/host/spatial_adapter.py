@@ -20,6 +20,7 @@ from ...common.errors import UserError
 from ..files.adapter import Adapter
 from ..files.checkpoint import UNetWeights
 from ..files.metadata import UNKNOWN
+from ..files.quantized import widened
 from ..files.spatial_lora import export_lora
 from ..low_rank import LowRank, merge_spatial
 from ..scale_schedule import ScaleSchedule
@@ -193,6 +194,10 @@ def export_spatial_adapter(
     _refuse_misfit(model, adapter, name)
     layout, base = hooks.layout_of(model)
     unet = UNetWeights(
-        hooks.unpatched_unet(model), layout, base, UNKNOWN, adapter.info.checkpoint_name or UNKNOWN
+        widened("model", hooks.unpatched_unet(model)),
+        layout,
+        base,
+        UNKNOWN,
+        adapter.info.checkpoint_name or UNKNOWN,
     )
     export_lora(adapter, unet, path, scale)

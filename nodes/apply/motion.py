@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...adapters.files.adapter import load_adapter
+from ...adapters.host.model_parts import sampling_notes
 from ...adapters.host.motion_adapter import apply_motion_adapter
 from ...adapters.host.motion_module import apply_motion_module, load_motion_module
 from ...adapters.host.noise_schedule import SCHEDULES
@@ -24,7 +25,6 @@ class LoadMotionModule(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingLoadMotionModule",
-            hidden=[io.Hidden.unique_id],
             display_name="Load Motion Module",
             category=CATEGORY,
             description="Loads an AnimateDiff motion module for SD1.5: v1, v2, v3 or AnimateLCM.",
@@ -47,8 +47,7 @@ class LoadMotionModule(io.ComfyNode):
     @cancellable()
     def execute(cls, file: str) -> io.NodeOutput:
         module = load_motion_module(folders.path_of(folders.MOTION_MODULES, file))
-        warn(cls, module.notes)
-        return io.NodeOutput(module)
+        return output(module, notes=module.notes)
 
 
 class ApplyMotionModule(io.ComfyNode):
@@ -58,7 +57,6 @@ class ApplyMotionModule(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="StillMovingApplyMotionModule",
-            hidden=[io.Hidden.unique_id],
             display_name="Apply Motion Module",
             category=CATEGORY,
             description="Makes a model sample clips: the batch of the latent is the frames of one"
@@ -80,7 +78,7 @@ class ApplyMotionModule(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, motion_module: Any, schedule: Any) -> io.NodeOutput:
         moving = apply_motion_module(model, motion_module, schedule)
-        return io.NodeOutput(moving)
+        return output(moving, notes=sampling_notes(model, schedule))
 
 
 class ApplyMotionAdapter(io.ComfyNode):

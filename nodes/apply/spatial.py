@@ -11,6 +11,7 @@ from comfy_api.latest import io, ui
 from ...adapters.files.adapter import load_adapter
 from ...adapters.host.hooks import rounded
 from ...adapters.host.injection import inject_checkpoint
+from ...adapters.host.model_parts import injection_notes
 from ...adapters.host.spatial_adapter import MODES, apply_spatial_adapter, export_spatial_adapter
 from ...adapters.scale_schedule import ScaleSchedule
 from ...common import files
@@ -56,7 +57,7 @@ class InjectCheckpoint(io.ComfyNode):
     def execute(cls, model: Any, checkpoint: str, amount: float) -> io.NodeOutput:
         path = folders.path_of(folders.CHECKPOINTS, checkpoint)
         injected = inject_checkpoint(model, path, amount)
-        notes = rounded(model, checkpoint) if amount else []
+        notes = [*rounded(model, checkpoint), *injection_notes(model, path)] if amount else []
         return output(injected, notes=notes)
 
 

@@ -16,7 +16,10 @@ from torch import Tensor
 
 from ...adapters.files.checkpoint import recognize
 from ...adapters.files.tensors import write_tensors
+from ...adapters.files.unet_names import V_PRED, ZTSNR
 from ...adapters.host import hooks
+from ...adapters.host.model_parts import not_in_weights, refuse_unstated_v
+from ...adapters.host.noise_schedule import prediction_of
 from ...adapters.host.spatial_adapter import SpatialPatch
 from ...common import files, interrupt
 from ...common.errors import UserError
@@ -29,12 +32,14 @@ _TEXT_LAYER = re.compile(rf"{re.escape(TEXT_MODEL)}text_model\.encoder\.layers\.
 MARGIN = 64 * 2**20  # bytes that a full disk must still have for logs and checkpoints
 
 
-def check(model: ModelPatcher) -> str:
-    """Before anything is computed: the disk space that baking takes, and what is free, in words.
+def check(model: ModelPatcher) -> list[str]:
+    """Before anything is computed, in words: the disk space that baking takes, and what is free.
 
-    Raises UserError for a MODEL that no adapter can be trained for, and where the disk is full.
+    Also what acts while the MODEL samples and cannot be trained on. Raises UserError for a MODEL
+    that no adapter can be trained for, and where the disk is full.
     """
     hooks.layout_of(model)
+    prediction_of(model)
     _refuse(model)
     size, folder = _size(model), places.weights()
     files.make_folder(folder)
@@ -43,7 +48,21 @@ def check(model: ModelPatcher) -> str:
     if all(file.stat().st_size < size for file in folder.glob("*.safetensors")):
         _need_room(folder, size)
     free = _in_words(_free(folder))
-    return f"The job keeps the model's weights on disk: {_in_words(size)} of {free} free."
+    room = f"The job keeps the model's weights on disk: {_in_words(size)} of {free} free."
+    return [room, *not_in_weights(model)]
+
+
+def predicted(model: ModelPatcher) -> dict[str, Any]:
+    """What a recipe says of what a MODEL predicts: nothing where that is the noise.
+
+    Raises UserError for a MODEL that predicts anything else than noise or v.
+    """
+    hooks.layout_of(model)  # a model of another family is called by that
+    refuse_unstated_v(model)
+    said = prediction_of(model)
+    if said.kind == "epsilon":
+        return {}
+    return {"prediction": said.kind, "zero_snr": said.zero_snr}
 
 
 def bake(model: ModelPatcher) -> Path:
@@ -54,6 +73,9 @@ def bake(model: ModelPatcher) -> Path:
     unet = dict(effective_unet(model))
     recognize("model", unet)  # a patch may have changed a shape, and the worker knows no MODEL
     tensors = {f"{PREFIX}{name}": tensor for name, tensor in unet.items()}
+    said = prediction_of(model)
+    marks = {V_PRED: said.kind == "v_prediction", ZTSNR: said.zero_snr}
+    tensors |= {mark: torch.empty(0) for mark, is_so in marks.items() if is_so}
     path = places.weights() / f"{_content(tensors)}.safetensors"
     if not path.is_file():
         files.make_folder(path.parent)

@@ -98,11 +98,12 @@ class TrainMotionFromClips(Trainer):
         assert clips is not None
         method: Any = METHOD_NAMES[inputs["method"]]
         name = jobs.adapter_name(inputs["name"])
-        recipe = recipe_of(method, inputs, **choices_of(method, inputs, regularization is not None))
+        choices = choices_of(method, inputs, regularization is not None)
+        recipe = recipe_of(method, inputs, **choices, **baking.predicted(model))
         sets = sets_of(recipe, clips, regularization)
         cached = {role: store.load_set(clips_set.folder) for role, clips_set in sets.items()}
         check_recipe(recipe, cached)
-        notes = [baking.check(model), *memory_of(model, motion_module, recipe)]
+        notes = [*baking.check(model), *memory_of(model, motion_module, recipe)]
         if method == "newmove" and regularization is None:
             notes.append("No regularization clips: motions like the new one may be lost.")
         job = Job(

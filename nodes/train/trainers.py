@@ -75,9 +75,9 @@ class Trainer(io.ComfyNode):
 
         inputs: of ``name_and_preset`` and ``number_inputs``.
         """
-        recipe = recipe_of(cls.KIND, inputs)
+        recipe = recipe_of(cls.KIND, inputs, **baking.predicted(model))
         refuse_short_clips(recipe, sets)
-        name, room = jobs.adapter_name(inputs["name"]), baking.check(model)
+        name, notes = jobs.adapter_name(inputs["name"]), baking.check(model)
         checkpoint = baking.bake(model)
         job = Job(
             name=name,
@@ -89,7 +89,7 @@ class Trainer(io.ComfyNode):
         )
         uses = (checkpoint, *(path for cached in sets.values() for path in cached.uses))
         press = (cls.press_id(), cls.uid(), inputs["sharing"])
-        return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER), [room])
+        return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER), notes)
 
     @classmethod
     def begun(cls, view: JobView, notes: Sequence[str] = ()) -> io.NodeOutput:

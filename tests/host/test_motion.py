@@ -99,7 +99,7 @@ def test_schedules(model):
     for name in ("auto", "AnimateDiff"):
         assert float(sigmas[name].sigma_max) == pytest.approx(25.15, abs=0.01)
         assert not list(sigmas[name].buffers())
-    assert float(sigmas["AnimateLCM"].sigma_max) == pytest.approx(14.61, abs=0.01)
+    assert float(sigmas["AnimateLCM"].sigma_max) == pytest.approx(25.15, abs=0.01)
     assert isinstance(sigmas["AnimateLCM"], LCM)
     assert len(sigmas["AnimateLCM"].sigmas) == 100
     assert sigmas["model's own"] is model.get_model_object("model_sampling")

@@ -18,7 +18,7 @@ from still_moving.adapters.host.motion_module import apply_motion_module
 pytestmark = pytest.mark.every_comfyui
 
 TABLES = ("sigmas", "log_sigmas")
-MAX = {"AnimateDiff": 25.15, "AnimateLCM": 14.61}
+MAX = {"AnimateDiff": 25.15, "AnimateLCM": 25.15}
 schedules = pytest.mark.parametrize("schedule", MAX)
 
 

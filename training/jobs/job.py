@@ -60,7 +60,8 @@ class Job:
     format: int = 1
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        data = {**dataclasses.asdict(self), "recipe": self.recipe.to_data()}
+        return json.dumps(data, indent=2)
 
     @classmethod
     def from_json(cls, text: str, origin: str = "job.json") -> Job:

@@ -90,14 +90,22 @@ def _at(t: int, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, device=x.device)
 
 
-def network_of(unet: UNetMotionModel, text: Tensor) -> Network:
-    """A UNet that reads one text for every clip, without CFG. text: (tokens, dim)."""
+def network_of(unet: UNetMotionModel, text: Tensor, prediction: str = "epsilon") -> Network:
+    """A UNet that reads one text for every clip, without CFG.
+
+    text: (tokens, dim); prediction: what the UNet predicts, here always turned into noise.
+    """
+    kept = DDIMScheduler(**SCHEDULE).alphas_cumprod
     parameter = next(unet.parameters())
     encoded = text[None].to(parameter.device, parameter.dtype)
 
     def network(noisy: Tensor, timesteps: Tensor) -> Tensor:
         both = noisy.to(parameter.device, parameter.dtype), timesteps.to(parameter.device)
-        return predict(unet, *both, encoded.expand(len(noisy), -1, -1)).to(noisy)
+        predicted = predict(unet, *both, encoded.expand(len(noisy), -1, -1)).to(noisy)
+        if prediction == "epsilon":
+            return predicted
+        share = kept[timesteps.cpu()].to(noisy)[:, None, None, None, None]
+        return share**0.5 * predicted + (1 - share) ** 0.5 * noisy
 
     return network
 

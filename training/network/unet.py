@@ -5,6 +5,7 @@ Nothing here asks a hub for a configuration: every size is read from the tensors
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -20,7 +21,14 @@ from ...common.errors import UserError
 
 # AnimateDiff's noise schedule for v1 to v3 and AnimateLCM (ComfyUI calls it sqrt_linear).
 SCHEDULE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "linear"}
+# What diffusers' schedulers call what a recipe says of the image model.
+Schedule = Mapping[str, Any]
 HEADS = 8  # of every attention, in SD1.5 and in AnimateDiff; no file says so
+
+
+def schedule_of(prediction: str = "epsilon", zero_snr: bool = False) -> Schedule:
+    """Settings of diffusers' schedulers for an image model that predicts epsilon or v."""
+    return {**SCHEDULE, "prediction_type": prediction, "rescale_betas_zero_snr": zero_snr}
 
 
 def build_unet(
@@ -145,7 +153,7 @@ def _resnet_norms_across_frames(unet: UNetMotionModel) -> None:
 
 
 def predict(unet: UNetMotionModel, noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-    """Predicted noise of clips.
+    """What the network predicts of clips: their noise, or v.
 
     noisy: (batch, channels, frames, height, width); timestep: (batch,); text: (batch, tokens,
     dim), one prompt a clip, repeated over its frames as diffusers expects since 0.31.

@@ -24,6 +24,7 @@ View = Literal["frozen", "clip", "backward", "frame"]
 Loss = Literal["epsilon_mse", "residual_cosine", "residual_official", "residual_l2"]
 Tier = Literal["auto", "none", "top", "two", "all"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Prediction = Literal["epsilon", "v_prediction"]
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,18 @@ class Recipe:
     max_skips: int = 10  # non-finite steps in a row before the run stops
     token: str = ""  # the rare word that stands for a motion; its embedding is not trained
     check_captions: bool = True  # whether captions must say what their sources ask
+    # What the image model predicts, in diffusers' words, and whether its schedule is rescaled to
+    # end in pure noise (arXiv:2305.08891). Written only where they are not SD1.5's own.
+    prediction: Prediction = "epsilon"
+    zero_snr: bool = False
+
+    def to_data(self) -> dict[str, Any]:
+        """Plain JSON data; without the fields of later versions where they say nothing."""
+        data = dataclasses.asdict(self)
+        return {k: v for k, v in data.items() if k not in _LATER or v != _LATER[k]}
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2)
+        return json.dumps(self.to_data(), indent=2)
 
     @classmethod
     def from_json(cls, text: str, origin: str = "recipe") -> Recipe:
@@ -118,6 +128,10 @@ class Recipe:
                 origin, f"no JSON ({error})", "a recipe", "Export it again or start from a default."
             ) from None
         return validate(parse(cls, data, origin), origin)
+
+
+# Older versions refuse fields that they do not know.
+_LATER: dict[str, Any] = {"prediction": "epsilon", "zero_snr": False}
 
 
 def motion_adapter(*, frames: int = 16, **overrides: Any) -> Recipe:
@@ -191,6 +205,9 @@ def validate(recipe: Recipe, origin: str) -> Recipe:
     for name in ("save_every", "held_out_every", "max_skips"):
         need(getattr(recipe, name) >= 1, name, getattr(recipe, name), "1 or more")
     need(recipe.held_out >= 0, "held_out", recipe.held_out, "0 or more")
+    # There, the noise says nothing of the clean clip: epsilon could not be learned from.
+    fits = recipe.prediction == "v_prediction" or not recipe.zero_snr
+    need(fits, "zero_snr", recipe.zero_snr, "false, unless prediction is v_prediction")
     need(bool(recipe.stages), "stages", recipe.stages, "at least one stage")
     one = len(recipe.token.split()) == 1 and recipe.token == recipe.token.strip()
     uses_token = any(source.says == "token" for stage in recipe.stages for source in stage.sources)

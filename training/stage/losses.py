@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -24,6 +25,23 @@ def draw_noise(shape: tuple[int, ...], seed: int, offset: float) -> Tensor:
         shared = torch.randn((*shape[:2], 1, 1, 1), generator=generator)
         noise = noise + offset * shared
     return noise
+
+
+@dataclass(frozen=True)
+class Velocity:
+    """What a network that predicts v is compared with, for one sample.
+
+    target: v = sqrt(kept) noise - sqrt(1 - kept) clean, in fp32; noisy: what the network saw;
+    kept: the timestep's share of signal.
+    """
+
+    target: Tensor
+    noisy: Tensor
+    kept: float
+
+    def noise(self, predicted: Tensor) -> Tensor:
+        """The noise that a predicted v means, in fp32."""
+        return self.kept**0.5 * predicted.float() + (1 - self.kept) ** 0.5 * self.noisy.float()
 
 
 def epsilon_mse(predicted: Tensor, noise: Tensor) -> Tensor:
@@ -74,9 +92,19 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def stage_loss(stage: Stage, predicted: Tensor, noise: Tensor) -> Tensor:
-    """The loss that a stage asks for, with its share of the plain diffusion loss."""
-    loss = LOSSES[stage.loss](predicted, noise)
-    if stage.mse_weight and stage.loss != "epsilon_mse":
-        loss = loss + stage.mse_weight * epsilon_mse(predicted, noise)
+def stage_loss(
+    stage: Stage, predicted: Tensor, noise: Tensor, velocity: Velocity | None = None
+) -> Tensor:
+    """The loss that a stage asks for, with its share of the plain diffusion loss.
+
+    velocity: for a network that predicts v. The plain loss is then that of v, as diffusers' own
+    trainers have it; those of residuals are of the noise that the prediction means.
+    """
+    plain = noise if velocity is None else velocity.target
+    if stage.loss == "epsilon_mse":
+        return epsilon_mse(predicted, plain)
+    own = predicted if velocity is None else velocity.noise(predicted)
+    loss = LOSSES[stage.loss](own, noise)
+    if stage.mse_weight:
+        loss = loss + stage.mse_weight * epsilon_mse(predicted, plain)
     return loss

@@ -10,13 +10,13 @@ from ...adapters.files.keys import UNetLayout
 from ..checks.clips import check_lengths
 from ..checks.device import to_device
 from ..network.switch import TemporalSwitch
-from ..network.unet import SCHEDULE, predict
+from ..network.unet import predict, schedule_of
 from ..recipes.recipe import Recipe, Source
 from ..sets.store import Item, LoadedSet
 from ..text.learned_words import LearnedWords
 from .draws import Draw, held_out_draws
 from .held_out import hold_out
-from .losses import draw_noise, stage_loss
+from .losses import Velocity, draw_noise, stage_loss
 from .trainable import Trainable, set_scales
 from .views import seen
 
@@ -47,7 +47,7 @@ class StageNetwork:
         # By source, as ``items``: those that are learned from, and those that are measured on.
         self.learned_items = [learned for learned, _ in pairs]
         self.held_out_items = [held_out for _, held_out in pairs]
-        self.scheduler = DDPMScheduler(**SCHEDULE)
+        self.scheduler = DDPMScheduler(**schedule_of(recipe.prediction, recipe.zero_snr))
 
     def draw_loss(self, draw: Draw, items: list[Item]) -> Tensor:
         """The stage's loss on one planned sample, a 0-dim fp32 tensor."""
@@ -56,21 +56,30 @@ class StageNetwork:
         noise = draw_noise(tuple(clean.shape), draw.noise_seed, self.stage.noise.offset)
         t = torch.tensor([draw.timestep])
         noisy = self.scheduler.add_noise(clean, noise, t)  # type: ignore[arg-type]  # typed IntTensor there
+        velocity = None
+        if self.recipe.prediction == "v_prediction":
+            target = self.scheduler.get_velocity(clean, noise, t)  # type: ignore[arg-type]  # typed IntTensor there
+            kept = float(self.scheduler.alphas_cumprod[draw.timestep])
+            there = to_device(target, self.device), to_device(noisy, self.device)
+            velocity = Velocity(*there, kept)
         return self.loss_of(
             source,
             to_device(noisy, self.device, self.dtype),
             to_device(t, self.device),
             to_device(self.trainable.text(item)[None], self.device, self.dtype),
             to_device(noise, self.device),
+            velocity,
         )
 
     def loss_of(
-        self, source: Source, noisy: Tensor, timestep: Tensor, text: Tensor, noise: Tensor
-    ) -> Tensor:
+        self, source: Source, noisy: Tensor, timestep: Tensor, text: Tensor, noise: Tensor,
+        velocity: Velocity | None = None,
+    ) -> Tensor:  # fmt: skip  # a sample, several a line
         """The same of a sample that is on the device.
 
         noisy: (1, channels, frames, height, width) and text: (1, tokens, dim), in the network's
-        number format; timestep: (1,); noise: as noisy, fp32.
+        number format; timestep: (1,); noise: as noisy, fp32; velocity: of a network that predicts
+        v.
         """
         set_scales(self.unet, self.stage, source.scales)
         if self.time:
@@ -78,7 +87,7 @@ class StageNetwork:
         half_in_part = self.trainable.full and self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype, enabled=half_in_part):
             predicted = predict(self.unet, noisy, timestep, text)
-        return stage_loss(self.stage, predicted, noise)
+        return stage_loss(self.stage, predicted, noise, velocity)
 
     @torch.no_grad()
     def held_out_loss(self) -> float:

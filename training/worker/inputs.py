@@ -13,6 +13,7 @@ from ...adapters.files.motion_module import MotionModule, read_motion_module
 from ...adapters.files.tensors import file_hash
 from ...common.errors import UserError
 from ..checks.captions import check_recipe
+from ..checks.prediction import check_prediction
 from ..jobs.exports import absorber_files, earlier
 from ..jobs.job import Job, JobFolder
 from ..network.unet import text_width
@@ -37,6 +38,7 @@ class Inputs:
     def read(cls, job: Job) -> Inputs:
         """Raises UserError for what is missing, damaged or does not fit the rest."""
         weights = read_unet(Path(job.checkpoint))
+        check_prediction(job.recipe, weights.prediction, job.checkpoint)
         motion = read_motion_module(Path(job.motion_module))
         sets = {name: load_set(Path(path)) for name, path in job.sets.items()}
         most = motion.info.max_frames

@@ -14,7 +14,7 @@ from ...common.atomic import atomic_path
 from ..checks.device import give_back, is_out_of_memory
 from ..network.lora import set_motion_scale
 from ..network.sampling import denoise
-from ..network.unet import predict
+from ..network.unet import predict, schedule_of
 from ..stage.loop import StageTraining
 
 STEPS = 12
@@ -62,7 +62,10 @@ def sample_pair(training: StageTraining, may_go_on: Callable[[], bool]) -> Tenso
     try:
         for scale in (1.0, 0.0):
             _set_scale(training, scale)
-            (clip,) = denoise(network, text, text[0], seeds=[_SEED], size=size, steps=STEPS, cfg=1)
+            (clip,) = denoise(
+                network, text, text[0], seeds=[_SEED], size=size, steps=STEPS, cfg=1,
+                schedule=schedule_of(training.recipe.prediction, training.recipe.zero_snr),
+            )  # fmt: skip  # what is made, then how
             clips.append(clip.cpu())
     finally:
         training.trainable.set_scale(1.0)
