@@ -27,8 +27,11 @@ from still_moving.adapters.host.motion_module import (
 )
 from still_moving.adapters.host.spatial_adapter import export_spatial_adapter
 from still_moving.common.errors import UserError
+from still_moving.nodes.shapes_world.pixels import ShapesVAE
+from still_moving.nodes.shapes_world.text import load_clip
 from still_moving.nodes.train import baking
 from still_moving.training.network.unet import build_unet, predict
+from still_moving.training.sets.encoders import HostEncoder
 from still_moving.worlds.shapes.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
 
 pytestmark = pytest.mark.every_comfyui
@@ -176,6 +179,13 @@ def test_an_fp8_checkpoint_is_injected(tmp_path, amount):
         for name in ("fp8.safetensors", "wide.safetensors")
     )
     assert all(torch.equal(ours[name], wide[name]) for name in wide)
+
+
+def test_latents_that_are_no_numbers_are_the_vaes():
+    """In a graph there is no file to name."""
+    encoder = HostEncoder(ShapesVAE(), load_clip(), lambda latents: latents, "shapes")
+    with pytest.raises(UserError, match="VAE: found NaN"):
+        encoder.encode_frames(torch.full((1, 3, 128, 128), float("nan")))
 
 
 # ---------------------------------------------------------------------------- position tables

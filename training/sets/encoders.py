@@ -14,11 +14,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ...adapters.files.tensors import file_hash, read_header
+from ...adapters.files.tensors import file_hash, read_tensors, refuse_non_finite
+from ...adapters.files.text_encoder import TABLE, text_tensors
 from ...common.errors import UserError
 
 SD15_TEXT_DIM = 768
 SD15_TOKENS = 77
+# Where ComfyUI looks for them in an SD1.5 checkpoint.
+VAE, CLIP = "first_stage_model.", "cond_stage_model.transformer."
 AROUND = Path(__file__).resolve().parents[4]  # the ComfyUI whose custom_nodes hold the pack
 
 
@@ -96,12 +99,14 @@ class HostEncoder:
         # sizes differ in the last bits. One frame is work enough for a GPU.
         single = (frame.movedim(1, -1) for frame in frames.split(1))
         latents = torch.cat([self._vae.encode(frame).float().cpu() for frame in single])
+        _refuse_non_finite("VAE", latents)
         return self._process_in(latents).clone()
 
     @torch.inference_mode()
     def encode_prompt(self, text: str) -> Tensor:
         tokens = self._clip.tokenize(text, disable_weights=True)
         embedding = self._clip.encode_from_tokens(tokens)
+        _refuse_non_finite("CLIP", embedding)
         return embedding[0, :SD15_TOKENS].float().cpu().clone()
 
 
@@ -114,11 +119,11 @@ class ComfyEncoder(HostEncoder):
 
     def __init__(self, comfyui: Path | None, checkpoint: Path):
         checkpoint = Path(checkpoint)
-        _refuse_other_checkpoints(checkpoint)
+        tensors = _read(checkpoint)
         sd, self._management, formats = _import_comfy(comfyui)
         try:
-            _, clip, vae, _ = sd.load_checkpoint_guess_config(
-                str(checkpoint), output_vae=True, output_clip=True, output_model=False
+            _, clip, vae, _ = sd.load_state_dict_guess_config(
+                tensors, output_vae=True, output_clip=True, output_model=False
             )
         # ComfyUI raises bare RuntimeErrors and KeyErrors for a file it does not know.
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
@@ -140,15 +145,32 @@ class ComfyEncoder(HostEncoder):
         self._management.soft_empty_cache()
 
 
-def _refuse_other_checkpoints(path: Path) -> None:
-    header, _ = read_header(path)
-    parts = {"VAE": "first_stage_model.", "CLIP": "cond_stage_model.transformer."}
-    for name, prefix in parts.items():
-        if not any(key.startswith(prefix) for key in header):
-            raise _not_sd15(path, f"no {name} in it (no {prefix}* keys)")
-    for key, (_, shape) in header.items():
-        if key.endswith("token_embedding.weight") and shape[-1] != SD15_TEXT_DIM:
-            raise _not_sd15(path, f"a text encoder {shape[-1]} wide")
+def _refuse_non_finite(part: str, given: Tensor) -> None:
+    if not torch.isfinite(given).all():
+        raise UserError(
+            part, "NaN or infinite numbers in what it gives", "finite numbers",
+            f"Its weights are damaged, or overflow in fp16: use another {part}, or fp32.",
+        )  # fmt: skip  # subject, found, expected, next move
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's tensors, its parts where ComfyUI looks for them.
+
+    Raises UserError that names the part which is missing, another family's, or not of numbers.
+    """
+    tensors, _ = read_tensors(path)
+    vae = {name: tensor for name, tensor in tensors.items() if name.startswith(VAE)}
+    if not vae:
+        raise _not_sd15(path, f"no VAE in it (no {VAE}* keys)")
+    refuse_non_finite(f"{path}, its VAE", vae)
+    text = text_tensors(path, tensors)
+    width = text[TABLE].shape[-1]
+    if width != SD15_TEXT_DIM:
+        raise _not_sd15(path, f"a text encoder {width} wide")
+    refuse_non_finite(f"{path}, its text encoder", text)
+    if not any(name.startswith(CLIP) for name in tensors):  # ComfyUI looks nowhere else
+        tensors |= {f"{CLIP}text_model.{name}": tensor for name, tensor in text.items()}
+    return tensors
 
 
 def _not_sd15(path: Path, found: str) -> UserError:

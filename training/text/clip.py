@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...adapters.files.tensors import read_tensors
+from ...adapters.files.tensors import read_tensors, refuse_non_finite
+from ...adapters.files.text_encoder import TABLE, text_tensors
 from ...common.errors import UserError, lets_go
 from ..checks.device import to_device
 
 HEAD = 64  # channels of an attention head
-_TABLE = "embeddings.token_embedding.weight"
 
 
 class _Layer(nn.Module):
@@ -53,7 +53,7 @@ class ClipText(nn.Module):
         super().__init__()
         self.tokenize = tokenize
         count = 1 + max(int(m[1]) for k in tensors if (m := re.match(r"encoder\.layers\.(\d+)", k)))
-        vocabulary, width = tensors[_TABLE].shape
+        vocabulary, width = tensors[TABLE].shape
         length = tensors["embeddings.position_embedding.weight"].shape[0]
         inner = tensors["encoder.layers.0.mlp.fc1.weight"].shape[0]
         with torch.device("meta"):
@@ -111,15 +111,8 @@ def read_clip_text(path: Path, tokenizer: Path | None) -> ClipText:
     tokenizer: folder with vocab.json and merges.txt; without one only the empty text can be read.
     Raises UserError for a file without CLIP.
     """
-    tensors, _ = read_tensors(path)
-    name = next((k for k in tensors if k.endswith(f"text_model.{_TABLE}")), None)
-    if name is None:
-        raise UserError(
-            path, "no CLIP text encoder in it", "a whole SD1.5 checkpoint, or its CLIP",
-            "Name the file that the text encoder is in.",
-        )  # fmt: skip  # subject, found, expected, next move
-    prefix = name.removesuffix(_TABLE)
-    own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+    own = text_tensors(path, read_tensors(path)[0])
+    refuse_non_finite(f"{path}, its text encoder", own)
     return ClipText(own, _tokenizer(tokenizer))
 
 

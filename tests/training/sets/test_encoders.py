@@ -104,3 +104,23 @@ def test_other_files_are_refused_before_comfyui_is_imported(tmp_path, tensors, m
     path.write_bytes(path.read_bytes()[:30])
     with pytest.raises(UserError, match=r"a\.safetensors"):
         ComfyEncoder(tmp_path / "nowhere", path)
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "named"),
+    [("first_stage_model.", "its VAE"), ("cond_stage_model.", "its text encoder")],
+)
+def test_numbers_that_are_none_are_the_parts_own(tmp_path, spoiled, named):
+    path = tmp_path / "a.safetensors"
+    tensors = {
+        "first_stage_model.decoder.conv_in.bias": torch.ones(4),
+        "cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": torch.ones(
+            9, 768
+        ),
+    }
+    for name in tensors:
+        if name.startswith(spoiled):
+            tensors[name].view(-1)[0] = float("nan")
+    save_file(tensors, path)
+    with pytest.raises(UserError, match=rf"a\.safetensors, {named}: found NaN"):
+        ComfyEncoder(tmp_path / "nowhere", path)
