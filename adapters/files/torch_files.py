@@ -147,8 +147,7 @@ def _refuse_protocol(path: Path, file: BinaryIO) -> None:
     if head[:1] == b"P":
         with zipfile.ZipFile(file) as archive:
             name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
-            with archive.open(name) as pickled:
-                head = pickled.read(2)
+            head = archive.read(name)[:2]
     if head[:1] == b"\x80" and 2 < head[1] <= 5:
         raise UserError(
             path, f"a pickle of protocol {head[1]}, which could run code", EXPECTED, CONVERT

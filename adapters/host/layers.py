@@ -139,7 +139,7 @@ class MotionModel(nn.Module):
             own = self.own_tables.items()
             return {n: (a[:frames].to(device), b[:frames].to(device)) for n, (a, b) in own}
         plain = {c: sinusoid(frames, c).to(device) for c in set(self.info.channels)}
-        return {n: (plain[t.channels],) * 2 for n, t in self.transformers().items()}
+        return {n: (plain[t.channels], plain[t.channels]) for n, t in self.transformers().items()}
 
     def keep_tables(self, tensors: Mapping[str, Tensor]) -> None:
         """Use a file's own position tables. tensors: of the file, in AnimateDiff naming."""
