@@ -51,9 +51,9 @@ def merge_lora(weight: Tensor, pair: LowRank, scale: float) -> Tensor:
     """
     if scale == 0:
         return weight
-    wide = _wide(weight)
-    delta = pair.delta(scale).to(wide)
-    return (wide + delta.reshape(weight.shape)).to(weight.dtype)
+    own = _wide(weight)
+    delta = pair.delta(scale).to(own)
+    return (own + delta.reshape(weight.shape)).to(weight.dtype)
 
 
 def after_layer(x: Tensor, down: Tensor, up: Tensor, scale: float, channel_dim: int) -> Tensor:
@@ -105,4 +105,9 @@ def _after(columns: Tensor, pair: LowRank, scale: float) -> Tensor:
 
 def _wide(tensor: Tensor) -> Tensor:
     """At least fp32: a product of half-precision factors loses the small change that matters."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor.to(wide(tensor.dtype))
+
+
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """fp32 for all that is smaller. torch promotes no fp8 by itself."""
+    return dtype if dtype.itemsize >= 4 and dtype.is_floating_point else torch.float32

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError, lets_go
+from ..low_rank import wide
 from . import kinds
 from .keys import MODULE
 from .metadata import AGAIN, FORMAT, MARK, UNKNOWN, stated_fields, to_metadata
@@ -111,8 +112,8 @@ def at_amount(weight: Tensor, learned: Tensor, amount: float, form: Form) -> Ten
     """One weight at an amount of what was learned, in the weight's dtype."""
     if amount == 0:
         return weight
-    wide = torch.promote_types(weight.dtype, torch.float32)
-    own, new = weight.to(wide), learned.to(weight.device, wide)
+    own = weight.to(wide(weight.dtype))
+    new = learned.to(own)
     if form == "difference":
         return (own + amount * new).to(weight.dtype)
     return (new if amount == 1 else torch.lerp(own, new, amount)).to(weight.dtype)

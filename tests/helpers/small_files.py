@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from helpers.real_size import random_tensor
 from still_moving.adapters.files.adapter import Adapter, AdapterInfo
 from still_moving.adapters.files.checkpoint import BASES, UNetWeights
+from still_moving.adapters.files.keys import UNetLayout
 from still_moving.adapters.files.templates import module_shapes, unet_shapes
 from still_moving.adapters.low_rank import LowRank
 
@@ -39,6 +41,22 @@ def random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict
 def shapes_unet(seed: int = 0) -> UNetWeights:
     tensors = random_tensors(UNET_SHAPES, seed)
     return UNetWeights(tensors, SHAPES_LAYOUT, "shapes", "0" * 64, "shapes.safetensors")
+
+
+def diffusers_model(tensors: Mapping[str, Tensor], layout: UNetLayout) -> Any:
+    """A UNet2DConditionModel of the shapes world's size, with these tensors by LDM names."""
+    from diffusers import UNet2DConditionModel
+
+    model = UNet2DConditionModel(
+        block_out_channels=(64, 64),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        cross_attention_dim=64,
+        attention_head_dim=8,
+    )
+    model.load_state_dict({layout.to_diffusers(name): t for name, t in tensors.items()})
+    return model.eval()
 
 
 def random_pair(channels: int, rank: int, seed: int) -> LowRank:

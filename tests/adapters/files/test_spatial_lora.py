@@ -1,11 +1,14 @@
 """A Spatial Adapter exported as a LoRA gives the weights that merging gives, in every tool."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
 from helpers.small_files import (
     SPATIAL_LAYERS,
+    diffusers_model,
     motion_adapter,
     random_pair,
     shapes_unet,
@@ -16,19 +19,6 @@ from still_moving.adapters.files.spatial_lora import export_lora
 from still_moving.adapters.files.tensors import read_tensors
 from still_moving.adapters.low_rank import merge_spatial
 from still_moving.common.errors import UserError
-
-
-def diffusers_model(tensors, layout) -> UNet2DConditionModel:
-    model = UNet2DConditionModel(
-        block_out_channels=(64, 64),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * 2,
-        up_block_types=("CrossAttnUpBlock2D",) * 2,
-        cross_attention_dim=64,
-        attention_head_dim=8,
-    )
-    model.load_state_dict({layout.to_diffusers(name): t for name, t in tensors.items()})
-    return model.eval()
 
 
 def apply_lora(model: UNet2DConditionModel, lora) -> None:
@@ -101,3 +91,14 @@ def test_the_exported_file_is_not_taken_for_an_adapter(tmp_path):
     export_lora(spatial_adapter(), shapes_unet(), tmp_path / "a")
     with pytest.raises(UserError, match="Load LoRA"):
         load_adapter(tmp_path / "a")
+
+
+def test_a_checkpoint_of_8_bits_is_exported_as_what_it_is(tmp_path):
+    unet = shapes_unet()
+    stored = replace(unet, tensors={n: t.to(torch.float8_e4m3fn) for n, t in unet.tensors.items()})
+    whole = replace(unet, tensors={n: t.float() for n, t in stored.tensors.items()})
+    for name, weights in (("stored", stored), ("whole", whole)):
+        export_lora(spatial_adapter(), weights, tmp_path / name)
+    of_stored, of_whole = (read_tensors(tmp_path / name)[0] for name in ("stored", "whole"))
+    assert of_stored.keys() == of_whole.keys()
+    assert all(torch.equal(of_stored[name], of_whole[name]) for name in of_whole)
