@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError, lets_go
+from .embedding_forms import EMB_PARAMS as KEY
+from .embedding_forms import form_of_embedding
 from .metadata import MARK
 from .tensors import read_tensors, refuse_non_finite, write_tensors
-
-KEY = "emb_params"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +44,11 @@ def load_embedding(path: Path | str) -> Embedding:
     tensors, metadata = read_tensors(path)
     rows = tensors.get(KEY)
     if rows is None or rows.ndim != 2 or not rows.is_floating_point():
-        first = next(iter(tensors))
+        form = form_of_embedding(tensors)
+        found = f"no {KEY} (tokens, width) but {next(iter(tensors))!r}"
         raise UserError(
-            path, f"no {KEY} (tokens, width) but {first!r}", "a textual-inversion embedding",
+            path, f"an embedding of {form.form}" if form and rows is None else found,
+            f"a textual-inversion embedding with {KEY}",
             "Choose another file, or train the words again.",
         )  # fmt: skip  # file, found, expected, next move
     refuse_non_finite(path, tensors)

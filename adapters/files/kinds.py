@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .embedding_forms import is_embedding
 from .keys import unet_places
 
 
@@ -82,7 +83,7 @@ MOTION_WEIGHTS_PREFIXES = ("temporal.", "image.")  # before the names of the lay
 # Order matters: a file of an extension also holds what it extends.
 KINDS: tuple[tuple[Kind, Test], ...] = (
     (MOTION_WEIGHTS, _starting(*MOTION_WEIGHTS_PREFIXES)),
-    (EMBEDDING, lambda tensors: "emb_params" in tensors),
+    (EMBEDDING, is_embedding),
     (MOTION_LORA, _all(LORA, MOTION)),
     (IMAGE_LORA, LORA),
     (

@@ -77,12 +77,25 @@ def tensors_of(content: Any) -> dict[str, Tensor]:
             break
         content = inner
     if not isinstance(content, Mapping):
-        return {}
+        return _nested(content)
     found = dict(_own(content))
     for name, part in content.items():
         if isinstance(name, str) and isinstance(part, Mapping):
             found |= {f"{name}.{key}": tensor for key, tensor in _own(part)}
-    return {name: tensor.detach() for name, tensor in found.items()}
+    return {name: tensor.detach() for name, tensor in found.items()} or _nested(content)
+
+
+def _nested(content: Any, prefix: str = "", depth: int = 4) -> dict[str, Tensor]:
+    """The tensors of a file that has none near its top, by their paths: lists of embeddings."""
+    if isinstance(content, Tensor):
+        return {prefix: content.detach()} if prefix and _is_plain(content) else {}
+    pairs = content.items() if isinstance(content, Mapping) else ()
+    if isinstance(content, list | tuple):
+        pairs = enumerate(content)
+    found: dict[str, Tensor] = {}
+    for name, inner in pairs if depth else ():
+        found |= _nested(inner, f"{prefix}.{name}" if prefix else str(name), depth - 1)
+    return found
 
 
 def _wrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
