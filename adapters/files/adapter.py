@@ -7,8 +7,6 @@ text in the safetensors metadata.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +18,9 @@ from torch import Tensor
 from ...common.errors import UserError, lets_go
 from ..low_rank import LowRank
 from . import kinds
-from .keys import motion_lora_keys, parse_motion_lora_key
+from .keys import motion_lora_keys
 from .metadata import AGAIN, FORMAT, MARK, UNKNOWN, stated_fields, to_metadata
+from .motion_lora import MotionChanges, read_changes
 from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 AdapterKind = Literal["motion", "spatial"]
@@ -54,10 +53,17 @@ class AdapterInfo:
 
 @dataclass
 class Adapter:
-    """pairs: by layer, in AnimateDiff's naming (motion) or LDM's (spatial, without prefix)."""
+    """pairs: by layer, in AnimateDiff's naming (motion) or LDM's (spatial, without prefix).
+
+    The rest is of other tools' motion LoRAs, as in `motion_lora.MotionChanges`.
+    """
 
     info: AdapterInfo
     pairs: dict[str, LowRank] = field(default_factory=dict)
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+    magnitudes: dict[str, Tensor] = field(default_factory=dict)
+    forms: tuple[str, ...] = ("LoRA",)
+    notes: list[str] = field(default_factory=list)
 
 
 def save_adapter(path: Path | str, adapter: Adapter, dtype: torch.dtype = torch.float32) -> None:
@@ -71,10 +77,14 @@ def save_adapter(path: Path | str, adapter: Adapter, dtype: torch.dtype = torch.
 
 
 @lets_go
-def load_adapter(path: Path | str, kind: AdapterKind | None = None) -> Adapter:
-    """Read an adapter file, or a motion LoRA of another tool; pairs keep the file's dtype.
+def load_adapter(
+    path: Path | str, kind: AdapterKind | None = None, pairs_only: bool = True
+) -> Adapter:
+    """Read an adapter file, or a motion LoRA of another tool.
 
-    kind: refuse the other one. Raises UserError for anything but a whole, finite adapter.
+    Pairs keep the file's dtype, or have fp32 where a scale was multiplied in. kind: refuse the
+    other one; pairs_only: refuse, by its name, what needs more than pairs. Raises UserError for
+    anything but a whole, finite adapter.
     """
     path = Path(path)
     tensors, metadata = read_tensors(path)
@@ -85,10 +95,12 @@ def load_adapter(path: Path | str, kind: AdapterKind | None = None) -> Adapter:
         raise UserError(path, f"a {actual.title()} Adapter", expected, advice)
     refuse_non_finite(path, tensors)
     if actual == "motion":
-        parts = _motion_parts(path, tensors)
-        _add_alphas(parts, metadata)
-    else:
-        parts = _spatial_parts(path, tensors)
+        changes = read_changes(path, tensors, metadata)
+        if pairs_only:
+            _refuse_more(path, changes)
+        more = (changes.vectors, changes.magnitudes, changes.forms, changes.notes)
+        return Adapter(_info(path, actual, changes.pairs, metadata), changes.pairs, *more)
+    parts = _spatial_parts(path, tensors)
     pairs = {layer: _pair(path, layer, named) for layer, named in parts.items()}
     return Adapter(_info(path, actual, pairs, metadata), pairs)
 
@@ -117,29 +129,13 @@ def _kind(
     raise UserError(path, found, expected, advice)
 
 
-def _motion_parts(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        try:
-            layer, part = parse_motion_lora_key(name)
-        except KeyError as error:
-            raise _strange(path, name, "keys of temporal attention only") from error
-        if part in parts.setdefault(layer, {}):
-            raise _strange(path, name, "each layer named once")
-        parts[layer][part] = tensor
-    return parts
-
-
-def _add_alphas(parts: dict[str, dict[str, Tensor]], metadata: Mapping[str, str]) -> None:
-    """diffusers states one alpha for all layers in its metadata, as JSON."""
-    try:
-        stated = json.loads(metadata.get("lora_adapter_metadata", "{}"))
-        alpha = stated.get("unet.lora_alpha", stated.get("lora_alpha"))
-    except (ValueError, AttributeError, RecursionError):
-        return
-    if isinstance(alpha, int | float) and math.isfinite(alpha):
-        for named in parts.values():
-            named.setdefault("alpha", torch.tensor(float(alpha)))
+def _refuse_more(path: Path, changes: MotionChanges) -> None:
+    more = [*changes.magnitudes, *changes.vectors]
+    if more:
+        raise UserError(
+            path, f"a motion LoRA with more than pairs ({', '.join(changes.forms)}; {more[0]!r})",
+            "one of pairs alone", "Use it with Apply Motion Adapter, or train from a plain LoRA.",
+        )  # fmt: skip  # file, found, expected, next move
 
 
 def _spatial_parts(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
@@ -159,16 +155,11 @@ def _pair(path: Path, layer: str, parts: Mapping[str, Tensor]) -> LowRank:
             path, f"only {half!r} of {layer!r}", "both down and up of every layer", AGAIN
         )
     # Copies, so that the file may be replaced or deleted while the adapter is in use.
-    down, up = (_matrix(parts[name]).clone() for name in ("down", "up"))
+    down, up = parts["down"].clone(), parts["up"].clone()
     if not _is_pair(down, up):
         found = f"{down.dtype} {tuple(down.shape)} and {up.dtype} {tuple(up.shape)} for {layer!r}"
         expected = "floating-point (rank, channels) and (channels, rank)"
         raise UserError(path, found, expected, AGAIN)
-    if "alpha" in parts:
-        alpha = parts["alpha"]
-        if alpha.numel() != 1 or alpha.is_complex():
-            raise UserError(path, f"{alpha.numel()} values as alpha of {layer!r}", "one", AGAIN)
-        up = (up.float() * (float(alpha.item()) / down.shape[0])).to(up.dtype)
     return LowRank(down, up)
 
 
@@ -176,11 +167,6 @@ def _is_pair(down: Tensor, up: Tensor) -> bool:
     """Every layer that an adapter sits on, or after, has as many channels out as the map needs."""
     floats = down.is_floating_point() and up.is_floating_point()
     return floats and down.ndim == 2 and down.numel() > 0 and up.shape == down.shape[::-1]
-
-
-def _matrix(tensor: Tensor) -> Tensor:
-    """Some tools store a linear layer's pair as 1x1 convolutions."""
-    return tensor.flatten(1) if tensor.ndim == 4 and tensor.shape[2:] == (1, 1) else tensor
 
 
 def _strange(path: Path, name: str, expected: str) -> UserError:
@@ -191,5 +177,5 @@ def _info(
     path: Path, kind: AdapterKind, pairs: Mapping[str, LowRank], metadata: Mapping[str, str]
 ) -> AdapterInfo:
     stated = stated_fields(path, metadata, AdapterInfo)
-    rank = max(pair.rank for pair in pairs.values())
+    rank = max((pair.rank for pair in pairs.values()), default=0)
     return AdapterInfo(**{"sites": UNKNOWN, **stated, "kind": kind, "rank": rank})

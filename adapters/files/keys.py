@@ -204,15 +204,10 @@ def _rename_motion(key: str, inner: str, new_inner: str, names: dict[str, str]) 
 
 
 # ---------------------------------------------------------------------------- motion LoRA files
-Part = Literal["down", "up", "alpha"]
-_PARTS: dict[str, Part] = {"down": "down", "A": "down", "up": "up", "B": "up"}
-_LORA = re.compile(
-    r"(?:base_model\.model\.)?(?:unet\.|lora_unet_)?"
-    r"(?P<place>(?:down|up)_blocks[._]\d+|mid_block)[._]motion_modules[._](?P<module>\d+)[._]"
-    r"(?:temporal_transformer[._])?transformer_blocks[._](?P<block>\d+)[._]"
-    r"(?:attention_blocks[._](?P<first0>[01])|attn(?P<first1>[12]))[._]"
-    r"(?:processor[._])?to_(?P<to>[qkv]|out)(?:[._]0)?"
-    r"(?:[._]lora[._](?P<part>down|up|A|B)(?:\.default)?\.weight|(?:[._]lora)?[._](?P<alpha>alpha))"
+_INSIDE = {name.replace(".", "_"): names[0] for names in TEMPORAL for name in names}
+_PLACE = re.compile(
+    r"((?:down|up)_blocks_\d+|mid_block)_motion_modules_(\d+)_(?:temporal_transformer_)?"
+    r"(?:(norm|proj_in|proj_out)|transformer_blocks_(\d+)_(.+))"
 )
 
 
@@ -232,19 +227,21 @@ def motion_lora_keys(layer: str) -> tuple[str, str]:
     return f"{stem}.down.weight", f"{stem}.up.weight"
 
 
-def parse_motion_lora_key(key: str) -> tuple[str, Part]:
-    """(layer in AnimateDiff naming, part) of any known form of motion LoRA.
+def motion_layer(plain_name: str) -> str:
+    """A temporal layer in AnimateDiff naming, from its name with underscores for dots.
 
-    Forms: AnimateDiff's and MotionDirector's, their diffusers conversion, peft's and kohya's.
+    plain_name: AnimateDiff's or diffusers', without any prefix. Raises KeyError for another layer.
     """
-    match = _LORA.fullmatch(key)
-    if not match:
-        raise KeyError(key)
-    place = re.sub(r"_(\d+)$", r".\1", match["place"])
-    attention = match["first0"] or str(int(match["first1"]) - 1)
-    layer = (
-        f"{place}.motion_modules.{match['module']}.temporal_transformer"
-        f".transformer_blocks.{match['block']}.attention_blocks.{attention}"
-        f".to_{match['to']}{'.0' if match['to'] == 'out' else ''}"
-    )
-    return layer, "alpha" if match["alpha"] else _PARTS[match["part"]]
+    match = _PLACE.fullmatch(plain_name)
+    if not match or (match[5] and match[5] not in _INSIDE):
+        raise KeyError(plain_name)
+    place = re.sub(r"_(\d+)$", r".\1", match[1])
+    module = f"{place}.motion_modules.{match[2]}.temporal_transformer"
+    return f"{module}.{match[3] or f'transformer_blocks.{match[4]}.{_INSIDE[match[5]]}'}"
+
+
+def channels_of(layer: str) -> tuple[int, int]:
+    """(out, in) of a temporal layer's weight, as multiples of the module's channels."""
+    if layer.endswith(".ff.net.0.proj"):
+        return 8, 1
+    return (1, 4) if layer.endswith(".ff.net.2") else (1, 1)

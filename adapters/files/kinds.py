@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .embedding_forms import is_embedding
 from .keys import unet_places
+from .lora_keys import is_telling
 
 
 class Kind(NamedTuple):
@@ -75,17 +76,37 @@ def _unet_under_a_prefix(tensors: Mapping[str, Tensor]) -> bool:
     return any(unet_places(tensors))
 
 
-MOTION = _inside("motion_modules", "temporal_attentions")
-LORA = _inside("_lora.", ".lora_A", ".lora_B", ".lora_down", ".lora_up", ".lora.down", ".hada_")
+def _lora(tensors: Mapping[str, Tensor]) -> bool:
+    """Low-rank adapters, or their relatives: LoHa, LoKr, DoRA, OFT, plain differences."""
+    return any(is_telling(name) for name in tensors)
 
+
+def _motion_lora(tensors: Mapping[str, Tensor]) -> bool:
+    return any(is_motion(name) and is_telling(name) for name in tensors)
+
+
+def is_motion(name: str) -> bool:
+    """Whether a key is of a temporal layer, in the naming of AnimateDiff, diffusers or HotShot."""
+    return any(part in name for part in TEMPORAL_PARTS)
+
+
+TEMPORAL_PARTS = ("motion_modules", "temporal_attentions")
+MOTION = _inside(*TEMPORAL_PARTS)
 MOTION_WEIGHTS_PREFIXES = ("temporal.", "image.")  # before the names of the layers
 
 # Order matters: a file of an extension also holds what it extends.
 KINDS: tuple[tuple[Kind, Test], ...] = (
     (MOTION_WEIGHTS, _starting(*MOTION_WEIGHTS_PREFIXES)),
     (EMBEDDING, is_embedding),
-    (MOTION_LORA, _all(LORA, MOTION)),
-    (IMAGE_LORA, LORA),
+    (
+        Kind(
+            "a LoRA without the names of its layers (a list, as MotionDirector's .pt)",
+            "Save it as safetensors with the tool that made it: that names them.",
+        ),
+        lambda tensors: all(name.isdigit() for name in tensors),
+    ),
+    (MOTION_LORA, _motion_lora),
+    (IMAGE_LORA, _lora),
     (
         SPATIAL_ADAPTER,
         _all(

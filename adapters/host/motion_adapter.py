@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
-from comfy.weight_adapter import LoRAAdapter
+from comfy.weight_adapter import LoRAAdapter, WeightAdapterBase
 from torch import Tensor, nn
 
+from ...common.errors import UserError
 from ..files.adapter import Adapter
+from ..files.lora_change import decomposed
 from ..low_rank import LowRank
 from ..scale_schedule import ScaleSchedule
 from . import hooks
@@ -23,14 +25,35 @@ from .pairs import carry_pairs, pairs_in
 KEY = "still_moving.motion_adapter"
 
 
+class DoraPatch(WeightAdapterBase):
+    """A weight whose rows keep the norms that were learned beside its pair (DoRA).
+
+    Under dynamic VRAM ComfyUI makes it anew from (loaded_keys, weights), so all it knows is there.
+    """
+
+    name = "still_moving_dora"
+
+    def __init__(self, loaded_keys: set[str], weights: tuple[Tensor, Tensor, Tensor]) -> None:
+        self.loaded_keys = loaded_keys
+        self.weights: Any = weights  # (down, up, magnitude)
+
+    def calculate_weight(  # type: ignore[override]  # named by what it is here
+        self, weight, key, scale, strength_model, offset, function, *_rest, **_named
+    ) -> Tensor:
+        down, up, magnitude = (part.to(weight.device) for part in self.weights)
+        own = weight.float()
+        change = scale * (decomposed(own, LowRank(down, up).delta(), magnitude) - own)
+        return (own + (function(change) if function else change)).to(weight.dtype)
+
+
 def apply_motion_adapter(
     model: ModelPatcher, adapter: Adapter, scale: float | ScaleSchedule, name: str
 ) -> tuple[ModelPatcher, list[str]]:
     """A clone of a MODEL whose motion module has the adapter at a scale, and warnings.
 
     adapter: kind "motion", or any tool's motion LoRA; name: its file, for messages. Adapters add
-    up when several are applied. Raises UserError for a MODEL without a motion module, or where no
-    layer of the adapter fits.
+    up when several are applied. Raises UserError for a MODEL without a motion module, where no
+    layer of the adapter fits, or for a DoRA at a scale that changes.
     """
     adapted = model.clone()
     patcher = required_motion_patcher(adapted, name, "Apply Motion Adapter")
@@ -39,22 +62,61 @@ def apply_motion_adapter(
         "the scale may not do what it says. Load the one it was trained on,"
         " or train a Motion Adapter for this one."
     )
-    warnings = other_module(patcher.model, adapter.info, name, advice)
+    warnings = adapter.notes + other_module(patcher.model, adapter.info, name, advice)
     if missing:
-        warnings.append(
-            f"{name}: {len(missing)} of {len(adapter.pairs)} layers are not in"
-            f" {patcher.model.file_name} and are left out: {', '.join(missing)}"
-        )
+        warnings.append(_left_out(patcher.model, name, missing, len(adapter.pairs)))
     if isinstance(scale, ScaleSchedule):
+        warnings += _refuse_unscheduled(adapter, name)
         _hook(adapted, fitting, scale)
     elif scale != 0:
-        patches: Any = {
-            # (up, down, alpha, mid, dora, reshape): without alpha the factor is the scale itself.
-            f"{layer}.weight": LoRAAdapter(set(), (pair.up, pair.down, None, None, None, None))
-            for layer, pair in fitting.items()
-        }
-        patcher.add_patches(patches, scale)
+        warnings += _patch(patcher, adapter, fitting, scale, name)
     return adapted, warnings
+
+
+def _patch(
+    patcher: Any, adapter: Adapter, fitting: dict[str, LowRank], scale: float, name: str
+) -> list[str]:
+    """Patch weights at a constant scale, and biases and norms where they are there; warnings."""
+    patches: Any = {}
+    for layer, pair in fitting.items():
+        if layer in adapter.magnitudes:
+            patch = DoraPatch(set(), (pair.down, pair.up, adapter.magnitudes[layer]))
+        else:
+            # (up, down, alpha, mid, dora, reshape): without alpha the factor is the scale itself.
+            patch = LoRAAdapter(set(), (pair.up, pair.down, None, None, None, None))
+        patches[f"{layer}.weight"] = patch
+    here = dict(patcher.model.named_parameters())
+    absent = []
+    for key, vector in adapter.vectors.items():
+        if key in here and here[key].shape == vector.shape:
+            patches[key] = ("diff", (vector,))
+        else:
+            absent.append(key)
+    patcher.add_patches(patches, scale)
+    return [_left_out(patcher.model, name, absent, len(adapter.vectors))] if absent else []
+
+
+def _left_out(motion: Any, name: str, missing: list[str], count: int) -> str:
+    return (
+        f"{name}: {len(missing)} of {count} layers are not in"
+        f" {motion.file_name} and are left out: {', '.join(missing)}"
+    )
+
+
+def _refuse_unscheduled(adapter: Adapter, name: str) -> list[str]:
+    """A warning of what a schedule leaves out; raises UserError for what it cannot do at all."""
+    if adapter.magnitudes:
+        raise UserError(
+            name, "a DoRA under a scale schedule",
+            "a LoRA, which adds to the layers, or one scale",
+            "Take the Scale Schedule off, and set the slider.",
+        )  # fmt: skip  # file, found, expected, next move
+    if not adapter.vectors:
+        return []
+    return [
+        f"{name}: under a scale schedule its {len(adapter.vectors)} changes of biases and norms"
+        " are left out. With the slider they are used."
+    ]
 
 
 def _fit(motion: Any, adapter: Adapter, name: str) -> tuple[dict[str, LowRank], list[str]]:

@@ -117,7 +117,8 @@ class ApplyMotionAdapter(io.ComfyNode):
     def execute(
         cls, model: Any, file: str, scale: float, scale_schedule: ScaleSchedule | None = None
     ) -> io.NodeOutput:
-        adapter = load_adapter(folders.path_of(folders.MOTION_ADAPTERS, file), kind="motion")
+        path = folders.path_of(folders.MOTION_ADAPTERS, file)
+        adapter = load_adapter(path, kind="motion", pairs_only=False)
         adapted, warnings = apply_motion_adapter(model, adapter, scale_schedule or scale, file)
         return output(adapted, notes=warnings)
 

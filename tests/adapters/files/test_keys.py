@@ -12,6 +12,7 @@ from helpers.real_size import motion_shapes, sd15_shapes
 from helpers.small_files import MODULE_SHAPES, spellings
 from still_moving.adapters.files import keys
 from still_moving.adapters.files.keys import SD15, UNetLayout
+from still_moving.adapters.files.lora_keys import plain, take_apart
 from still_moving.adapters.files.templates import unet_shapes
 
 LAYOUTS = [
@@ -135,12 +136,19 @@ ATTENTION = [
 ]
 
 
+def parsed(key: str) -> tuple[str, str]:
+    """(layer in AnimateDiff naming, part) of a key of a motion LoRA."""
+    apart = take_apart(key)
+    assert apart is not None
+    return keys.motion_layer(plain(apart.path)), apart.part
+
+
 @pytest.mark.parametrize("form", spellings(ATTENTION[0]))
 def test_every_form_of_motion_lora_names_the_same_layer(form):
     for layer in ATTENTION:
         down, up = spellings(layer)[form]
-        assert keys.parse_motion_lora_key(down) == (layer, "down")
-        assert keys.parse_motion_lora_key(up) == (layer, "up")
+        assert parsed(down) == (layer, "down")
+        assert parsed(up) == (layer, "up")
 
 
 def test_motion_lora_keys_are_animatediffs_own():
@@ -156,12 +164,12 @@ def test_alpha_is_found_in_the_forms_that_have_one():
     layer = ATTENTION[0]
     peft = spellings(layer)["peft"][0].replace("lora_A.weight", "alpha")
     kohya = spellings(layer)["kohya"][0].replace("lora_down.weight", "alpha")
-    assert keys.parse_motion_lora_key(peft) == (layer, "alpha")
-    assert keys.parse_motion_lora_key(kohya) == (layer, "alpha")
+    assert parsed(peft) == (layer, "alpha")
+    assert parsed(kohya) == (layer, "alpha")
 
 
 def test_a_lora_of_image_attention_is_no_motion_lora():
     with pytest.raises(KeyError):
-        keys.parse_motion_lora_key(
+        parsed(
             "down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight"
         )
