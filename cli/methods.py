@@ -76,6 +76,7 @@ def _add_newmove(actions) -> None:
 
 
 def run_customize(options: argparse.Namespace) -> int:
+    from ..adapters.files.image_lora import read_image_lora
     from ..common.errors import UserError
     from ..training.recipes.methods import customize_a_video
 
@@ -97,6 +98,8 @@ def run_customize(options: argparse.Namespace) -> int:
         appearance_steps=options.appearance_steps,
     )
     adapters = {"appearance": options.absorber_file} if given else {}
+    for note in read_image_lora(options.absorber_file).notes if given else ():
+        print(f"note: {note}")
     return _start(options, recipe, {"appearance": options.clip, "clip": options.clip}, adapters)
 
 

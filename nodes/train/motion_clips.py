@@ -14,6 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ...adapters.files.checkpoint import UNetWeights
+from ...adapters.files.image_lora import read_image_lora
 from ...adapters.files.motion_module import LAYERS, MotionModule
 from ...adapters.files.templates import module_shapes
 from ...adapters.host import hooks
@@ -106,13 +107,15 @@ class TrainMotionFromClips(Trainer):
         notes = [*baking.check(model), *memory_of(model, motion_module, recipe)]
         if method == "newmove" and regularization is None:
             notes.append("No regularization clips: motions like the new one may be lost.")
+        adapters = absorber_file(recipe, inputs["absorber_file"])
+        notes += [note for file in adapters.values() for note in read_image_lora(file).notes]
         job = Job(
             name=name,
             recipe=recipe,
             checkpoint="",  # the largest file: written when all else is found right
             motion_module=str(motion_module.path.resolve()),
             sets={role: str(clips_set.folder) for role, clips_set in sets.items()},
-            adapters=absorber_file(recipe, inputs["absorber_file"]),
+            adapters=adapters,
         )
         job = replace(with_texts(job, model, clip, cached), checkpoint=str(baking.bake(model)))
         files = [Path(file) for file in (job.checkpoint, job.text_encoder) if file]
