@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 def add(commands) -> None:
     parser = commands.add_parser(
         "inspect",
-        help="say what a file is: checkpoint, motion module, adapter or cached set",
+        help="say what a file is: checkpoint, motion module, adapter, LoRA, cached set",
         description="Reads the whole file and checks every key; exits with 2 if it is unusable.",
     )
     parser.add_argument("paths", type=Path, nargs="+", help="files or cached sets")
@@ -32,61 +31,9 @@ def run(options: argparse.Namespace) -> int:
 
 def describe(path: Path) -> dict[str, Any]:
     """Facts about a file or cached set by name. Raises UserError for one we cannot use."""
-    from ..adapters.files import kinds
-    from ..adapters.files.adapter import load_adapter
-    from ..adapters.files.checkpoint import read_unet
-    from ..adapters.files.embedding import load_embedding
-    from ..adapters.files.motion_module import read_motion_module
-    from ..adapters.files.motion_weights import load_motion_weights
-    from ..adapters.files.tensors import read_tensors
+    from .file_facts import facts_of
 
-    if path.is_dir():
-        return _describe_set(path)
-    kind = kinds.kind_of(read_tensors(path)[0])
-    if kind in (kinds.MOTION_LORA, kinds.SPATIAL_ADAPTER):
-        adapter = load_adapter(path)
-        info = dataclasses.asdict(adapter.info)
-        info["recipe"] = _recipe_name(info["recipe"])
-        return {"is": f"{info.pop('kind')} adapter", "layers": len(adapter.pairs), **info}
-    if kind in (kinds.CHECKPOINT, kinds.UNET):
-        unet = read_unet(path)
-        return {
-            "is": "checkpoint",
-            "base": unet.base,
-            "unet keys": len(unet.tensors),
-            "sha256": unet.hash,
-            **_said(unet),
-        }
-    if kind is kinds.MOTION_WEIGHTS:
-        learned = load_motion_weights(path)
-        info = dataclasses.asdict(learned.info)
-        info["recipe"] = _recipe_name(info["recipe"])
-        return {"is": "motion weights", "tensors": len(learned.tensors), **info}
-    if kind is kinds.EMBEDDING:
-        embedding = load_embedding(path)
-        tokens, width = embedding.rows.shape
-        words = " ".join(embedding.words) or "unknown"
-        return {"is": "embedding", "tokens": tokens, "width": width, "words": words}
-    module = read_motion_module(path)  # names whatever else it is
-    facts = dataclasses.asdict(module.info)
-    if not facts["own_positions"]:
-        del facts["own_positions"]
-    notes = {"note": " ".join(module.notes)} if module.notes else {}
-    facts |= {"keys": len(module.tensors), "sha256": module.hash, **notes}
-    return {"is": "motion module", **facts}
-
-
-def _said(unet: Any) -> dict[str, Any]:
-    """What a checkpoint says of itself, and what is said of how it was read."""
-    said = {"predicts": str(unet.prediction)} if unet.prediction else {}
-    return said | ({"note": " ".join(unet.notes)} if unet.notes else {})
-
-
-def _recipe_name(text: str) -> str:
-    try:
-        return str(json.loads(text)["name"])
-    except (ValueError, RecursionError, TypeError, KeyError):
-        return "unknown"  # another tool's adapter, or one whose metadata was edited
+    return _describe_set(path) if path.is_dir() else facts_of(path)
 
 
 def _describe_set(path: Path) -> dict[str, Any]:
