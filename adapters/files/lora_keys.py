@@ -52,7 +52,7 @@ _END = re.compile(
     rf"|(?P<other>{'|'.join(f'(?:{ends})' for ends in _OTHERS.values())}){_NAME}(?:\.weight)?"
 )
 _PREFIX = re.compile(
-    r"(?:base_model[._]model[._]|lora_unet_+|lycoris_|unet[._]|(?:model[._])?diffusion_model[._]"
+    r"(?:module\.|base_model[._]model[._]|lora_unet_+|lycoris_|unet[._]|(?:model[._])?diffusion_model[._]"
     r"|(?:lora_)?transformer[._](?!blocks))+"
 )
 _TEXT = re.compile(

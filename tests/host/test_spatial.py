@@ -117,6 +117,25 @@ def test_quantized_weights_run_instead_of_merging():
     assert world.difference(world.sample(adapted), world.sample(stored)) > 0.01
 
 
+@pytest.mark.parametrize("mode", ["auto", "merged", "runtime"])
+def test_every_mode_works_on_weights_of_8_bits(mode):
+    stored = world.moving(world.stored_as(torch.float8_e4m3fn))
+    adapter = world.spatial_adapter()
+    adapted, warnings = apply_spatial_adapter(stored, adapter, 1.0, mode, "mine")
+    assert torch.isfinite(world.sample(adapted)).all()
+    assert len(warnings) == (mode == "merged")
+
+
+def test_a_model_of_8_bits_is_exported_for_what_it_is(tmp_path):
+    stored = world.stored_as(torch.float8_e4m3fn)
+    export_spatial_adapter(stored, world.spatial_adapter(), tmp_path / "a.safetensors", 1.0, "mine")
+    lora = comfy.utils.load_torch_file(str(tmp_path / "a.safetensors"), safe_load=True)
+    loaded = comfy.sd.load_lora_for_models(world.plain().clone(), None, lora, 1.0, 0.0)[0]
+    exact = apply(world.plain())
+    # Its numbers are of the rounded weights, so it is as far from the exact one as they are.
+    assert world.difference(world.sample(loaded), world.sample(exact)) < 0.1
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_merges_to_rounding(dtype):
     stored = world.moving(world.stored_as(dtype))
