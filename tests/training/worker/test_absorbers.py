@@ -26,11 +26,13 @@ from helpers.small import (
     weights,
     write_files,
 )
+from helpers.small_files import random_pair
 from still_moving.adapters.files.adapter import load_adapter
 from still_moving.adapters.files.checkpoint import fingerprint, read_unet
 from still_moving.adapters.files.embedding import load_embedding
-from still_moving.adapters.files.image_lora import merge_image_lora
+from still_moving.adapters.files.image_lora import merge_image_lora, save_image_lora
 from still_moving.adapters.files.motion_module import read_motion_module
+from still_moving.adapters.files.tensors import read_tensors, write_tensors
 from still_moving.common.errors import UserError
 from still_moving.training.network.switch import TemporalSwitch
 from still_moving.training.network.unet import build_unet
@@ -126,6 +128,18 @@ def test_a_third_partys_lora_stands_in_for_stage_one(tmp_path, files):
     lora.unlink()
     torn = new_job(tmp_path / "torn", customize(absorber="file"), files, **adapters)
     assert run_job(torn) == USER_ERROR
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_8_bits_is_trained_on_under_an_absorber(tmp_path, files):
+    stored = {n: t.to(torch.float8_e4m3fn) for n, t in read_tensors(files["checkpoint"])[0].items()}
+    write_tensors(tmp_path / "small.safetensors", stored, {})
+    pairs = {"input_blocks.1.1.transformer_blocks.0.attn1.to_q": random_pair(64, 2, 0)}
+    save_image_lora(tmp_path / "look.safetensors", pairs, weights().layout, {})
+    adapters = {"adapters": {"appearance": str(tmp_path / "look.safetensors")}}
+    small = {**files, "checkpoint": tmp_path / "small.safetensors"}
+    job = new_job(tmp_path / "job", customize(absorber="file"), small, **adapters)
+    assert run_job(job) == FINISHED
 
 
 @pytest.mark.parametrize("wrong", [{"absorber": "words"}, {"absorber": "both", "words": ("red",)}])
