@@ -65,6 +65,7 @@ def run_motion(options: argparse.Namespace) -> int:
 
 
 def run_spatial(options: argparse.Namespace) -> int:
+    from ..adapters.files.adapter import load_adapter
     from ..common.errors import UserError
     from ..training.recipes.recipe import spatial_adapter
 
@@ -88,6 +89,9 @@ def run_spatial(options: argparse.Namespace) -> int:
     if not options.no_natural:
         sets["natural"] = options.natural
     adapters = {} if options.no_motion_adapter else {"motion": options.motion_adapter}
+    for file in adapters.values():
+        for note in load_adapter(file, "motion").notes:
+            print(f"note: {note}")
     return start(options, recipe, sets, adapters)
 
 

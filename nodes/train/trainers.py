@@ -7,6 +7,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ...adapters.files.adapter import load_adapter
 from ...common.errors import UserError
 from ...training.jobs.job import Job
 from ...training.jobs.ticket import Kind
@@ -77,7 +78,8 @@ class Trainer(io.ComfyNode):
         """
         recipe = recipe_of(cls.KIND, inputs, **baking.predicted(model))
         refuse_short_clips(recipe, sets)
-        name, notes = jobs.adapter_name(inputs["name"]), baking.check(model)
+        name, notes = jobs.adapter_name(inputs["name"]), [*baking.check(model)]
+        notes += [n for file in adapters.values() for n in load_adapter(file, "motion").notes]
         checkpoint = baking.bake(model)
         job = Job(
             name=name,
