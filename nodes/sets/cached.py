@@ -17,7 +17,7 @@ from torch import Tensor
 from ...common import files
 from ...training.sets.build import CacheOptions, build_set, fitted
 from ...training.sets.encoders import Encoder, HostEncoder, ShapesEncoder
-from ...training.sets.media import IMAGES, VIDEOS, MediaFile
+from ...training.sets.media import MediaFile, has_a_say
 from ...training.sets.store import SHEET_FILE, content_key
 from ..shapes_world.pixels import ShapesVAE
 from ..shared import places
@@ -72,7 +72,7 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     found = [
         (file.name, file.stat().st_size, file.stat().st_mtime_ns)
         for file in sorted(folder.iterdir())
-        if file.suffix.lower() in (*IMAGES, *VIDEOS, ".txt")
+        if has_a_say(file)
     ]
     key = content_key(os.path.normcase(folder), found, encoder.id, options.to_json())[:32]
     files.sweep(places.sets())

@@ -22,6 +22,7 @@ from ...common.errors import UserError
 from ...common.names import folded
 
 ENDINGS = (".txt", ".caption")
+TABLES = (".json", ".jsonl", ".csv")
 MAX_BYTES = 64 * 1024
 _MAX_TABLE_BYTES = 256 << 20
 _LINES = ("metadata.jsonl", "metadata.csv")

@@ -50,7 +50,8 @@ class ShapesEncoder:
 
         self._latents = latents
         # No weights to hash, so the id is made from what it does to a fixed input.
-        ramp = torch.linspace(0, 1, 3 * 8 * 8).reshape(1, 3, 8, 8)
+        ramp = torch.linspace(0, 1, 3 * 8 * 8, dtype=torch.float32, device="cpu")
+        ramp = ramp.reshape(1, 3, 8, 8)
         seen = [*latents.encode_image(ramp).flatten(), *latents.encode_prompt("red a").flatten()]
         trace = " ".join(f"{value:.3f}" for value in seen)
         self.id = f"shapes-{hashlib.sha256(trace.encode()).hexdigest()[:16]}"
@@ -74,8 +75,9 @@ class HostEncoder:
 
     process_in: takes the VAE's latents to the model's scale. Latents are the mode of the VAE's
     distribution, so equal frames give equal latents. Prompts are plain text (brackets are letters,
-    not weights), cut at 77 tokens. id: made from the weights where the caller knows them, else
-    from what both do to a fixed input, so that LoRAs on the CLIP count.
+    not weights); one of more than 75 tokens is read in sections of 77, as ComfyUI samples with it.
+    id: made from the weights where the caller knows them, else from what both do to a fixed input,
+    so that LoRAs on the CLIP count.
     """
 
     factor = 8
@@ -87,7 +89,9 @@ class HostEncoder:
         self.id = id or self._trace()
 
     def _trace(self) -> str:
-        ramp = torch.linspace(0, 1, 3 * 64 * 64).reshape(1, 3, 64, 64)
+        # By name: another pack may have given torch other defaults.
+        ramp = torch.linspace(0, 1, 3 * 64 * 64, dtype=torch.float32, device="cpu")
+        ramp = ramp.reshape(1, 3, 64, 64)
         seen = [*self.encode_frames(ramp).flatten(), *self.encode_prompt("a photo of a dog")[1]]
         # Rounded: the last digits differ between devices.
         trace = " ".join(f"{value:.1f}" for value in seen)
@@ -107,7 +111,11 @@ class HostEncoder:
         tokens = self._clip.tokenize(text, disable_weights=True)
         embedding = self._clip.encode_from_tokens(tokens)
         _refuse_non_finite("CLIP", embedding)
-        return embedding[0, :SD15_TOKENS].float().cpu().clone()
+        return embedding[0].float().cpu().clone()
+
+    def sections(self, text: str) -> int:
+        """How many times 77 tokens a prompt takes."""
+        return max(map(len, self._clip.tokenize(text, disable_weights=True).values()))
 
 
 class ComfyEncoder(HostEncoder):
@@ -137,6 +145,14 @@ class ComfyEncoder(HostEncoder):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def encode_prompt(self, text: str) -> Tensor:
+        if "embedding:" in text:  # a node has folders of them, and nothing here says which
+            raise UserError(
+                f"caption {text[:60]!r}", "an embedding, which only ComfyUI's nodes find", "words",
+                "Leave it out, or make the set with Image Set or Clip Set.",
+            )  # fmt: skip  # subject, found, expected, next move
+        return super().encode_prompt(text)
 
     def close(self) -> None:
         """Free the models. The encoder cannot be used after this."""

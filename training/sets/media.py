@@ -20,8 +20,8 @@ from .timing import STARTS, ClipOptions, available, choose_frames, shorter_clip_
 
 __all__ = [
     "IMAGES", "STARTS", "VIDEOS", "ClipOptions", "Folder", "MediaFile", "Note", "Probe",
-    "available", "choose_frames", "fit", "iter_frames", "look", "probe", "read_caption", "scan",
-    "shorter_clip_advice",
+    "available", "choose_frames", "fit", "has_a_say", "iter_frames", "look", "probe",
+    "read_caption", "scan", "shorter_clip_advice",
 ]  # fmt: skip  # names, several a line
 
 IMAGES = (
@@ -78,6 +78,11 @@ class Folder:
 
     files: list[MediaFile]
     notes: tuple[str, ...]
+
+
+def has_a_say(path: Path) -> bool:
+    """Whether a file of a folder can change its set: photos, clips, captions and tables of them."""
+    return path.suffix.lower() in (*IMAGES, *VIDEOS, *captions.ENDINGS, *captions.TABLES)
 
 
 def scan(folder: Path) -> list[MediaFile]:

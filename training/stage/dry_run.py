@@ -94,7 +94,8 @@ def _backward(network: StageNetwork) -> None:
     size = (1, largest.latents.shape[1], frames, *largest.latents.shape[2:])
     own = {"device": network.device, "dtype": network.dtype}
     trains_words = network.trainable.words is not None
-    text = torch.zeros(1, *largest.text.shape, **own, requires_grad=trains_words)
+    longest = max((item.text for item in items), key=len)
+    text = torch.zeros(1, *longest.shape, **own, requires_grad=trains_words)
     timestep = torch.zeros(1, dtype=torch.long, device=network.device)
     noise = torch.zeros(size, device=network.device)
     network.loss_of(source, torch.zeros(size, **own), timestep, text, noise).backward()

@@ -76,8 +76,8 @@ class ClipText(nn.Module):
         return self.embeddings["token_embedding"].weight  # type: ignore[return-value]  # ModuleDict forgets
 
     def pieces(self, text: str) -> list[int]:
-        """Token numbers of a text, without start and end, as many as there is room for."""
-        return self.tokenize(text)[: self._length - 2]
+        """Token numbers of a text, without start and end."""
+        return self.tokenize(text)
 
     @property
     def _length(self) -> int:
@@ -91,13 +91,26 @@ class ClipText(nn.Module):
         ]
 
     def encode(self, pieces: Sequence[int], learned: Mapping[int, Tensor]) -> Tensor:
-        """What the network reads: (length, width). learned: embeddings by place in the text."""
+        """What the network reads: (length, width), and as often as a long text needs.
+
+        It is read in sections, each with a start and an end, as ComfyUI's SDTokenizer and
+        ClipTokenWeightEncoder do (comfy/sd1_clip.py). learned: embeddings by place in the text.
+        """
+        room = self._length - 2
+        sections = [
+            self._section(pieces[at : at + room], {p - at: row for p, row in learned.items()})
+            for at in range(0, max(1, len(pieces)), room)
+        ]
+        return torch.cat(sections)
+
+    def _section(self, pieces: Sequence[int], learned: Mapping[int, Tensor]) -> Tensor:
         start, end = len(self.table) - 2, len(self.table) - 1
         ids = [start, *pieces, end]
         ids += [end] * (self._length - len(ids))  # ComfyUI pads SD1.5's prompts with their end
         rows = list(self.rows(ids))
         for place, row in learned.items():
-            rows[1 + place] = row.to(self.table)
+            if 0 <= place < len(pieces):
+                rows[1 + place] = row.to(self.table)
         x = torch.stack(rows) + self.embeddings["position_embedding"].weight  # type: ignore[operator]  # ModuleDict forgets
         for layer in self.encoder["layers"]:  # type: ignore[union-attr]  # ModuleDict forgets
             x = layer(x)

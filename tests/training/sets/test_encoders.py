@@ -45,7 +45,31 @@ with encoders.ComfyEncoder(comfyui, work / "random.safetensors") as encoder:
     assert not torch.equal(plain, encoder.encode_prompt("a photo of (sks) dog"))
     weighted = encoder._clip.encode_from_tokens(encoder._clip.tokenize("a photo of sks dog"))
     assert torch.equal(plain, weighted[0].float().cpu())
-    assert encoder.encode_prompt("dog " * 200).shape == (77, 768)
+    assert encoder.encode_prompt("dog " * 75).shape == (77, 768)
+    long = encoder.encode_prompt("dog " * 75 + "cat " * 80)
+    assert long.shape == (3 * 77, 768)
+    assert encoder.sections("dog " * 75 + "cat " * 80) == 3
+    assert torch.equal(long[:77], encoder.encode_prompt("dog " * 75))
+    for refused in ("a embedding:look",):
+        try:
+            encoder.encode_prompt(refused)
+        except ValueError as error:
+            assert "an embedding, which only ComfyUI's nodes find" in str(error)
+        else:
+            raise AssertionError("an embedding was read as letters")
+    # As the nodes have them: both make the same set, to the last byte.
+    import comfy.latent_formats, comfy.sd
+    _, clip, vae, _ = comfy.sd.load_checkpoint_guess_config(
+        str(work / "random.safetensors"), embedding_directory=[str(work)]
+    )
+    host = encoders.HostEncoder(vae, clip, comfy.latent_formats.SD15().process_in, encoder.id)
+    build.build_set(photos, work / "node", host, options)
+    one, other = (
+        {p.relative_to(work / n): p.read_bytes() for p in (work / n).rglob("*") if p.is_file()}
+        for n in ("out", "node")
+    )
+    assert one == other and len(one) == 5 + 1 + 2
+    assert encoders.HostEncoder(vae, clip, host._process_in).id != encoder.id
     identity = encoder.id
 for item in made.items:
     assert item.latents.shape == (1, 4, 8, 8), item.latents.shape
