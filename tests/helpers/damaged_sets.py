@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from helpers.heic import box, coded, heic
 from still_moving.common.errors import UserError
 from still_moving.training.sets.build import CacheOptions, build_set
 from still_moving.training.sets.encoders import ShapesEncoder
@@ -23,8 +24,10 @@ OPTIONS = CacheOptions(width=SIDE, height=SIDE, frames=FRAMES, prompt="red")
 many = functools.partial(
     settings, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
-STILLS = ["still.jpg", "still.png", "still.webp", "still.gif"]
+STILLS = ["still.jpg", "still.png", "still.webp", "still.gif", "still.bmp", "still.tiff"]
+STILLS += ["still.avif", "still.heic"]
 CLIPS = ["moving.gif", "moving.webp", "moving.mp4", "moving.mov", "moving.webm", "moving.mkv"]
+CLIPS += ["moving.avi", "moving.ts"]
 
 
 def pictures(count):
@@ -39,15 +42,19 @@ def sample(ending: str) -> bytes:
     kind = ending.removeprefix("still.").removeprefix("moving.")
     frames = pictures(FRAMES + 2)
     buffer = io.BytesIO()
+    if ending == "still.heic":
+        big = np.asarray(frames[0].resize((64, 64)))
+        return heic([coded(big)] * 2, 2, (128, 64), [box("irot", b"\1")])
     if ending.startswith("still."):
         frames[0].save(buffer, {"jpg": "JPEG"}.get(kind, kind.upper()))
     elif kind in ("gif", "webp"):
         frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], duration=40)
     else:
-        codec = {"webm": "libvpx", "mkv": "ffv1", "mov": "mpeg4", "mp4": "libx264"}[kind]
+        codec = {"webm": "libvpx", "mkv": "ffv1", "mov": "mpeg4", "mp4": "libx264"}.get(kind, "")
+        codec = codec or {"avi": "mpeg4", "ts": "mpeg2video"}[kind]
         if codec not in av.codecs_available:
             return b""
-        container_format = "matroska" if kind == "mkv" else kind
+        container_format = {"mkv": "matroska", "ts": "mpegts"}.get(kind, kind)
         with av.open(buffer, "w", format=container_format) as container:
             stream = container.add_stream(codec, rate=25)
             stream.width = stream.height = SIDE

@@ -19,13 +19,14 @@ from PIL import Image
 from ...common import files
 from . import colours
 from .probe import Note, Probe
+from .progress import Pulse
 from .showing import on_white
 from .videos import refuse_huge
 
 MAX_PIXELS = 128 << 20
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 _CODECS = {b"hvc1": ("hevc", b"hvcC"), b"av01": ("libdav1d", b"av1C"), b"jpeg": ("mjpeg", b"")}
-_MOST_ITEMS, _MOST_DEPTH = 10_000, 4
+_MOST_ITEMS = 10_000  # and tiles, and parts of one: a phone's picture has some fifty
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 
 Box = tuple[bytes, bytes]  # its kind and its content
@@ -66,6 +67,12 @@ def _number(data: bytes, at: int, size: int) -> int:
     return int.from_bytes(data[at : at + size], "big")
 
 
+def _few(count: int) -> int:
+    if count > _MOST_ITEMS:
+        raise ValueError(f"a list of {count} parts")
+    return count
+
+
 def _read_items(data: bytes) -> _Items:
     meta = next((body for kind, body in _boxes(data) if kind == b"meta"), None)
     if meta is None:
@@ -96,12 +103,12 @@ def _locate(items: _Items, iloc: bytes) -> None:
     base_size, index_size = sizes >> 4 & 15, (sizes & 15) if version else 0
     wide = 4 if version == 2 else 2
     count, at = _number(iloc, 6, wide), 6 + wide
-    for _ in range(min(count, _MOST_ITEMS)):
+    for _ in range(_few(count)):
         item, at, method = _number(iloc, at, wide), at + wide, 0
         if version:
             method, at = _number(iloc, at, 2) & 15, at + 2
         base, at = _number(iloc, at + 2, base_size), at + 2 + base_size
-        extents, at = _number(iloc, at, 2), at + 2
+        extents, at = _few(_number(iloc, at, 2)), at + 2
         items.places[item] = []
         for _ in range(extents):
             at += index_size
@@ -128,8 +135,8 @@ def _describe(items: _Items, iprp: dict[bytes, bytes]) -> None:
 class _Picture:
     """The primary picture of a file."""
 
-    def __init__(self, data: bytes):
-        self.data, self.items = data, _read_items(data)
+    def __init__(self, data: bytes, pulse: Pulse):
+        self.data, self.items, self.pulse = data, _read_items(data), pulse
         self.main = self.items.primary
         self.transfer, self.primaries, self.matrix, self.full = 2, 2, 2, None
         self.profile = b""
@@ -187,10 +194,11 @@ class _Picture:
             parts.append(part)
         return b"".join(parts)
 
-    def _decoded(self, item: int, pixels: str, depth: int = 0) -> np.ndarray:
+    def _decoded(self, item: int, pixels: str, tile: bool = False) -> np.ndarray:
+        self.pulse()
         kind = self.items.kinds[item]
-        if kind == b"grid" and depth < _MOST_DEPTH:
-            return self._grid(item, pixels, depth)
+        if kind == b"grid" and not tile:
+            return self._grid(item, pixels)
         if kind not in _CODECS:
             raise ValueError(f"a picture of kind {kind.decode('latin-1')!r}")
         name, box = _CODECS[kind]
@@ -209,18 +217,18 @@ class _Picture:
             frame.color_range = 2 if self.full else 1
         return frame.to_ndarray(format=pixels)
 
-    def _grid(self, item: int, pixels: str, depth: int) -> np.ndarray:
+    def _grid(self, item: int, pixels: str) -> np.ndarray:
         body = self._bytes(item)
         wide = 4 if body[1] & 1 else 2
         rows, columns = body[2] + 1, body[3] + 1
         width, height = _number(body, 4, wide), _number(body, 4 + wide, wide)
         refuse_huge(width, height, MAX_PIXELS)
         tiles = self.items.parts[b"dimg", item]
-        if len(tiles) != rows * columns:
+        if len(tiles) != _few(rows * columns):
             raise ValueError(f"{len(tiles)} of {rows * columns} tiles")
         whole: np.ndarray | None = None
         for number, tile in enumerate(tiles):
-            part = self._decoded(tile, pixels, depth + 1)
+            part = self._decoded(tile, pixels, tile=True)
             if whole is None:
                 whole = np.zeros((height, width, *part.shape[2:]), part.dtype)
             y, x = number // columns * part.shape[0], number % columns * part.shape[1]
@@ -263,17 +271,17 @@ def is_ours(path: Path) -> bool:
     return at >= 0 and int.from_bytes((head + rest)[at + 10 : at + 12], "big") in (16, 18)
 
 
-def _read(path: Path) -> _Picture:
+def _read(path: Path, pulse: Pulse) -> _Picture:
     data = files.read_bytes(path)
     try:
-        return _Picture(data)
+        return _Picture(data, pulse)
     except (KeyError, IndexError, struct.error) as error:
         raise ValueError("a damaged list of its pictures") from error
 
 
-def survey(path: Path) -> Probe:
+def survey(path: Path, pulse: Pulse) -> Probe:
     """Decode it once."""
-    shown = _read(path)
+    shown = _read(path, pulse)
     height, width = shown.pixels().shape[:2]
     notes = []
     if shown.mapped:
@@ -287,6 +295,6 @@ def survey(path: Path) -> Probe:
     return Probe(width, height, (0.0,), False, notes=tuple(notes))
 
 
-def picture(path: Path) -> np.ndarray:
+def picture(path: Path, pulse: Pulse) -> np.ndarray:
     """(H, W, 3) uint8, upright, in sRGB, on white."""
-    return _read(path).pixels()
+    return _read(path, pulse).pixels()

@@ -81,7 +81,7 @@ def _pages(image: Image.Image) -> range:
 def survey(path: Path, pulse: Pulse) -> Probe:
     """Decode everything once."""
     if heif.is_ours(path):
-        return heif.survey(path)
+        return heif.survey(path, pulse)
     times, now, changes, notes = [], 0.0, [], []
     with _opened(path) as image:
         pages = _pages(image)
@@ -116,7 +116,7 @@ def survey(path: Path, pulse: Pulse) -> Probe:
 def frames(path: Path, picks: list[int], pulse: Pulse) -> Iterator[np.ndarray]:
     """The picked frames as (H, W, 3) uint8."""
     if heif.is_ours(path):
-        yield heif.picture(path)
+        yield heif.picture(path, pulse)
         return
     with _opened(path) as image:
         pages = _pages(image)

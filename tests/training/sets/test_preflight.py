@@ -54,6 +54,12 @@ def test_stills_and_clips_are_not_mixed_in_silence(stills, tmp_path):
         assert (loaded.kind, len(loaded.items)) == (kind, count)
 
 
+def test_frames_without_a_rate_are_taken_as_they_are():
+    plain = options(timed=False)
+    assert (plain.fps, plain.stride) == (None, 1)
+    assert plain.to_json() == options().to_json()  # sets that are cached are found by it
+
+
 def test_short_clips_are_listed(tmp_path):
     folder = tmp_path / "clips"
     folder.mkdir()
@@ -83,6 +89,8 @@ def test_the_report_says_what_a_person_wants_to_know(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
+        ({"timed": False, "fps": 8.0}, "fps: found 8, expected 0 for connected frames"),
+        ({"timed": False, "stride": 2}, "stride: found 2, expected 1 for connected frames"),
         ({"width": 100}, "multiple of 8"),
         ({"height": 0}, "multiple of 8"),
         ({"kind": "both"}, "stills or clips"),
