@@ -1,7 +1,9 @@
 """Every format that Pillow and PyAV read is one of a folder, and what is left is counted."""
 
 import io
+import re
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image, ImageCms, ImageFile
 
 from helpers.bars import FRAMES, bar, bar_places, read_frames, write_video
 from helpers.heic import box, coded, full, heic
-from helpers.showing import CORNERS, corner_colours, corners, flat, notes_of
+from helpers.showing import CORNERS, corner_colours, corners, flat, notes_of, write
 from still_moving.common.errors import UserError
 from still_moving.training.sets import media
 from still_moving.training.sets.media import ClipOptions, MediaFile
@@ -111,6 +113,20 @@ def test_an_hdr_heic_is_mapped(tmp_path):
     (tmp_path / "a.heic").write_bytes(data)
     assert 222 <= read_frames(tmp_path / "a.heic")[0].float().mean() <= 240
     assert "1 file tone-mapped from HDR (PQ) to SDR: a.heic" in notes_of(tmp_path)
+
+
+def test_an_hdr_avif_is_mapped(tmp_path):
+    signal = flat("yuv420p10le", round(64 + 876 * 0.58), 512, 512, size=(64, 64))
+    colours = {"colorspace": 9, "color_range": 1, "color_primaries": 9, "color_trc": 16}
+    write(tmp_path / "a.avif", [signal], "libsvtav1", "yuv420p10le", rate=1, colours=colours)
+    assert 225 <= read_frames(tmp_path / "a.avif")[0].float().mean() <= 240
+    assert "1 file tone-mapped from HDR (PQ) to SDR: a.avif" in notes_of(tmp_path)
+
+
+def test_the_page_names_every_ending():
+    page = (Path(__file__).parents[3] / "docs" / "media.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\.[a-z0-9]+", "".join(re.findall(r"^\| (\.[^|]*)\|", page, re.M))))
+    assert named == {*media.IMAGES, *media.VIDEOS}
 
 
 @pytest.mark.parametrize("cut", [30, 200, 400, -20])

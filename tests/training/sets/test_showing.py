@@ -190,6 +190,16 @@ def test_a_cover_is_no_clip_and_the_default_track_is_the_one(tmp_path):
     assert "1 file with several video tracks: two.mkv (number 2 is read)" in notes_of(tmp_path)
 
 
+def test_damaged_frames_are_counted(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (8, 96, 128, 3)).astype(np.uint8)
+    path = tmp_path / "a.avi"
+    write(path, list(noise), "mpeg4", "yuv420p", options={"g": "4"})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+    path.write_bytes(data)
+    assert "1 file with damaged frames: a.avi (1 of" in notes_of(tmp_path)
+
+
 def test_pictures_are_upright_in_every_format(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 7
