@@ -59,7 +59,7 @@ def test_the_loss_of_a_step_is_that_of_diffusers_velocity(zero_snr, t):
     expected = F.mse_loss(predicted, theirs.get_velocity(clean, noise, at))
     assert ours.item() == pytest.approx(expected.item(), rel=1e-5)
     if t > 100:  # what it was before: a prediction of v, held against noise
-        assert ours.item() != pytest.approx(F.mse_loss(predicted, noise).item(), rel=1e-2)
+        assert ours.item() != pytest.approx(F.mse_loss(predicted, noise).item(), rel=1e-4)
 
 
 @both
