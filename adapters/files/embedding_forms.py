@@ -44,7 +44,8 @@ def form_of_embedding(tensors: Mapping[str, Tensor]) -> EmbeddingForm | None:
     if not tensors or len(tensors) > _MOST_TENSORS or not all(map(_is_rows, tensors.values())):
         return None
     if set(tensors) <= set(_ENCODERS):
-        several = "SDXL" if "clip_g" in tensors else "SD1.5"
+        several = "SDXL" if "clip_g" in tensors else "SD2" if "clip_h" in tensors else "SD1.5"
+        several = "SD3 or Flux" if "t5xxl" in tensors else several
         parts = [name for name in _ENCODERS if name in tensors]
         form = f"one part a text encoder ({', '.join(parts)})"
         return EmbeddingForm(form, _rows(tensors[parts[0]]), several)

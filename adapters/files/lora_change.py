@@ -77,7 +77,8 @@ def pair_of(
     change = _matrix(_checked(file, layer, parts))
     if change.ndim != 2 or not change.numel():
         raise _wrong(file, layer, parts, "the change of a linear layer")
-    return _as_pair(change * scale)
+    down, up = _smallest_pair(change, {name: tensor.float() for name, tensor in parts.items()})
+    return LowRank(down, up * scale)
 
 
 def change_of(
@@ -203,12 +204,25 @@ def _matrix(tensor: Tensor) -> Tensor:
     return tensor.flatten(1) if tensor.ndim == 4 and tensor.shape[2:] == (1, 1) else tensor
 
 
-def _as_pair(change: Tensor) -> LowRank:
-    """A whole matrix as a pair: itself and an identity on its shorter side."""
+def _smallest_pair(change: Tensor, parts: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """(down, up) of a linear layer's change, exactly: of few rows where its factors have few.
+
+    (A B) * (C D), elementwise, has the rows b * d and the columns a * c of each two, and
+    kron(W, A B) is kron(W, A) @ kron(1, B).
+    """
     rows, columns = change.shape
-    if rows <= columns:
-        return LowRank(change, torch.eye(rows))
-    return LowRank(torch.eye(columns), change)
+    flat = all(t.ndim == 2 for n, t in parts.items() if n.startswith(("hada_", "lokr_")))
+    if flat and "hada_w1_a" in parts:
+        a, b, c, d = (parts[f"hada_w{i}_{half}"] for i in (1, 2) for half in "ab")
+        if len(b) * len(d) < min(rows, columns):
+            return (b[:, None] * d[None]).flatten(0, 1), (a[:, :, None] * c[:, None]).flatten(1)
+    if flat and "lokr_w2_a" in parts and "lokr_w2" not in parts:
+        first, b = _kron_half(parts, "lokr_w1"), parts["lokr_w2_b"]
+        if first.shape[1] * len(b) < min(rows, columns):
+            unit = torch.eye(first.shape[1])
+            return torch.kron(unit, b), torch.kron(first, parts["lokr_w2_a"])
+    # A whole matrix: itself, and an identity on its shorter side.
+    return (change, torch.eye(rows)) if rows <= columns else (torch.eye(columns), change)
 
 
 def _wrong(
