@@ -73,9 +73,7 @@ def animatediff_evolved(
     pack: Path, model: Any, module: Path, lora: Path | None = None, scale: float = 1.0
 ) -> Any:
     """The same MODEL through AnimateDiff-Evolved's own loader nodes."""
-    if "ADE_AnimateDiffLoaderGen1" not in nodes.NODE_CLASS_MAPPINGS:
-        asyncio.run(nodes.load_custom_node(str(pack)))
-        _narrow_group_norms()
+    load_evolved(pack)
     for kind, file in (("animatediff_models", module), ("animatediff_motion_lora", lora)):
         if file is not None:
             folder_paths.add_model_folder_path(kind, str(file.parent))
@@ -86,6 +84,13 @@ def animatediff_evolved(
         (loras,) = loader.load_motion_lora(lora.name, scale)
     loader = nodes.NODE_CLASS_MAPPINGS["ADE_AnimateDiffLoaderGen1"]()
     return loader.load_mm_and_inject_params(model, module.name, "autoselect", motion_lora=loras)[0]
+
+
+def load_evolved(pack: Path) -> None:
+    """AnimateDiff-Evolved among this process's custom nodes, once."""
+    if "ADE_AnimateDiffLoaderGen1" not in nodes.NODE_CLASS_MAPPINGS:
+        asyncio.run(nodes.load_custom_node(str(pack)))
+        _narrow_group_norms()
 
 
 def _narrow_group_norms() -> None:
