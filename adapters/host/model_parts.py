@@ -19,7 +19,6 @@ from ..files.tensors import read_header
 from .companions import OURS
 from .noise_schedule import BETAS, Schedule, sampling_of
 
-EVOLVED = "ADE"  # AnimateDiff-Evolved's key among a MODEL's additional models (model_injection.py)
 # Parts of ``model_options`` that change what the network computes, by what to call them.
 _OPTIONS = {
     "model_function_wrapper": "a wrapper around the network",
@@ -28,15 +27,6 @@ _OPTIONS = {
     "block_modifiers": "modifiers of blocks",
 }
 _SAMPLING = ("model_sampling", "latent_format")  # object patches that are no layers
-
-
-def refuse_other_motion(model: ModelPatcher) -> None:
-    """Raise UserError for a MODEL that has a motion model of AnimateDiff-Evolved already."""
-    if model.get_additional_models_with_key(EVOLVED):
-        raise UserError(
-            "model", "a motion model of AnimateDiff-Evolved on it", "one without motion layers",
-            "Use one pack for the motion: connect the model from before AnimateDiff-Evolved.",
-        )  # fmt: skip  # file, found, expected, next move
 
 
 def not_in_weights(model: ModelPatcher) -> list[str]:

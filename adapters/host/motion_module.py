@@ -23,7 +23,6 @@ from ..files.motion_module import SHAPES, MotionModuleInfo, read_motion_module
 from . import evolved, hooks
 from .companions import carried, carry, companion, offload_device
 from .layers import MotionModel, Tables
-from .model_parts import refuse_other_motion
 from .noise_schedule import Schedule, set_schedule
 
 KEY = "still_moving.motion_module"
@@ -90,7 +89,6 @@ def apply_motion_module(
     replaced.
     """
     _, base = hooks.layout_of(model)
-    refuse_other_motion(model)
     if (base == "shapes") != (module.info.channels == SHAPES):
         raise UserError(
             module.name,

@@ -22,7 +22,6 @@ from still_moving.adapters.host.model_parts import (
 from still_moving.adapters.host.motion_module import (
     apply_motion_module,
     load_motion_module,
-    motion_patcher,
 )
 from still_moving.adapters.host.spatial_adapter import export_spatial_adapter
 from still_moving.common.errors import UserError
@@ -100,13 +99,6 @@ WEIGHTS_ALONE = {
 @pytest.mark.parametrize("make", WEIGHTS_ALONE.values(), ids=WEIGHTS_ALONE)
 def test_what_changes_no_weights_is_not_warned_of(make):
     assert not_in_weights(make()) == []
-
-
-def test_a_motion_model_of_animatediff_evolved_is_not_doubled():
-    model = world.plain()
-    model.set_additional_models("ADE", [motion_patcher(world.moving())])
-    with pytest.raises(UserError, match="AnimateDiff-Evolved on it"):
-        apply_motion_module(model, world.motion_module())
 
 
 # ---------------------------------------------------------------------------- what files say
