@@ -122,7 +122,8 @@ def test_every_mode_works_on_weights_of_8_bits(mode):
     stored = world.moving(world.stored_as(torch.float8_e4m3fn))
     adapter = world.spatial_adapter()
     adapted, warnings = apply_spatial_adapter(stored, adapter, 1.0, mode, "mine")
-    assert torch.isfinite(world.sample(adapted)).all()
+    with torch.inference_mode():  # as ComfyUI runs nodes; 0.3.64 rounds to 8 bits in no other
+        assert torch.isfinite(world.sample(adapted)).all()
     assert len(warnings) == (mode == "merged")
 
 
