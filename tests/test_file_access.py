@@ -21,8 +21,8 @@ ALLOWED = {
     "demo/data.py: av.open": "writes a new file of the demo",
     "nodes/sets/cached.py: Image.open": "what files.opened has opened",
     "nodes/sets/folders.py: av.open": "writes a new file in a folder that is not complete yet",
-    "training/sets/decode.py: Image.open": "what files.opened has opened",
-    "training/sets/decode.py: av.open": "asked with patience",
+    "training/sets/pictures.py: Image.open": "what files.opened has opened",
+    "training/sets/videos.py: av.open": "asked with patience",
 }
 
 

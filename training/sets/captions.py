@@ -28,6 +28,7 @@ _MAX_TABLE_BYTES = 256 << 20
 _LINES = ("metadata.jsonl", "metadata.csv")
 # kohya's steps in reverse: each is made from the one after it.
 _KOHYA = ("meta_lat.json", "meta_clean.json", "meta_cap_dd.json", "meta_cap.json")
+_MEANT = "\t\n\r\u200c\u200d"  # the last two join emoji and letters
 _MEND = "Mend the line, or remove the file."
 _NAMES = ("file_name", "image_path", "video_path", "image", "video", "path", "file")
 _TEXTS = ("text", "caption", "prompt")
@@ -110,7 +111,7 @@ def _rows(path: Path) -> Iterator[tuple[str, str]]:
     if ending == ".json":
         yield from _json_rows(path)
         return
-    text = read_text(path, _MAX_TABLE_BYTES)
+    text = text_of(path, _MAX_TABLE_BYTES)
     if ending == ".csv":
         between = ";" if ";" in text.partition("\n")[0] else ","  # as Excel writes it in Europe
         try:
@@ -184,11 +185,11 @@ def _plain(value: Any) -> str:
 
 def read(texts: Iterable[Path], rows: Iterable[tuple[Path, str]]) -> list[tuple[Path, str]]:
     """Every caption that says something, the one that counts first. Raises UserError."""
-    beside = [(path, read_text(path, MAX_BYTES).strip()) for path in texts]
+    beside = [(path, text_of(path, MAX_BYTES).strip()) for path in texts]
     return [(path, text) for path, text in (*beside, *rows) if text]
 
 
-def read_text(path: Path, most: int) -> str:
+def text_of(path: Path, most: int) -> str:
     """A file of words. Raises UserError, by its name, for what is too large or no Unicode."""
     try:
         size = path.stat().st_size
@@ -218,4 +219,5 @@ def decoded(path: Path, data: bytes) -> str:
 
 def has_unseen(text: str) -> bool:
     """Whether there are signs in it that nobody typed, which CLIP reads all the same."""
-    return any(s not in "\t\n\r" and unicodedata.category(s) in ("Cc", "Cf") for s in text)
+    kinds = ((sign, unicodedata.category(sign)) for sign in text)
+    return any(kind in ("Cc", "Cf") and sign not in _MEANT for sign, kind in kinds)

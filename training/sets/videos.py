@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ MAX_PIXELS = 40 << 20  # a frame; 8K has 33 million
 # Named, so that a playlist called clip.mp4 cannot make FFmpeg open other files or addresses.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,asf,flv,ogg,mxf,mpegvideo,dv"
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders leave alpha out
-DEINTERLACED = "deinterlaced"
+DEINTERLACED, ON_WHITE = "deinterlaced", "on white"
 
 
 @dataclass
@@ -128,7 +128,8 @@ def refuse_huge(width: int, height: int, limit: int) -> None:
 def survey(path: Path, pulse: Pulse) -> Probe:
     """Decode everything once."""
     times: list[float] = []
-    size, last, untimed, corrupt, interlaced, clear = (0, 0), 0.0, 0, 0, 0, False
+    size, last, untimed, corrupt, interlaced = (0, 0), 0.0, 0, 0, 0
+    least, most = 255, 0  # alpha
     shown = Showing()
     with _opened(path) as track:
         step = 1 / float(track.stream.guessed_rate or 1000)
@@ -141,7 +142,9 @@ def survey(path: Path, pulse: Pulse) -> Probe:
             untimed += time is None
             corrupt += frame.is_corrupt
             interlaced += frame.interlaced_frame
-            clear = clear or (shown.alpha and _is_clear(frame))
+            if shown.alpha and not (least < 255 and most > 0):
+                alpha = frame.to_ndarray(format="rgba")[..., 3]
+                least, most = min(least, int(alpha.min())), max(most, int(alpha.max()))
             # A frame without a time, or before its predecessor's, follows at once.
             if time is None or (times and time <= times[-1]):
                 time = times[-1] + (step if time is None else 1e-3) if times else 0.0
@@ -149,13 +152,10 @@ def survey(path: Path, pulse: Pulse) -> Probe:
             last = float(frame.duration * frame.time_base) if frame.time_base else 0.0
     if not times:
         raise ValueError("not one frame could be decoded")
-    told = _told(shown, clear, interlaced, corrupt, len(times))
+    # Some programs write 32 bits a pixel and leave the last 8 at 0: nothing at all is no clip.
+    told = _told(shown, least < 255 and most > 0, interlaced, corrupt, len(times))
     changes = [*track.changes, *told[0], *[UNTIMED] * (untimed > 0 and len(times) > 1)]
     return Probe(*size, tuple(times), True, last, tuple(changes), (*track.notes, *told[1]))
-
-
-def _is_clear(frame: av.VideoFrame) -> bool:
-    return bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
 
 
 def _told(
@@ -172,7 +172,7 @@ def _told(
     if shown.aspect != 1:
         changes.append(f"aspect {shown.aspect}")
     if clear:
-        changes.append("on white")
+        changes.append(ON_WHITE)
         notes.append(Note("with transparency, laid on white"))
     if shown.mapped:
         changes.append(f"colours {shown.transfer} {shown.primaries}")
@@ -195,7 +195,7 @@ def frames(
     with _opened(path) as track:
         decoded = track.frames(pulse)
         first = next(decoded)
-        shown = track.showing(first)
+        shown = replace(track.showing(first), alpha=ON_WHITE in changes)
         decoded = itertools.chain([first], decoded)
         if DEINTERLACED in changes:
             decoded = _deinterlaced(decoded)

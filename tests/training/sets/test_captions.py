@@ -93,17 +93,19 @@ def test_other_json_is_read_by_what_is_in_it(folder, name, content):
 
 def test_of_several_the_nearest_is_taken_and_it_is_said(folder):
     write_json(folder / "meta_cap.json", {"a": {"caption": "of kohya"}})
-    (folder / "metadata.jsonl").write_text(json.dumps(rows(("a.png", "of a line"))[0]))
-    (folder / "a.caption").write_text("of .caption")
-    (folder / "a.txt").write_text(" \n")
+    (folder / "metadata.jsonl").write_text(
+        json.dumps(rows(("a.png", "of a line"))[0]), encoding="utf-8"
+    )
+    (folder / "a.caption").write_text("of .caption", encoding="utf-8")
+    (folder / "a.txt").write_text(" \n", encoding="utf-8")
     assert captions(folder)[0] == "of .caption"
-    (folder / "a.txt").write_text("of .txt")
+    (folder / "a.txt").write_text("of .txt", encoding="utf-8")
     assert captions(folder)[0] == "of .txt"
     said = notes_of(folder)
     assert "a.png (a.txt is taken, not a.caption, metadata.jsonl, meta_cap.json)" in said
     for name in ("a.caption", "metadata.jsonl", "meta_cap.json"):
         (folder / name).unlink()
-    (folder / "a.caption").write_text("of .txt")  # says the same
+    (folder / "a.caption").write_text("of .txt", encoding="utf-8")  # says the same
     assert "several captions" not in notes_of(folder)
 
 
@@ -145,15 +147,20 @@ def test_a_damaged_table_is_named(folder, name, text, said):
 def test_what_is_no_caption_is_said(folder):
     write_json(folder / "workflow.json", {"6": {"inputs": {"text": "a dog"}}, "9": {}})
     write_json(folder / "package.json", {"name": "x", "version": "1"})
-    (folder / "notes.txt").write_text("buy milk")
-    (folder / "b.txt").write_text("red\x1b[0m \u200bdog")
+    (folder / "notes.txt").write_text("buy milk", encoding="utf-8")
+    (folder / "b.txt").write_text("red\x1b[0m \u200bdog", encoding="utf-8")
     write_json(folder / "meta_cap.json", {"a": {"caption": "one"}, "z": {"caption": "gone"}})
+    (folder / "c.txt").write_text("a family \U0001f468\u200d\U0001f469", encoding="utf-8")
     said = notes_of(folder)
     assert "texts that belong to no photo or clip: notes.txt" in said
     assert "2 files not read: 2 .json" in said
     assert "no file of this folder goes by 1 line of meta_cap.json" in said
     assert "1 file with signs in the caption that cannot be seen: b.png" in said
-    assert captions(folder) == ["one", "red\x1b[0m \u200bdog", None]
+    assert captions(folder) == [
+        "one",
+        "red\x1b[0m \u200bdog",
+        "a family \U0001f468\u200d\U0001f469",
+    ]
 
 
 def captioned(folder, prompt, **more):

@@ -98,6 +98,14 @@ def test_transparent_parts_of_clips_are_white(tmp_path, ending, codec, pixels):
     assert "1 file with transparency, laid on white" in notes_of(tmp_path)
 
 
+def test_an_alpha_that_nobody_wrote_is_none(tmp_path):
+    """Uncompressed AVI with 32 bits a pixel, of which some programs leave 8 at 0."""
+    picture = np.dstack([corners(), np.zeros((32, 48), np.uint8)])
+    write(tmp_path / "a.avi", [picture] * 2, "rawvideo", "bgra")
+    assert np.abs(corner_colours(first(tmp_path / "a.avi")) - CORNERS).max() < 3
+    assert "transparency" not in notes_of(tmp_path)
+
+
 HDR = {"colorspace": 9, "color_range": 1, "color_primaries": 9}
 
 
