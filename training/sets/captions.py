@@ -206,14 +206,14 @@ def decoded(path: Path, data: bytes) -> str:
     """UTF-8, with or without the mark before it. Raises UserError for any other encoding."""
     expected, move = "UTF-8 text", "Save it again as UTF-8."
     if data.startswith(_UTF16):
-        raise UserError(path, "UTF-16, as some programs on Windows write it", expected, move)
+        raise UserError(path, "UTF-16 and not UTF-8", expected, move)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        found = f"other bytes at {error.start}, as an older encoding such as Windows-1252 has"
+        found = f"other bytes at {error.start} than UTF-8 has, as in Windows-1252"
         raise UserError(path, found, expected, move) from error
     if "\0" in text:
-        raise UserError(path, "zero bytes", expected, move)
+        raise UserError(path, "zero bytes, not UTF-8", expected, move)
     return text
 
 

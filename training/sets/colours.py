@@ -23,7 +23,7 @@ _MATRICES = {  # linear light to BT.709's primaries
     P3_DISPLAY: ((1.224940, -0.224940, 0.0), (-0.042057, 1.042057, 0.0),
                  (-0.019638, -0.078636, 1.098274)),  # SMPTE EG 432-1's primaries, D65
 }  # fmt: skip  # matrices, a row a line
-_STEPS = 1 << 16
+_STEPS, _ROWS = 1 << 16, 256
 _NEUTRAL = 3  # of 255: what a profile may change before it is more than another sRGB
 
 
@@ -44,6 +44,11 @@ def to_srgb(rgb: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
 
     HDR's reference white comes out a little below white, what is brighter up to ``PEAK`` between.
     """
+    rows = range(0, len(rgb), _ROWS)  # of 8K, all at once would take gigabytes
+    return np.concatenate([_rows_to_srgb(rgb[y : y + _ROWS], transfer, primaries) for y in rows])
+
+
+def _rows_to_srgb(rgb: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     hdr = transfer in (PQ, HLG)
     light = _decoding(transfer)[rgb]  # 1 is white
     if hdr:
@@ -126,6 +131,8 @@ def in_srgb(image: Image.Image) -> tuple[Image.Image, str]:
         return image, ""
     alpha = image.getchannel("A") if image.mode == "LA" else None
     colours = image.convert("L") if alpha else image
+    if colours.mode == "L" and data[16:20] == b"RGB ":  # ICC.1, 7.2.6: of a picture made grey
+        colours = colours.convert("RGB")
     try:
         transform, described = _transform(bytes(data), colours.mode)
     except (ImageCms.PyCMSError, OSError) as error:

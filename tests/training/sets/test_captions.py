@@ -125,6 +125,8 @@ def test_another_encoding_is_named_by_its_own_file(folder, data, found):
     report = preflight(folder, options(prompt="all"))
     with pytest.raises(UserError, match=rf"2 of 3 .*a\.txt: {found}.*b\.caption: {found}"):
         report.check()
+    with pytest.raises(UserError, match=r"a\.txt: [^;]*UTF-8"):
+        report.check()
     told = [str(entry.problem) for entry in report.problems]
     assert all(line.endswith("expected UTF-8 text. Save it again as UTF-8.") for line in told)
 

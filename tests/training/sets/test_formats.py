@@ -178,6 +178,20 @@ def test_colours_come_out_in_srgb(tmp_path, ending):
     assert f"1 file whose colour profile cannot be used: bad.{ending}" in said
 
 
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA"])
+def test_a_profile_counts_in_every_mode(tmp_path, mode):
+    """Programs leave an RGB profile on pictures that they have made grey."""
+    picture, srgb = Image.fromarray(corners()).convert(mode), profile_of("sRGB")
+    tones = {}
+    for name, profile in (("none", None), ("srgb", srgb), ("p3", wide(srgb))):
+        picture.save(tmp_path / f"{name}.png", icc_profile=profile)
+        tones[name] = corner_colours(read_frames(tmp_path / f"{name}.png")[0])
+    assert (tones["none"] == tones["srgb"]).all()
+    grey = mode in ("L", "LA")
+    assert (np.abs(tones["none"] - tones["p3"]).max() < 3) == grey
+    assert "cannot be used" not in notes_of(tmp_path)
+
+
 def test_other_packs_switches_do_not_count(tmp_path, monkeypatch):
     """What another pack tells Pillow or torch for the whole process makes no other set."""
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from helpers.bars import read_frames
 from helpers.showing import CORNERS, corner_colours, corners, flat, notes_of, write
-from still_moving.training.sets import media
+from still_moving.training.sets import colours, media
 from still_moving.training.sets.media import ClipOptions, MediaFile
 
 # (x, y) to (ax + cy, bx + dy), and what numpy does to a picture (row, column).
@@ -92,9 +92,9 @@ def test_transparent_parts_of_clips_are_white(tmp_path, ending, codec, pixels):
     picture[16:, :24, 3] = 128
     path = tmp_path / f"clip.{ending}"
     write(path, [picture] * 2, codec, pixels)
-    colours = corner_colours(first(path))
+    seen = corner_colours(first(path))
     expected = [[RED, (255, 255, 255)], [(255, 127, 127), (255, 255, 255)]]
-    assert np.abs(colours - expected).max() < 12
+    assert np.abs(seen - expected).max() < 12
     assert "1 file with transparency, laid on white" in notes_of(tmp_path)
 
 
@@ -125,6 +125,14 @@ def test_hdr_is_mapped_to_what_an_ordinary_screen_shows(tmp_path, codec, transfe
     assert tones[5] > 252
     assert tones[0] < 32
     assert f"1 file tone-mapped from HDR ({name}) to SDR: clip.mkv" in notes_of(tmp_path)
+
+
+def test_all_rows_of_a_large_picture_are_mapped():
+    rgb = np.random.default_rng(0).integers(0, 65536, (700, 8, 3)).astype(np.uint16)
+    whole = colours.to_srgb(rgb, colours.PQ, colours.BT2020)
+    row = colours.to_srgb(rgb[600:601], colours.PQ, colours.BT2020)
+    assert whole.shape == rgb.shape
+    assert (whole[600] == row[0]).all()
 
 
 def test_wide_gamuts_keep_their_hues(tmp_path):
