@@ -1,5 +1,7 @@
 """One started ComfyUI with every pack beside ours that is found here; `server` has ours alone."""
 
+import shutil
+
 import pytest
 
 from helpers.host import packs
@@ -12,9 +14,14 @@ def crowd(server, comfyui, tmp_path_factory):
 
     if not packs.folders():
         pytest.skip(packs.why_not("AnimateDiff-Evolved"))
-    base = tmp_path_factory.mktemp("crowd")
-    with Server(comfyui, base, frontend_of(comfyui), beside=packs.folders()) as started:
-        yield started
+    base, copies = tmp_path_factory.mktemp("crowd"), comfyui / "web"
+    was_there = copies.exists()
+    try:
+        with Server(comfyui, base, frontend_of(comfyui), beside=packs.folders()) as started:
+            yield started
+    finally:
+        if not was_there:  # FizzNodes copies its pages into the checkout
+            shutil.rmtree(copies, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
