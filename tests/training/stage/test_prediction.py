@@ -143,6 +143,7 @@ def marked(tmp_path):
     return files
 
 
+@pytest.mark.slow
 def test_the_worker_trains_no_noise_on_a_checkpoint_of_v(tmp_path, marked):
     job = new_job(tmp_path / "job", motion_recipe(), marked)
     assert run_job(job) == USER_ERROR
@@ -162,6 +163,7 @@ def train(tmp_path, files, *more):
     return code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
@@ -176,6 +178,7 @@ def test_the_command_trains_in_what_the_checkpoint_predicts(tmp_path, marked, mo
     assert (recipe.prediction, recipe.zero_snr) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(*SHORT, "--prediction", "epsilon"), ("--recipe", "{recipe}")])
 def test_another_prediction_is_refused_before_there_is_a_job(tmp_path, marked, more, capsys):
     (tmp_path / "r.json").write_text(motion_recipe().to_json(), encoding="utf-8")
@@ -185,6 +188,7 @@ def test_another_prediction_is_refused_before_there_is_a_job(tmp_path, marked, m
     assert not (tmp_path / "job").exists()
 
 
+@pytest.mark.slow
 def test_diffusers_settings_are_honoured(tmp_path, capsys):
     files = write_files(tmp_path)
     scheduler(zero_snr=True).save_pretrained(tmp_path / "scheduler")
