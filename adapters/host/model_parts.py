@@ -34,6 +34,9 @@ def not_in_weights(model: ModelPatcher) -> list[str]:
     options: Any = model.model_options
     inside = {**options, **options.get("transformer_options", {})}
     parts = [name for key, name in _OPTIONS.items() if inside.get(key)]
+    now = sampling_of(model)
+    if now is not None and now.zero_snr and now.predicts == "epsilon":
+        parts.append("its zero terminal SNR, from which no epsilon can be learned")
     if model.hook_patches or model.forced_hooks:
         parts.append("LoRA hooks")
     layers = [name for name in model.object_patches if name not in _SAMPLING]

@@ -39,7 +39,7 @@ def check(model: ModelPatcher) -> list[str]:
     that no adapter can be trained for, and where the disk is full.
     """
     hooks.layout_of(model)
-    prediction_of(model)
+    said = prediction_of(model)
     _refuse(model)
     size, folder = _size(model), places.weights()
     files.make_folder(folder)
@@ -49,7 +49,8 @@ def check(model: ModelPatcher) -> list[str]:
         _need_room(folder, size)
     free = _in_words(_free(folder))
     room = f"The job keeps the model's weights on disk: {_in_words(size)} of {free} free."
-    return [room, *not_in_weights(model)]
+    v = [] if said.kind == "epsilon" else [f"Trained in what the model predicts: {said}."]
+    return [room, *v, *not_in_weights(model)]
 
 
 def predicted(model: ModelPatcher) -> dict[str, Any]:

@@ -77,6 +77,7 @@ PARTS = {
     f"1 exchanged layers ({LAYER})": exchanged,
     "wrappers (another pack)": wrapped,
     "a wrapper around the network": around,
+    "zero terminal SNR": lambda: ModelSamplingDiscrete().patch(world.plain(), "eps", True)[0],
 }
 
 

@@ -137,6 +137,7 @@ def test_sampling_and_training_have_one_schedule(schedule, zsnr):
 def test_training_takes_it_from_the_model(kind, zsnr, expected):
     model = behind(kind, zsnr)
     assert baking.predicted(model) == expected
+    assert ("predicts: v_prediction" in " ".join(baking.check(model))) == bool(expected)
     assert baking.predicted(apply_motion_module(model, world.motion_module())) == expected
     said = read_unet(baking.bake(model)).prediction
     assert said == (Prediction(prediction_of(model).kind, zsnr) if expected else None)
