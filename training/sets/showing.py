@@ -13,7 +13,8 @@ from PIL import Image
 from . import colours
 
 UNKNOWN = 2  # H.273's number of what a file does not say
-_BT709 = 1
+_BT709, _BT601 = 1, 5
+_MATRICES = (_BT709, 4, 7, 9)  # all others are BT.601's
 _UPRIGHT = (1, 0, 0, 1)
 
 
@@ -48,18 +49,31 @@ class Showing:
         if self.hd:
             frame.colorspace = _BT709
         if self.mapped:
-            rgb = frame.to_ndarray(format="rgb48le")
+            rgb = _converted(frame, "rgb48le")
             pixels = colours.to_srgb(rgb, self.transfer, self.primaries)
         elif self.alpha:
-            pixels = on_white(frame.to_ndarray(format="rgba"))
+            pixels = on_white(_converted(frame, "rgba"))
         else:
-            pixels = frame.to_ndarray(format="rgb24")
+            pixels = _converted(frame, "rgb24")
         height, width = pixels.shape[:2]
         if self.aspect != 1:
             square = _squared(width, height, self.aspect)
             image = Image.fromarray(pixels).resize(square, Image.Resampling.BICUBIC)
             pixels = np.array(image)
         return np.ascontiguousarray(turned(pixels, self.matrix))
+
+
+def _converted(frame: Any, pixels: str) -> np.ndarray:
+    """A frame's values as RGB, by the matrix that it names."""
+    if not needs_telling(frame):
+        return frame.to_ndarray(format=pixels)
+    space = int(frame.colorspace)
+    return frame.to_ndarray(format=pixels, src_colorspace=space, dst_colorspace=_BT601)
+
+
+def needs_telling(frame: Any) -> bool:
+    """Whether it is PyAV before 17, which goes by a frame's matrix only where it is told of two."""
+    return not hasattr(frame, "color_trc") and int(frame.colorspace) in _MATRICES
 
 
 def turned(pixels: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:

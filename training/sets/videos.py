@@ -22,7 +22,7 @@ from ...common import files
 from . import colours
 from .probe import UNTIMED, Note, Probe
 from .progress import Pulse
-from .showing import UNKNOWN, Showing, has_alpha, matrix_of
+from .showing import UNKNOWN, Showing, has_alpha, matrix_of, needs_telling
 
 MAX_PIXELS = 40 << 20  # a frame; 8K has 33 million
 # Named, so that a playlist called clip.mp4 cannot make FFmpeg open other files or addresses.
@@ -136,6 +136,7 @@ def survey(path: Path, pulse: Pulse) -> Probe:
         for frame in track.frames(pulse):
             if not times:
                 shown = track.showing(frame)
+                track.changes += ["matrix"] * needs_telling(frame)
                 size = shown.size(frame.width, frame.height)
                 refuse_huge(*size, MAX_PIXELS)
             time = frame.time
