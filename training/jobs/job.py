@@ -60,8 +60,7 @@ class Job:
     format: int = 1
 
     def to_json(self) -> str:
-        data = {**dataclasses.asdict(self), "recipe": self.recipe.to_data()}
-        return json.dumps(data, indent=2)
+        return json.dumps({**dataclasses.asdict(self), "recipe": self.recipe.to_data()}, indent=2)
 
     @classmethod
     def from_json(cls, text: str, origin: str = "job.json") -> Job:
