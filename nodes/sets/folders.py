@@ -191,7 +191,7 @@ class ClipSet(SetNode):
                     optional=True,
                     tooltip="Frames of one or more clips of equal length, one after the other.",
                 ),
-                "clips (mp4, mov, webm, mkv, gif, webp)",
+                "clips (mp4, mov, mkv, webm, avi, gif and more)",
                 *frame_inputs(),
                 also=f" In the shapes world: {' or '.join(map(repr, folders.demo_clips()))}.",
             ),
