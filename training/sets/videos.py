@@ -74,8 +74,8 @@ class _Track:
 @contextmanager
 def _opened(path: Path) -> Iterator[_Track]:
     limits = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    # Not as ``options``: PyAV before 17.1 gives those to streams as well, and FFmpeg then crashes where
-    # a container shows its streams late (MPEG, FLV).
+    # Not as ``options``: PyAV before 17.1 gives those to streams as well, and FFmpeg then crashes
+    # where a container shows its streams late (MPEG, FLV).
     with files.patient(lambda: av.open(str(path), container_options=limits)) as container:
         track = _Track(container, _shown_stream(container))
         tracks = [s for s in container.streams.video if not _is_cover(s)]
