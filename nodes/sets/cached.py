@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...common import files
+from ...common.errors import UserError
 from ...training.sets.build import CacheOptions, build_set, fitted
 from ...training.sets.encoders import Encoder, HostEncoder, ShapesEncoder
 from ...training.sets.media import MediaFile, has_a_say
@@ -63,17 +64,25 @@ def encoder_of(vae: Any, clip: Any) -> Encoder:
     return HostEncoder(vae, clip, comfy.latent_formats.SD15().process_in)
 
 
+def listing(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size, time of each file that a set is read from. UserError if it cannot be read."""
+    try:
+        there = [file for file in sorted(folder.iterdir()) if has_a_say(file) and file.is_file()]
+        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in there]
+    except OSError as error:
+        raise UserError(
+            folder, f"a folder that cannot be read ({error.strerror})", "a readable one",
+            "Check its permissions, and links in it that lead nowhere.",
+        ) from error  # fmt: skip  # file, found, expected, next move
+
+
 def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet:
     """Encode a folder, or find it encoded already. Raises UserError for what must be mended.
 
     The place is named after the contents, so a job keeps the set that it began with when the
     folder changes.
     """
-    found = [
-        (file.name, file.stat().st_size, file.stat().st_mtime_ns)
-        for file in sorted(folder.iterdir())
-        if has_a_say(file)
-    ]
+    found = listing(folder)
     key = content_key(os.path.normcase(folder), found, encoder.id, options.to_json())[:32]
     files.sweep(places.sets())
     loaded = build_set(folder, places.sets() / key, encoder, options, NodeProgress())
@@ -128,7 +137,7 @@ class SetNode(io.ComfyNode):
         return output(cached, notes=cached.notes, shown=preview)
 
     @classmethod
-    def fingerprint_inputs(cls, **inputs: Any) -> int:
+    def fingerprint_inputs(cls, **inputs: Any) -> Any:
         """How many sets of these inputs are gone: it rises once for each, and never falls."""
         for entry in [entry for entry in _given if not entry[1].is_there()]:
             _given.remove(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from ...training.sets.build import CacheOptions
+from ...training.sets.store import content_key
 from ..shared import folders
 from ..shared.sockets import CATEGORY, TRAINING_SET, advanced
-from .cached import CachedSet, SetNode, encoder_of, make_set
-from .pictures import captions_for, keep_pictures, named
+from .cached import CachedSet, SetNode, encoder_of, listing, make_set
+from .pictures import by_number, captions_for, keep_pictures, named, whole_pictures
 
 
 def resolve_folder(text: str) -> Path:
@@ -23,12 +25,12 @@ def resolve_folder(text: str) -> Path:
     if demo := folders.demo_clips_path(text):
         return demo
     folder = _below_input(text)
-    if not folder.is_dir() and "\\" in text:  # written on Windows
+    if not _is_folder(folder) and "\\" in text:  # written on Windows
         folder = _below_input(text.replace("\\", "/"))
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise UserError(
             "folder",
-            f"no folder {str(folder)!r}",
+            f"no folder {str(folder)[:300]!r}",
             "a folder of pictures or clips",
             "Paste its whole path, or its name in ComfyUI's input folder.",
         )
@@ -36,8 +38,18 @@ def resolve_folder(text: str) -> Path:
 
 
 def _below_input(text: str) -> Path:
-    # A whole path stays what it is.
-    return Path(folder_paths.get_input_directory()) / Path(text).expanduser()
+    inside = Path(folder_paths.get_input_directory())
+    try:
+        return inside / Path(text).expanduser()  # a whole path stays what it is
+    except RuntimeError:  # "~name", and nobody is called so
+        return inside / text
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # longer than a name can be, or with a zero byte
+        return False
 
 
 def one_source(batch: Tensor | None, folder: str, input_name: str) -> None:
@@ -113,6 +125,8 @@ def gathered(
     """
     one_source(batch, folder, input_name)
     prompt = None
+    if batch is not None:
+        batch = whole_pictures(batch, input_name)
     if batch is None:
         place, prompt = resolve_folder(folder), captions.strip() or None
     elif len(batch) % length:
@@ -124,7 +138,8 @@ def gathered(
         groups = batch.split(length)
         place = keep_pictures(groups, captions_for(captions, len(groups)))
     with named(place, input_name):
-        return make_set(place, encoder_of(vae, clip), CacheOptions(prompt=prompt, **options))
+        made = make_set(place, encoder_of(vae, clip), CacheOptions(prompt=prompt, **options))
+    return made if batch is None else replace(made, notes=tuple(map(by_number, made.notes)))
 
 
 def frame_inputs() -> list[io.Input]:
@@ -151,7 +166,19 @@ def frame_inputs() -> list[io.Input]:
     ]
 
 
-class ImageSet(SetNode):
+class FolderSet(SetNode):
+    """A set that may be read from a folder, and again when a file in it has changed."""
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str = "", **inputs: Any) -> str:
+        try:
+            state = content_key(listing(resolve_folder(folder))) if folder.strip() else ""
+        except UserError:  # execute says it
+            state = ""
+        return f"{super().fingerprint_inputs(folder=folder, **inputs)} {state}"
+
+
+class ImageSet(FolderSet):
     """Pictures and captions -> TRAINING_SET of stills."""
 
     @classmethod
@@ -174,7 +201,7 @@ class ImageSet(SetNode):
         return gathered("images", images, 1, kind="stills", **inputs)
 
 
-class ClipSet(SetNode):
+class ClipSet(FolderSet):
     """Clips and captions -> TRAINING_SET of natural clips."""
 
     @classmethod

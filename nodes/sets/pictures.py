@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -32,6 +34,27 @@ def captions_for(text: str, count: int) -> list[str]:
             "Write what is to be seen; the words are learned from.",
         )
     return lines
+
+
+def whole_pictures(batch: Tensor, input_name: str) -> Tensor:
+    """What is connected as (n, height, width, 3): grey as colours, what is transparent on white.
+
+    Raises UserError for what is no picture.
+    """
+    if batch.ndim != 4 or not batch.numel() or batch.shape[-1] not in (1, 3, 4):
+        raise UserError(
+            input_name, f"a tensor of shape {tuple(batch.shape)}",
+            "pictures: (count, height, width, 3)", "Connect an IMAGE with at least one picture.",
+        )  # fmt: skip  # subject, found, expected, next move
+    if not torch.isfinite(batch).all():
+        raise UserError(
+            input_name, "numbers without end, or none (NaN)", "pictures in 0 to 1",
+            "Look at them first: what drew or decoded them failed.",
+        )  # fmt: skip  # subject, found, expected, next move
+    if batch.shape[-1] == 4:
+        colours, alpha = batch[..., :3], batch[..., 3:].clamp(0, 1)
+        return colours * alpha + (1 - alpha)
+    return batch.expand(*batch.shape[:3], 3)
 
 
 def keep_pictures(groups: Sequence[Tensor], captions: Sequence[str]) -> Path:
@@ -89,3 +112,8 @@ def named(folder: Path, input_name: str) -> Iterator[None]:
             raise
         subject = f"{input_name}, the one with number {int(file.stem) + 1}"
         raise UserError(subject, error.found, error.expected, error.next_move) from error
+
+
+def by_number(note: str) -> str:
+    """A note on files of ``keep_pictures``, by the numbers of what was connected."""
+    return re.sub(r"\b(\d{4})\.(?:mkv|png)\b", lambda name: f"number {int(name[1]) + 1}", note)
