@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...common.errors import UserError
-from . import captions, decode
+from . import captions, decode, tables
 from .probe import Note, Probe
 from .progress import Pulse
+from .texts import listed
 from .timing import STARTS, ClipOptions, available, choose_frames, shorter_clip_advice
 
 __all__ = [
@@ -82,7 +83,7 @@ class Folder:
 
 def has_a_say(path: Path) -> bool:
     """Whether a file of a folder can change its set: photos, clips, captions and tables of them."""
-    return path.suffix.lower() in (*IMAGES, *VIDEOS, *captions.ENDINGS, *captions.TABLES)
+    return path.suffix.lower() in (*IMAGES, *VIDEOS, *captions.ENDINGS, *tables.ENDINGS)
 
 
 def scan(folder: Path) -> list[MediaFile]:
@@ -113,8 +114,10 @@ def look(folder: Path) -> Folder:
             f"files ending in {', '.join(kind[1:] for kind in kinds)}",
             "Put them into this folder itself; subfolders are not searched.",
         )
-    known = captions.gather(there)
-    files = [MediaFile(path, known.places(path), known.written(path)) for path in paths]
+    known = captions.gather(folder, there, [path.name for path in paths])
+    files = [
+        MediaFile(path, known.places(path), tuple(known.rows.get(path.name, ()))) for path in paths
+    ]
     return Folder(files, tuple(_left(there, files, known)))
 
 
@@ -122,14 +125,14 @@ def _left(there: list[Path], found: list[MediaFile], known: captions.Captions) -
     """What else lies in a folder, in words."""
     read = {file.path for file in found}
     read |= {path for file in found for path in file.texts}
-    read |= {path for file in found for path, _ in file.rows}
+    read |= known.tables
     rest = [path for path in there if path not in read]
     folders = [path.name for path in rest if path.is_dir()]
     if folders:
-        yield f"folders inside are not searched: {_listed(folders)}"
+        yield f"folders inside are not searched: {listed(folders)}"
     texts = [path.name for path in rest if path in known.texts.values()]
     if texts:
-        yield f"texts that belong to no photo or clip: {_listed(texts)}"
+        yield f"texts that belong to no photo or clip: {listed(texts)}"
     rest = [path for path in rest if path.is_file() and path not in known.texts.values()]
     # An empty file without an ending is a mark that a program left, such as this pack.
     rest = [
@@ -143,16 +146,7 @@ def _left(there: list[Path], found: list[MediaFile], known: captions.Captions) -
         ]
         count = "1 file" if len(rest) == 1 else f"{len(rest)} files"
         yield f"{count} not read: {', '.join(kinds)}"
-    for table, rows in known.tables.items():
-        named = {path for file in found for path, _ in file.rows}
-        missing = len(rows) - sum(any(p == table for p, _ in file.rows) for file in found)
-        if table in named and missing > 0:
-            lines = "1 line" if missing == 1 else f"{missing} lines"
-            yield f"no file of this folder goes by {lines} of {table.name}"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    yield from known.notes
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

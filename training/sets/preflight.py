@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
-from .captions import has_unseen, one_each
+from .captions import caption_notes, one_each
 from .media import MediaFile, captions_of, look, probe
 from .options import CacheOptions
 from .probe import Note, Probe
@@ -176,7 +176,7 @@ def _look(file: MediaFile, pulse: Pulse) -> Entry:
     try:
         seen, found = probe(file, pulse), captions_of(file)
         caption = found[0][1] if found else None
-        return Entry(file, seen, caption, notes=(*seen.notes, *_caption_notes(found)))
+        return Entry(file, seen, caption, notes=(*seen.notes, *caption_notes(found)))
     except UserError as error:
         if error is pulse.raised:
             raise
@@ -209,17 +209,6 @@ def _is_bare(entry: Entry) -> bool:
         return not (entry.caption or (entry.problem and captions_of(entry.file)))
     except UserError:
         return False  # its words cannot be read
-
-
-def _caption_notes(found: list[tuple[Path, str]]) -> list[Note]:
-    notes = []
-    if found and has_unseen(found[0][1]):
-        notes.append(Note("with signs in the caption that cannot be seen"))
-    others = [path.name for path, text in found[1:] if text != found[0][1]]
-    if others:
-        taken = f"{found[0][0].name} is taken, not {', '.join(others)}"
-        notes.append(Note("with several captions", taken))
-    return notes
 
 
 def _kind(folder: Path, options: CacheOptions, entries: list[Entry]) -> str:

@@ -1,0 +1,122 @@
+"""A line of a table goes to the file that it means and to no other, or it is said."""
+
+import json
+import os
+
+import pytest
+from PIL import Image
+
+from helpers.set_folders import options
+from helpers.showing import notes_of
+from still_moving.common.errors import UserError
+from still_moving.training.sets import media
+from still_moving.training.sets.preflight import preflight
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "train"
+    place.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (16, 16)).save(place / name)
+    return place
+
+
+def captions(folder):
+    return {file.name: media.read_caption(file) for file in media.scan(folder)}
+
+
+def write_lines(folder, *pairs):
+    lines = [json.dumps({"file_name": name, "text": text}) for name, text in pairs]
+    (folder / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def write_json(path, content):
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_line_for_a_folder_inside_is_not_for_this_one(folder):
+    (folder / "sub").mkdir()
+    write_lines(
+        folder, ("./a.png", "own"), ("sub/a.png", "other"), (f"{folder.as_posix()}/sub/b.png", "x")
+    )
+    assert captions(folder) == {"a.png": "own", "b.png": None}
+    said = notes_of(folder)
+    assert "no file of this folder goes by 2 lines of metadata.jsonl" in said
+    assert "several captions" not in said
+
+
+def test_a_path_from_elsewhere_counts_where_it_is_clear(folder):
+    write_lines(
+        folder, ("/x/a.png", "one"), ("C:\\y\\a.png", "two"), ("/x/b.png", "far"),
+        ("b.png", "near"),
+    )  # fmt: skip  # name, caption
+    assert captions(folder) == {"a.png": None, "b.png": "near"}
+    said = notes_of(folder)
+    assert "metadata.jsonl has a.png in several folders, none of them this one" in said
+    assert "no file of this folder goes by 1 line of metadata.jsonl" in said
+    write_lines(folder, ("data/test/a.png", "two"), ("data/train/a.png", "one"), ("/x/b", "far"))
+    assert captions(folder) == {"a.png": "one", "b.png": "far"}
+
+
+def test_the_very_name_is_before_one_in_other_capitals(folder):
+    Image.new("RGB", (16, 16)).save(folder / "A.png")
+    if len(os.listdir(folder)) == 2:
+        pytest.skip("this disk takes both names for one")
+    write_lines(folder, ("a.png", "small"), ("A.png", "large"), ("B.PNG", "b"))
+    assert captions(folder) == {"a.png": "small", "A.png": "large", "b.png": "b"}
+    write_lines(folder, ("A.png", "large"))
+    assert captions(folder)["a.png"] is None
+
+
+def test_of_several_lines_for_a_file_the_first_with_words_is_taken(folder):
+    write_lines(folder, ("a.png", " "), ("a.png", "one"), ("a.png", ""), ("a.png", "two"))
+    write_json(folder / "captions.json", {"b.png": ["red", "blue"], "a": "three"})
+    assert captions(folder) == {"a.png": "one", "b.png": "red"}
+    said = notes_of(folder)
+    assert "2 files with several captions" in said
+    assert "a.png (the first in metadata.jsonl is taken, not captions.json)" in said
+    assert "b.png (the first in captions.json is taken)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("meta_lat.json", {"a": {"caption": "one"}, "b": {"train_resolution": [16, 16]}}),
+        ("captions.json", {"a.png": "one", "b.png": ""}),
+        ("captions.json", {"a": "one", "text": "two"}),
+        ("captions.json", {"/x/a.png": "one", "version": 1, "b": None}),
+    ],
+)
+def test_a_file_without_words_keeps_no_other_from_its_own(folder, name, content):
+    write_json(folder / name, content)
+    assert captions(folder) == {"a.png": "one", "b.png": None}
+    assert "not read" not in notes_of(folder)
+    taken = [entry.caption for entry in preflight(folder, options(prompt="all")).entries]
+    assert taken == ["one", "all"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (json.dumps({"a": {"caption": "one"}}).encode("utf-16"), "UTF-16 and not UTF-8"),
+        (b'{"a": {"caption": "one"},\n}', "what is no JSON at line 2"),
+        (b"[" * 100000, "what is no JSON"),
+    ],
+)
+def test_a_damaged_table_of_kohya_is_named_and_other_json_is_not(folder, data, said):
+    (folder / "graph.json").write_bytes(data)
+    assert "1 file not read: 1 .json" in notes_of(folder)
+    (folder / "meta_cap.json").write_bytes(data)
+    with pytest.raises(UserError, match=rf"meta_cap\.json: found {said}"):
+        media.scan(folder)
+
+
+def test_a_table_of_other_files_or_of_no_words_is_said(folder):
+    write_lines(folder, ("y.png", "one"), ("z.png", "two"))
+    write_json(folder / "meta_cap.json", {"a": {"train_resolution": [16, 16]}})
+    write_json(folder / "package.json", {"name": "x", "text": "y"})
+    said = notes_of(folder)
+    assert "no file of this folder goes by 2 lines of metadata.jsonl" in said
+    assert "no words in meta_cap.json" in said
+    assert "1 file not read: 1 .json" in said
