@@ -147,12 +147,31 @@ def _rows(path: Path, names: Names, known: bool) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
-    between = ";" if ";" in text.partition("\n")[0] else ","  # as Excel writes it in Europe
+    heading = text.partition("\n")[0]
+    between = max(",;\t", key=heading.count)  # Excel writes the others
+    # strict: else a quote that is not closed takes in all lines behind it.
+    rows = csv.DictReader(
+        io.StringIO(text, newline=""), delimiter=between, skipinitialspace=True, strict=True
+    )
+    limit = csv.field_size_limit(_MAX_BYTES)  # of the process: another pack may have lowered it
     try:
-        rows = list(csv.DictReader(io.StringIO(text), delimiter=between))
+        cells = [(rows.line_num, row) for row in rows]
     except csv.Error as error:
-        raise UserError(path, str(error), "a table of file names and captions", _MEND) from error
-    yield from (_row(path, {str(key): cell for key, cell in row.items()}) for row in rows)
+        raise UserError(
+            path,
+            f"{error} from line {rows.line_num + 1} on",
+            "a table of file names and captions",
+            _MEND,
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+    for number, row in cells:
+        if any(row.pop(None, None) or ()):
+            raise UserError(
+                path, f"line {number} with more columns than its heading", "a cell for each",
+                "Put captions in quotes.",
+            )  # fmt: skip  # file, found, expected, next move
+        yield _row(path, {key.strip(): cell for key, cell in row.items()})
 
 
 def _jsonl_rows(path: Path, text: str) -> Iterator[Row]:

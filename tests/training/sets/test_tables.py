@@ -1,5 +1,6 @@
 """A line of a table goes to the file that it means and to no other, or it is said."""
 
+import csv
 import json
 import os
 
@@ -110,6 +111,48 @@ def test_a_damaged_table_of_kohya_is_named_and_other_json_is_not(folder, data, s
     (folder / "meta_cap.json").write_bytes(data)
     with pytest.raises(UserError, match=rf"meta_cap\.json: found {said}"):
         media.scan(folder)
+
+
+def write_csv(folder, text):
+    (folder / "metadata.csv").write_bytes(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'file_name,text\na.png,"red, night"\nb.png,x; y,\n',
+        'file_name, text\r\na.png, "red, night"\r\nb.png, x; y\r\n',
+        "text;file_name\nred, night;a.png\n'x; y';b.png\n".replace("'", '"'),
+        "file_name\ttext\na.png\tred, night\nb.png\tx; y\n",
+        'file_name,text,a;b;c,d\na.png,"red, night"\nb.png,x; y\n',
+    ],
+)
+def test_cells_end_where_the_heading_says(folder, text):
+    write_csv(folder, text)
+    assert captions(folder) == {"a.png": "red, night", "b.png": "x; y"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file_name,text\nb.png,x\na.png,red, circle, night\n", "line 3 with more columns"),
+        ('file_name,text\na.png,"red\nb.png,blue\n', "unexpected end of data from line 2 on"),
+    ],
+)
+def test_a_caption_that_would_be_cut_is_refused(folder, text, said):
+    write_csv(folder, text)
+    with pytest.raises(UserError, match=rf"metadata\.csv: found {said}"):
+        media.scan(folder)
+
+
+def test_the_limit_of_another_pack_is_its_own(folder):
+    write_csv(folder, f"file_name,text\na.png,{'red ' * 10}\n")
+    before = csv.field_size_limit(20)
+    try:
+        assert captions(folder)["a.png"] == ("red " * 10).strip()
+        assert csv.field_size_limit() == 20
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_a_table_of_other_files_or_of_no_words_is_said(folder):
