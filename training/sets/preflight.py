@@ -68,15 +68,11 @@ class Report:
     def check(self) -> None:
         """Raise UserError when the set cannot be made from this folder with these options."""
         if self.problems and not self.options.skip_unreadable:
-            found = f"{len(self.problems)} of {len(self.entries)} files that cannot be used: "
-            raise UserError(
-                self.folder, found + self._reasons(),
-                f"{self.kind} that decode", "Mend or remove them, or ask to skip such files.",
-            )  # fmt: skip  # file, found, expected, next move
+            found = f"{len(self.problems)} of {len(self.entries)} files that cannot be used"
+            raise self._refusal(found, "Mend or remove them.", " Or ask to skip such files.")
         if not self.usable:
-            found = f"none of {len(self.entries)} files usable: "
-            raise UserError(
-                self.folder, found + self._reasons(), f"at least one of {self.kind}", "Add some."
+            raise self._refusal(
+                f"none of {len(self.entries)} files usable", "Mend them, or add others.", ""
             )
         if self.uncaptioned:
             names = _some([entry.file.name for entry in self.uncaptioned], ", ")
@@ -86,9 +82,18 @@ class Report:
                 "words for each", f"Write them into {first} and so on, or give one prompt for all.",
             )  # fmt: skip  # file, found, expected, next move
 
-    def _reasons(self) -> str:
+    def _refusal(self, found: str, move: str, instead: str) -> UserError:
+        """With what was expected and what helps, where all have that in common."""
         problems = [entry.problem for entry in self.problems if entry.problem]
-        return _some([f"{problem.subject}: {problem.found}" for problem in problems], "; ")
+        expected, reasons = f"{self.kind} that can be used", self._reasons()
+        if len({(problem.expected, problem.next_move) for problem in problems}) == 1:
+            expected, move = problems[0].expected, problems[0].next_move
+        else:
+            reasons = self._reasons("{0.subject}: {0.found} (expected {0.expected})")
+        return UserError(self.folder, f"{found}: {reasons}", expected, move + instead)
+
+    def _reasons(self, shape: str = "{0.subject}: {0.found}") -> str:
+        return _some([shape.format(entry.problem) for entry in self.problems], "; ")
 
     def notes(self) -> list[str]:
         """What is left out and what may surprise, in plain words: a line for each kind of it."""

@@ -86,6 +86,32 @@ def test_the_report_says_what_a_person_wants_to_know(tmp_path):
     assert data["entries"][0]["fps"] == pytest.approx(25)
 
 
+def refusal(folder, **chosen):
+    with pytest.raises(UserError) as refused:
+        preflight(folder, options(**chosen)).check()
+    return str(refused.value)
+
+
+def test_what_helps_is_said_once_for_all_or_what_was_expected_of_each(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for name in ("a", "b"):
+        write_clip(folder, name, SCENES[0])
+    for skip, more in ((False, " Or ask to skip such files."), (True, "")):
+        said = refusal(folder, frames=16, prompt="all", skip_unreadable=skip)
+        helps = "Lower frames (16), or use a longer clip."
+        assert said.endswith(
+            f"a.webp: 8 frames; b.webp: 8 frames, expected at least 16. {helps}{more}"
+        )
+    (folder / "a.txt").write_text("x" * 70_003, encoding="utf-8")
+    said = refusal(folder, frames=16, prompt="all")
+    assert "a.txt: 70003 bytes (expected at most 65536); b.webp: 8 frames (expected at" in said
+    (folder / "b.webp").unlink()
+    (folder / "a.txt").write_bytes("un été".encode("cp1252"))
+    said = refusal(folder)
+    assert said.endswith("expected UTF-8 text. Save it again as UTF-8. Or ask to skip such files.")
+
+
 @pytest.mark.parametrize(
     ("wrong", "match"),
     [
