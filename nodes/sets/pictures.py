@@ -18,12 +18,13 @@ from torch import Tensor
 from ...common import files
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
+from ...training.sets.texts import lines_of
 from ..shared import places
 
 
 def captions_for(text: str, count: int) -> list[str]:
     """One caption for all, or one a line. Raises UserError when neither fits."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = lines_of(text)
     if len(lines) == 1:
         return lines * count
     if len(lines) != count:

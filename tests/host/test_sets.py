@@ -129,6 +129,7 @@ def test_wrong_inputs_are_said():
         image_set(images=batch(), folder="somewhere", captions="")
     with pytest.raises(UserError, match="2 lines for 3 pictures"):
         captions_for("one\ntwo", 3)
+    assert captions_for("one\u2028line\r\n", 2) == ["one\u2028line"] * 2
     with pytest.raises(UserError, match="no folder"):
         image_set(folder="no such folder", captions="")
 

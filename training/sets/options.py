@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ...common.errors import UserError
+from .texts import lines_of
 from .timing import ClipOptions
 
 KINDS = ("auto", "stills", "clips")
@@ -78,7 +79,7 @@ class CacheOptions:
 
     @property
     def prompt_lines(self) -> list[str]:
-        return [line.strip() for line in (self.prompt or "").splitlines() if line.strip()]
+        return lines_of(self.prompt or "")
 
     def decoding(self, kind: str) -> dict[str, Any]:
         """The choices that change what a file of this kind looks like to the encoder."""

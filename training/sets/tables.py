@@ -175,11 +175,11 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
 
 
 def _jsonl_rows(path: Path, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # a caption may have U+2028 in it
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = _parsed(line)
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
@@ -203,7 +203,7 @@ def _row(path: Path, row: dict[str, Any]) -> Row:
 def _json_rows(path: Path, names: Names, known: bool) -> Iterator[Row]:
     """Of kohya's metadata, {picture: {caption, tags}}; {picture: words}; or a picture's own."""
     try:
-        content = json.loads(text_of(path, _MAX_BYTES))
+        content = _parsed(text_of(path, _MAX_BYTES))
     except (ValueError, RecursionError) as error:  # UserError is a ValueError
         if not known:  # any JSON may lie in a folder, such as a graph
             return
@@ -222,6 +222,11 @@ def _json_rows(path: Path, names: Names, known: bool) -> Iterator[Row]:
     elif isinstance(content, list) and all(isinstance(row, dict) for row in content):
         named = [row for row in content if any(isinstance(row.get(key), str) for key in _NAMES)]
         yield from (_row(path, row) for row in named)
+
+
+def _parsed(text: str) -> Any:
+    # No number is a caption, and Python refuses integers of more than 4300 digits.
+    return json.loads(text, parse_int=float)
 
 
 def words(value: Any) -> list[str]:

@@ -41,6 +41,15 @@ def decoded(path: Path, data: bytes) -> str:
     return text
 
 
+def lines_of(text: str) -> list[str]:
+    """The lines that say something, stripped, as an editor numbers them.
+
+    str.splitlines also splits at signs that stand inside a line, such as U+2028 and U+0085.
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return [line.strip() for line in lines if line.strip()]
+
+
 def has_unseen(text: str) -> bool:
     """Whether there are signs in it that nobody typed, which CLIP reads all the same."""
     kinds = ((sign, unicodedata.category(sign)) for sign in text)

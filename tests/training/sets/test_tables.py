@@ -113,6 +113,23 @@ def test_a_damaged_table_of_kohya_is_named_and_other_json_is_not(folder, data, s
         media.scan(folder)
 
 
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x7f"])
+def test_a_line_ends_where_json_lines_say(folder, sign):
+    rows = ("a.png", f"red{sign}dog"), ("b.png", "blue")
+    lines = [json.dumps({"file_name": n, "text": t}, ensure_ascii=False) for n, t in rows]
+    (folder / "metadata.jsonl").write_bytes("\r\n".join(lines).encode())
+    assert captions(folder) == dict(rows)
+    taken = preflight(folder, options(prompt=f"one{sign}line\r\n\r\n")).options.prompt_lines
+    assert taken == [f"one{sign}line"]
+
+
+def test_a_number_of_any_length_is_no_fault(folder):
+    line = '{"file_name": "a.png", "id": ' + "1" * 5001 + ', "text": "red"}'
+    (folder / "metadata.jsonl").write_text(line, encoding="utf-8")
+    (folder / "b.json").write_text(line.replace("file_name", "x"), encoding="utf-8")
+    assert captions(folder) == {"a.png": "red", "b.png": "red"}
+
+
 def write_csv(folder, text):
     (folder / "metadata.csv").write_bytes(text.encode())
 
