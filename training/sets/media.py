@@ -130,10 +130,10 @@ def _left(there: list[Path], found: list[MediaFile], known: captions.Captions) -
     folders = [path.name for path in rest if path.is_dir()]
     if folders:
         yield f"folders inside are not searched: {listed(folders)}"
-    texts = [path.name for path in rest if path in known.texts.values()]
-    if texts:
-        yield f"texts that belong to no photo or clip: {listed(texts)}"
-    rest = [path for path in rest if path.is_file() and path not in known.texts.values()]
+    texts = set(known.texts.values())
+    if alone := [path.name for path in rest if path in texts]:
+        yield f"texts that belong to no photo or clip: {listed(alone)}"
+    rest = [path for path in rest if path.is_file() and path not in texts]
     # An empty file without an ending is a mark that a program left, such as this pack.
     rest = [
         p for p in rest if p.name.lower() not in _SYSTEMS_OWN and (p.suffix or p.stat().st_size)

@@ -55,6 +55,7 @@ class Names:
     def __init__(self, folder: Path, there: Iterable[Path], names: Iterable[str]):
         self._folder = os.path.abspath(folder)
         self._inside = {folded(path.name) for path in there if path.is_dir()}
+        self._places: dict[str, tuple[str, int | None]] = {}  # by folder, as tables write it
         self._known: tuple[dict[str, list[str]], ...] = ({}, {}, {}, {})  # the nearest first
         for name in names:
             stem = Path(name).stem
@@ -69,8 +70,10 @@ class Names:
         stranger's path may lead to another machine.
         """
         parent, slash, name = written.replace("\\", "/").rpartition("/")
-        parent = os.path.normpath(os.path.join(self._folder, parent + slash))
-        away = self._away(parent)
+        if parent + slash not in self._places:
+            place = os.path.normpath(os.path.join(self._folder, parent + slash))
+            self._places[parent + slash] = place, self._away(place)
+        parent, away = self._places[parent + slash]
         if away is not None:
             for near, key in enumerate((name, folded(name)) * 2):
                 if found := self._known[near].get(key):
@@ -109,6 +112,7 @@ def _table(path: Path, names: Names, known: bool) -> Table:
     table, lines = Table(path, known), list(_rows(path, names, known))
     said: dict[str, list[tuple[tuple[int, int], str, int]]] = {}
     for number, (written, _) in enumerate(lines):
+        interrupt.check()
         found, near, parent = names.meant(written)
         for name in found:
             said.setdefault(name, []).append((near, parent, number))

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 
 import pytest
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 from helpers.set_folders import options
 from helpers.showing import notes_of
 from still_moving.common.errors import UserError
+from still_moving.common.interrupt import interruptible
 from still_moving.training.sets import media
 from still_moving.training.sets.preflight import preflight
 
@@ -128,6 +130,41 @@ def test_a_number_of_any_length_is_no_fault(folder):
     (folder / "metadata.jsonl").write_text(line, encoding="utf-8")
     (folder / "b.json").write_text(line.replace("file_name", "x"), encoding="utf-8")
     assert captions(folder) == {"a.png": "red", "b.png": "red"}
+
+
+def test_twice_the_files_are_twice_the_work(tmp_path, monkeypatch):
+    compared = []
+    equal = pathlib.PurePath.__eq__
+    monkeypatch.setattr(
+        pathlib.PurePath, "__eq__", lambda one, other: compared.append(1) or equal(one, other)
+    )
+    counts = []
+    for many in (50, 100):
+        place = tmp_path / str(many)
+        place.mkdir()
+        for index in range(many):
+            (place / f"{index}.png").touch()
+            (place / f"{index}.npz").touch()
+            (place / f"{index}.txt").write_text("red", encoding="utf-8")
+            write_json(place / f"{index}.json", {"text": "red", "z": "blue"})
+        compared.clear()
+        media.look(place)
+        counts.append(len(compared))
+    assert counts[1] <= 2.2 * counts[0]
+
+
+def test_a_look_at_many_tables_can_be_stopped(folder):
+    for index in range(8):
+        write_json(folder / f"{index}.json", {})
+    asked = []
+
+    def stop_at_the_fifth():
+        asked.append(1)
+        if len(asked) == 5:
+            raise KeyError("stopped")
+
+    with pytest.raises(KeyError, match="stopped"), interruptible(stop_at_the_fifth):
+        media.look(folder)
 
 
 def write_csv(folder, text):
