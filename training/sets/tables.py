@@ -126,12 +126,23 @@ def _table(path: Path, names: Names, known: bool) -> Table:
         if len({os.path.normcase(parent) for _, parent, _ in nearest}) > 1:
             unclear.append(name)
         elif texts:
-            table.rows[name] = texts
+            table.rows[name] = [_whole(path, name, text) for text in texts]
     if known or table.rows:
         table.notes += _left(path, len(lines) - len(taken), unclear)
         if lines and not any(texts for _, texts in lines):
             table.notes.append(f"no words in {path.name}")
     return table
+
+
+def _whole(path: Path, name: str, text: str) -> str:
+    """The text. Raises UserError for half of a surrogate pair, which no tokenizer takes."""
+    half = next((sign for sign in text if "\ud800" <= sign <= "\udfff"), None)
+    if half is None:
+        return text
+    raise UserError(
+        path, f"half of a sign (\\u{ord(half):04x}) in the caption of {name}", "whole signs",
+        "Write the sign anew, or take it out.",
+    )  # fmt: skip  # file, found, expected, next move
 
 
 def _left(path: Path, count: int, unclear: list[str]) -> Iterator[str]:

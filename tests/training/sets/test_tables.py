@@ -209,6 +209,26 @@ def test_the_limit_of_another_pack_is_its_own(folder):
         csv.field_size_limit(before)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "red \\ud83d"}'),
+        ("meta_cap.json", '{"a": {"tags": ["red", "\\ude00 x"]}}'),
+        ("a.json", '{"caption": ["red", "\\ud83d"]}'),
+    ],
+)
+def test_half_of_a_sign_is_named_by_its_table(folder, name, text):
+    (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(
+        UserError, match=rf"{name}: found half of a sign .* caption of a\.png"
+    ) as it:
+        media.scan(folder)
+    assert str(it.value).isascii()
+    whole = text.replace("\\ud83d", "\\ud83d\\ude00").replace("\\ude00 x", "x")
+    (folder / name).write_text(whole, encoding="utf-8")
+    assert captions(folder)["a.png"].startswith("red")
+
+
 def test_a_table_of_other_files_or_of_no_words_is_said(folder):
     write_lines(folder, ("y.png", "one"), ("z.png", "two"))
     write_json(folder / "meta_cap.json", {"a": {"train_resolution": [16, 16]}})
