@@ -107,10 +107,12 @@ def look(folder: Path) -> Folder:
             folder, f"a folder that cannot be read ({error.strerror})", "a readable one",
             "Check its permissions.",
         ) from error  # fmt: skip  # file, found, expected, next move
+    lost = [path.name for path in there if path.is_symlink() and not path.exists()]
     if not paths:
         raise UserError(
             folder,
-            "no photo or clip",
+            "no photo or clip"
+            + (f", but links that lead nowhere ({listed(lost)})" if lost else ""),
             f"files ending in {', '.join(kind[1:] for kind in kinds)}",
             "Put them into this folder itself; subfolders are not searched.",
         )
@@ -118,7 +120,8 @@ def look(folder: Path) -> Folder:
     files = [
         MediaFile(path, known.places(path), tuple(known.rows.get(path.name, ()))) for path in paths
     ]
-    return Folder(files, tuple(_left(there, files, known)))
+    notes = [f"links that lead nowhere: {listed(lost)}"] if lost else []
+    return Folder(files, (*notes, *_left(there, files, known)))
 
 
 def _left(there: list[Path], found: list[MediaFile], known: captions.Captions) -> Iterator[str]:

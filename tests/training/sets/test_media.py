@@ -120,6 +120,21 @@ def test_scan_sorts_like_a_person_and_reads_only_media(tmp_path):
     assert [file.name for file in media.scan(tmp_path)] == ["b1.jpg", "b2.PNG", "b10.png", "c.webm"]
 
 
+def test_links_that_lead_nowhere_are_said(tmp_path):
+    for name, target in (("a.png", "gone.png"), ("b.png", "c.txt"), ("c.txt", "b.png")):
+        try:
+            (tmp_path / name).symlink_to(tmp_path / target)
+        except OSError as error:
+            pytest.skip(f"no links here: {error}")
+    with pytest.raises(UserError, match=r"no photo or clip, but .* nowhere \(a\.png, b\.png, c\."):
+        media.look(tmp_path)
+    (tmp_path / "real.png").touch()
+    (tmp_path / "d.png").symlink_to(tmp_path / "real.png")
+    seen = media.look(tmp_path)
+    assert [file.name for file in seen.files] == ["d.png", "real.png"]
+    assert seen.notes == ("links that lead nowhere: a.png, b.png, c.txt",)
+
+
 def test_a_missing_empty_or_wrong_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         media.scan(tmp_path / "none")
