@@ -44,7 +44,7 @@ _WHY = {
     **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".gz"), "packed; unpack it"),
     ".parquet": "a table; save it as metadata.csv",
 }  # fmt: skip  # endings, several a line
-_SYSTEMS_OWN = ("thumbs.db", "desktop.ini")
+_SYSTEMS_OWN = ("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r")
 
 
 @dataclass(frozen=True)

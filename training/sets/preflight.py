@@ -256,7 +256,7 @@ def _notes(seen: Probe, kind: str, options: CacheOptions) -> tuple[Note, ...]:
     scale = max(width / seen.width, height / seen.height)
     kept = (width * height) / (scale * scale * seen.width * seen.height)
     notes = []
-    if scale > 1:
+    if round(scale, 1) > 1:
         notes.append(Note("enlarged", f"{scale:.1f} times from {seen.width} x {seen.height}"))
     if kept < 0.5:
         notes.append(Note("cropped a lot", f"to {kept:.0%} of the picture"))

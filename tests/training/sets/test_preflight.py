@@ -1,6 +1,9 @@
 """What is wrong with a folder is said of all its files, before anything is encoded."""
 
+import os
+
 import pytest
+from PIL import Image
 
 from helpers.set_folders import SCENES, options, write_clip
 from still_moving.common.errors import UserError
@@ -90,6 +93,16 @@ def refusal(folder, **chosen):
     with pytest.raises(UserError) as refused:
         preflight(folder, options(**chosen)).check()
     return str(refused.value)
+
+
+def test_what_changes_nothing_is_not_said(tmp_path):
+    for name in ("Thumbs.db", "ehthumbs.db", "Icon\r", "desktop.ini"):
+        if os.name != "nt" or name.isprintable():
+            (tmp_path / name).write_bytes(b"of the system")
+    for side in (63, 50):
+        Image.new("RGB", (64, side)).save(tmp_path / f"{side}.png")
+    report = preflight(tmp_path, options(width=64, height=64, prompt="all"))
+    assert report.notes() == ["1 file enlarged: 50.png (1.3 times from 64 x 50)"]
 
 
 def test_what_helps_is_said_once_for_all_or_what_was_expected_of_each(tmp_path):
