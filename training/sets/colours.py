@@ -48,6 +48,11 @@ def to_srgb(rgb: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     return np.concatenate([_rows_to_srgb(rgb[y : y + _ROWS], transfer, primaries) for y in rows])
 
 
+def in_8_bits(values: np.ndarray) -> np.ndarray:
+    """uint8 of values that have 16 bits."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def _rows_to_srgb(rgb: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     hdr = transfer in (PQ, HLG)
     light = _decoding(transfer)[rgb]  # 1 is white

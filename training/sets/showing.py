@@ -49,8 +49,10 @@ class Showing:
         if self.hd:
             frame.colorspace = _BT709
         if self.mapped:
-            rgb = _converted(frame, "rgb48le")
-            pixels = colours.to_srgb(rgb, self.transfer, self.primaries)
+            deep = _converted(frame, "rgba64le" if self.alpha else "rgb48le")
+            pixels = colours.to_srgb(deep[..., :3], self.transfer, self.primaries)
+            if self.alpha:
+                pixels = on_white(np.dstack([pixels, colours.in_8_bits(deep[..., 3])]))
         elif self.alpha:
             pixels = on_white(_converted(frame, "rgba"))
         else:

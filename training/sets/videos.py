@@ -179,6 +179,7 @@ def _told(
         notes.append(Note("with transparency, laid on white"))
     if shown.mapped:
         changes.append(f"colours {shown.transfer} {shown.primaries}")
+        changes += ["on white in sRGB"] * clear
         notes.append(Note(colours.said(shown.transfer, shown.primaries)))
     elif shown.hd:
         changes.append("bt709")

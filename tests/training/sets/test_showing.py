@@ -150,6 +150,22 @@ def test_wide_gamuts_keep_their_hues(tmp_path):
     assert "1 file converted from BT.2020 to sRGB: sdr.mkv" in notes_of(tmp_path)
 
 
+@pytest.mark.parametrize(("transfer", "primaries"), [(16, 9), (18, 9), (1, 12)])
+def test_transparent_parts_are_white_in_mapped_colours_too(tmp_path, transfer, primaries):
+    says = {"color_trc": transfer, "color_primaries": primaries, "colorspace": min(primaries, 9)}
+    picture = np.zeros((32, 48, 4), np.uint8)
+    picture[:, :24] = (100, 100, 100, 255)
+    path = tmp_path / "clip.mov"
+    write(path, [picture] * 2, "prores_ks", "yuva444p10le", colours=says | {"color_range": 1})
+    write(tmp_path / "b.mov", [picture[..., :3]] * 2, "prores_ks", "yuv444p10le", colours=says)
+    seen, opaque = corner_colours(first(path)), corner_colours(first(tmp_path / "b.mov"))
+    assert seen[:, 1].min() > 250
+    assert np.abs(seen[:, 0] - opaque[:, 0]).max() < 12
+    assert 20 < seen[0, 0, 0] < 230
+    probe = media.probe(MediaFile(path))
+    assert "on white in sRGB" in probe.changes  # what was black is not found again
+
+
 MATRICES = {None: (63, 102, 240), 1: (63, 102, 240), 5: (81, 90, 240), 9: (74, 97, 240)}
 
 
