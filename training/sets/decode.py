@@ -32,7 +32,7 @@ def frames(
     if is_video:
         decoded = videos.frames(path, picks, pulse, changes)
     else:
-        decoded = pictures.frames(path, picks, pulse)
+        decoded = pictures.frames(path, picks, pulse, changes)
     shape = None
     for frame in decoded:
         if shape not in (None, frame.shape):

@@ -30,6 +30,7 @@ _FORMATS = (
 )  # fmt: skip  # names, several a line
 _PLAIN_MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "1")
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF", "JXL")
+_UNWRITTEN = "without its alpha"
 _BROWSERS_DELAY, _TOO_SHORT = 0.1, 0.011  # seconds, for animations that say 0 to 10 ms
 
 
@@ -90,11 +91,12 @@ def survey(path: Path, pulse: Pulse) -> Probe:
         if shown.mode not in _PLAIN_MODES:
             _rgb(shown)  # whether it can be
         profile = _profile(shown, notes)
-        delay = 0.0
+        delay, most = 0.0, 0  # alpha's
         for index in pages:
             pulse()
             image.seek(index)
             image.load()
+            most = most or _most_alpha(image)
             times.append(now)
             said = (image.info.get("duration") or 0) / 1000
             delay = said if said >= _TOO_SHORT else _BROWSERS_DELAY
@@ -105,6 +107,9 @@ def survey(path: Path, pulse: Pulse) -> Probe:
             changes.append("without its first picture")
         if len(pages) == 1 and image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
             notes.append(Note("with several pages", "the first is read"))
+    if not most:
+        changes.append(_UNWRITTEN)
+        notes.append(Note("transparent all over, read without that"))
     if profile:
         changes.append("in sRGB")
         notes.append(Note("with another colour profile, converted to sRGB", profile))
@@ -113,8 +118,10 @@ def survey(path: Path, pulse: Pulse) -> Probe:
     return Probe(width, height, tuple(times), moving, delay * moving, unique, tuple(notes))
 
 
-def frames(path: Path, picks: list[int], pulse: Pulse) -> Iterator[np.ndarray]:
-    """The picked frames as (H, W, 3) uint8."""
+def frames(
+    path: Path, picks: list[int], pulse: Pulse, changes: tuple[str, ...]
+) -> Iterator[np.ndarray]:
+    """The picked frames as (H, W, 3) uint8. changes: of the file's Probe."""
     if heif.is_ours(path):
         yield heif.picture(path, pulse)
         return
@@ -123,12 +130,20 @@ def frames(path: Path, picks: list[int], pulse: Pulse) -> Iterator[np.ndarray]:
         for index in picks:
             pulse()
             image.seek(pages[index])
-            yield _rgb(_upright(image))
+            shown = _upright(image)
+            if _UNWRITTEN in changes:
+                shown.putalpha(255)
+            yield _rgb(shown)
 
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
     return ImageOps.exif_transpose(image)
+
+
+def _most_alpha(image: Image.Image) -> int:
+    """The most that is seen; some programs write an alpha of 0 everywhere and mean none."""
+    return image.getchannel("A").getextrema()[1] if image.mode in ("RGBA", "LA") else 255
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
