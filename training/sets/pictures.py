@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ...common import files
 from . import colours, heif
@@ -24,6 +24,7 @@ from .videos import MAX_PIXELS as MAX_CLIP_PIXELS
 from .videos import refuse_huge
 
 MAX_STILL_PIXELS = 128 << 20  # beyond every camera, below every decompression bomb
+_MAX_TEXT = 64 << 20  # bytes; a workflow beside a picture passes Pillow's 1 MiB
 Image.init()  # else Pillow knows only some formats, by what it happened to open before
 _FORMATS = (
     "JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI",
@@ -37,14 +38,22 @@ _BROWSERS_DELAY, _TOO_SHORT = 0.1, 0.011  # seconds, for animations that say 0 t
 @contextmanager
 def _own_switches() -> Iterator[None]:
     """Pillow as this pack means it, whatever other packs have told it for the whole process."""
-    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
-    Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
+    meant = (
+        (Image, "MAX_IMAGE_PIXELS", None),
+        (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
+        (PngImagePlugin, "MAX_TEXT_CHUNK", _MAX_TEXT),
+        (PngImagePlugin, "MAX_TEXT_MEMORY", 4 * _MAX_TEXT),
+    )
+    before = [(module, name, getattr(module, name)) for module, name, _ in meant]
     try:
+        for module, name, value in meant:
+            setattr(module, name, value)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd EXIF and large pictures
             yield
     finally:
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
+        for module, name, value in before:
+            setattr(module, name, value)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from helpers.bars import read_frames
 from helpers.showing import CORNERS, corner_colours, corners, notes_of
@@ -49,3 +49,14 @@ def test_an_animation_that_is_clear_in_part_stays_so(tmp_path):
     frames[0].save(path, append_images=frames[1:], **options)
     assert changes_of(path) == ()
     assert read_frames(path, ClipOptions(3))[0].float().mean() == 255
+
+
+def test_a_png_with_megabytes_of_text_is_a_picture(tmp_path, monkeypatch):
+    """As ComfyUI writes a large workflow; what another pack tells Pillow does not count either."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "node " * 500_000, zip=True)
+    Image.fromarray(corners()).save(tmp_path / "a.png", pnginfo=text)
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 1000)
+    assert np.abs(corner_colours(read_frames(tmp_path / "a.png")[0]) - CORNERS).max() < 3
+    assert PngImagePlugin.MAX_TEXT_CHUNK == 1000
+    assert changes_of(tmp_path / "a.png") == ()
