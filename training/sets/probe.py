@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Changes that count only where frames are chosen by their times.
-TIMING = UNTIMED, SHORT_DELAYS = "untimed", "as browsers time it"
+UNTIMED, SHORT_DELAYS, GOES_ON = "untimed", "as browsers time it", "goes on"
+TIMING = UNTIMED, SHORT_DELAYS, GOES_ON
 
 
 @dataclass(frozen=True)

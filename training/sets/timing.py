@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -88,6 +89,46 @@ def _ticks(times: tuple[float, ...], clip: ClipOptions, last: float) -> int:
     # A quarter of a tick is let through: containers round timestamps to milliseconds.
     begun = int((times[-1] - times[0]) * clip.fps + 0.25)
     return begun + max(1, int(last * clip.fps + 0.25))
+
+
+def in_order(said: list[float | None], step: float) -> tuple[list[float], bool]:
+    """The times at which a player shows frames that say these, and whether it goes on by itself.
+
+    step: seconds between frames, for those that say nothing. Times that start again, as where two
+    recordings are joined, go on behind what was; frames that say the same share what is left.
+    """
+    spread = _spread(said, step)
+    times: list[float] = []
+    begun, seen, behind = spread != said, set[int](), 0.0
+    for own in spread:
+        if own is None:
+            times.append(times[-1] + step if times else 0.0)
+            continue
+        time = own + behind
+        # Frames that only come out of their order fall between others, not on them.
+        again = round(own / step) in seen or own < (spread[0] or 0.0)
+        if times and time < times[-1] - step and again:
+            behind += times[-1] + step - time
+            time, begun = times[-1] + step, True
+        elif times and time <= times[-1]:  # follows at once
+            time = times[-1] + 1e-3
+        seen.add(round(own / step))
+        times.append(time)
+    return times, begun
+
+
+def _spread(said: list[float | None], step: float) -> list[float | None]:
+    """Without frames in a row that say the same time."""
+    spread: list[float | None] = []
+    for time, run in itertools.groupby(said):
+        count = len(list(run))
+        after = said[len(spread) + count] if len(spread) + count < len(said) else None
+        if time is None or count == 1:
+            spread += [time] * count
+            continue
+        share = (after - time) / count if after is not None and after > time else step
+        spread += [time + index * share for index in range(count)]
+    return spread
 
 
 def _shown(times: tuple[float, ...], time: float, early: float) -> int:

@@ -20,9 +20,10 @@ from av.stream import Disposition
 
 from ...common import files
 from . import colours
-from .probe import UNTIMED, Note, Probe
+from .probe import GOES_ON, UNTIMED, Note, Probe
 from .progress import Pulse
 from .showing import UNKNOWN, Showing, has_alpha, matrix_of, needs_telling
+from .timing import in_order
 
 MAX_PIXELS = 40 << 20  # a frame; 8K has 33 million
 # Named, so that a playlist called clip.mp4 cannot make FFmpeg open other files or addresses.
@@ -129,36 +130,36 @@ def refuse_huge(width: int, height: int, limit: int) -> None:
 
 def survey(path: Path, pulse: Pulse) -> Probe:
     """Decode everything once."""
-    times: list[float] = []
-    size, last, untimed, corrupt, interlaced = (0, 0), 0.0, 0, 0, 0
+    said: list[float | None] = []  # times
+    size, last, step, corrupt, interlaced = (0, 0), 0.0, 1e-3, 0, 0
     least, most = 255, 0  # alpha
     shown = Showing()
     with _opened(path) as track:
         step = 1 / float(track.stream.guessed_rate or 1000)
         for frame in track.frames(pulse):
-            if not times:
+            if not said:
                 shown = track.showing(frame)
                 track.changes += ["matrix"] * needs_telling(frame)
                 size = shown.size(frame.width, frame.height)
                 refuse_huge(*size, MAX_PIXELS)
-            time = frame.time
-            untimed += time is None
+            said.append(frame.time)
             corrupt += frame.is_corrupt
             interlaced += frame.interlaced_frame
             if shown.alpha and not (least < 255 and most > 0):
                 alpha = frame.to_ndarray(format="rgba")[..., 3]
                 least, most = min(least, int(alpha.min())), max(most, int(alpha.max()))
-            # A frame without a time, or before its predecessor's, follows at once.
-            if time is None or (times and time <= times[-1]):
-                time = times[-1] + (step if time is None else 1e-3) if times else 0.0
-            times.append(time)
             last = float(frame.duration * frame.time_base) if frame.time_base else 0.0
-    if not times:
+    if not said:
         raise ValueError("not one frame could be decoded")
+    times, goes_on = in_order(said, step)
     # Some programs write 32 bits a pixel and leave the last 8 at 0: nothing at all is no clip.
-    told = _told(shown, least < 255 and most > 0, interlaced, corrupt, len(times))
-    changes = [*track.changes, *told[0], *[UNTIMED] * (untimed > 0 and len(times) > 1)]
-    return Probe(*size, tuple(times), True, last, tuple(changes), (*track.notes, *told[1]))
+    changes, notes = _told(shown, least < 255 and most > 0, interlaced, corrupt, len(times))
+    changes += [UNTIMED] * (None in said and len(times) > 1)
+    if goes_on:
+        changes.append(GOES_ON)
+        notes.append(Note("whose times start again or stand still, timed by its frame rate there"))
+    changes, notes = [*track.changes, *changes], [*track.notes, *notes]
+    return Probe(*size, tuple(times), True, last, tuple(changes), tuple(notes))
 
 
 def _told(

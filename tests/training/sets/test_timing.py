@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from helpers.bars import bar, bar_places, read_frames, write_video
-from helpers.showing import write
+from helpers.showing import notes_of, write
 from still_moving.training.sets import media
 from still_moving.training.sets.media import ClipOptions, MediaFile, available, choose_frames
 from still_moving.training.sets.probe import Probe
-from still_moving.training.sets.timing import chosen_otherwise
+from still_moving.training.sets.timing import chosen_otherwise, in_order
 
 
 def animation(path, durations, ending):
@@ -104,3 +104,43 @@ def test_a_videos_last_frame_counts(tmp_path):
     assert media.probe(MediaFile(path)).duration == pytest.approx(3)
     clip = ClipOptions(12, fps=4, start="first")
     assert bar_places(read_frames(path, clip)) == [0] * 4 + [1] * 4 + [2] * 4
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("ts", "mpeg2video"), ("mpg", "mpeg2video"), ("vob", "mpeg2video")]
+)
+def test_joined_recordings_go_on(tmp_path, ending, codec):
+    """As cameras' parts are put together: by joining the files."""
+    pictures, parts = [bar(index) for index in range(10)], b""
+    for part in (pictures[:5], pictures[5:]):
+        path = tmp_path / f"a.{ending}"
+        write(path, [np.repeat(p, 3, axis=0) for p in part], codec, "yuv420p", rate=10)
+        parts += path.read_bytes()
+    path.write_bytes(parts)
+    probe = media.probe(MediaFile(path))
+    assert np.diff(probe.times) == pytest.approx([0.1] * 9, abs=0.03)
+    clip = ClipOptions(10, fps=10, start="first")
+    assert bar_places(read_frames(path, clip)) == list(range(10))
+    assert "goes on" in probe.changes
+    assert "1 file whose times start again or stand still" in notes_of(tmp_path)
+
+
+def test_times_that_stand_still_go_on(tmp_path):
+    write(tmp_path / "a.mkv", [bar(i) for i in range(5)], "ffv1", "bgr0", rate=25, times=[0] * 5)
+    assert media.probe(MediaFile(tmp_path / "a.mkv")).times == pytest.approx(
+        [index / 25 for index in range(5)]
+    )
+    assert in_order([0, 0, 0.1, 0.1, 0.2], 0.05)[0] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("said", "times"),
+    [
+        ([0.0, 0.04, 0.08], [0.0, 0.04, 0.08]),
+        ([0.0, 0.12, 0.04, 0.08, 0.16], [0.0, 0.12, 0.121, 0.122, 0.16]),  # out of order
+        ([None, None, None], [0.0, 0.04, 0.08]),
+        ([3.0, None, 3.5], [3.0, 3.04, 3.5]),
+    ],
+)
+def test_other_times_are_as_before(said, times):
+    assert in_order(said, 0.04) == (times, False)
