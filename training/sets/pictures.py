@@ -152,7 +152,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _most_alpha(image: Image.Image) -> int:
     """The most that is seen; some programs write an alpha of 0 everywhere and mean none."""
-    return image.getchannel("A").getextrema()[1] if image.mode in ("RGBA", "LA") else 255
+    return int(np.asarray(image.getchannel("A")).max()) if image.mode in ("RGBA", "LA") else 255
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

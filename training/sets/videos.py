@@ -133,15 +133,16 @@ def survey(path: Path, pulse: Pulse) -> Probe:
     said: list[float | None] = []  # times
     size, last, step, corrupt, interlaced = (0, 0), 0.0, 1e-3, 0, 0
     least, most = 255, 0  # alpha
-    shown = Showing()
+    shown, coded = Showing(), (0, 0)
     with _opened(path) as track:
         step = 1 / float(track.stream.guessed_rate or 1000)
         for frame in track.frames(pulse):
             if not said:
-                shown = track.showing(frame)
+                shown, coded = track.showing(frame), (frame.width, frame.height)
                 track.changes += ["matrix"] * needs_telling(frame)
                 size = shown.size(frame.width, frame.height)
                 refuse_huge(*size, MAX_PIXELS)
+            _same_size(frame, coded, len(said))
             said.append(frame.time)
             corrupt += frame.is_corrupt
             interlaced += frame.interlaced_frame
@@ -160,6 +161,12 @@ def survey(path: Path, pulse: Pulse) -> Probe:
         notes.append(Note("whose times start again or stand still, timed by its frame rate there"))
     changes, notes = [*track.changes, *changes], [*track.notes, *notes]
     return Probe(*size, tuple(times), True, last, tuple(changes), tuple(notes))
+
+
+def _same_size(frame: av.VideoFrame, first: tuple[int, int], index: int) -> None:
+    if (frame.width, frame.height) != first:
+        before, after = "{} x {}".format(*first), f"{frame.width} x {frame.height}"
+        raise ValueError(f"the frame size changes from {before} to {after} at frame {index + 1}")
 
 
 def _told(

@@ -232,6 +232,16 @@ def test_damaged_frames_are_counted(tmp_path):
     assert "1 file with damaged frames: a.avi (1 of" in notes_of(tmp_path)
 
 
+def test_a_clip_that_changes_its_size_can_be_left_out(tmp_path):
+    write(tmp_path / "a.ts", [corners(32, 48)] * 12, "mpeg2video", "yuv420p")
+    write(tmp_path / "b.ts", [corners(64, 48)] * 12, "mpeg2video", "yuv420p")
+    joined = (tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes()
+    (tmp_path / "b.ts").write_bytes(joined)
+    said = notes_of(tmp_path, skip_unreadable=True)
+    assert "1 file left out: " in said
+    assert "the frame size changes from 48 x 32 to 48 x 64 at frame 1" in said
+
+
 def test_pictures_are_upright_in_every_format(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 7
