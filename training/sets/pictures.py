@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from ...common import files
 from . import colours, heif
@@ -32,6 +32,8 @@ _FORMATS = (
 _PLAIN_MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "1")
 _MOVING = ("GIF", "WEBP", "PNG", "AVIF", "JXL")
 _UNWRITTEN = "without its alpha"
+_LEVELS, _TWELVE, _INVERTED = "levels", "12 bits", "white is 0"
+_PHOTOMETRIC = 262  # TIFF 6.0, PhotometricInterpretation: 0 is WhiteIsZero
 _BROWSERS_DELAY, _TOO_SHORT = 0.1, 0.011  # seconds, for animations that say 0 to 10 ms
 
 
@@ -116,6 +118,7 @@ def survey(path: Path, pulse: Pulse) -> Probe:
             changes.append("without its first picture")
         if len(pages) == 1 and image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
             notes.append(Note("with several pages", "the first is read"))
+    changes += shown.info.get(_LEVELS, ())
     if not most:
         changes.append(_UNWRITTEN)
         notes.append(Note("transparent all over, read without that"))
@@ -147,7 +150,17 @@ def frames(
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
-    return ImageOps.exif_transpose(image)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        upright.info[_LEVELS] = _levels(image)
+    return upright
+
+
+def _levels(image: Image.Image) -> list[str]:
+    """What Pillow leaves undone of a TIFF's deep grey: 12 bits in 16, and white that is 0."""
+    tags = getattr(image, "tag_v2", {})
+    bits, meaning = tags.get(ExifTags.Base.BitsPerSample), tags.get(_PHOTOMETRIC)
+    return [_TWELVE] * (bits == (12,)) + [_INVERTED] * (meaning == 0)
 
 
 def _most_alpha(image: Image.Image) -> int:
@@ -158,8 +171,7 @@ def _most_alpha(image: Image.Image) -> int:
 def _rgb(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 of any mode."""
     if image.mode.startswith("I"):  # 16-bit grey; convert() would clip it to white
-        grey = np.asarray(image).astype(np.float64).clip(0, 65535) / 257
-        return np.repeat(grey.round().astype(np.uint8)[..., None], 3, axis=-1)
+        return np.repeat(_of_whole_numbers(image)[..., None], 3, axis=-1)
     if image.mode == "F":
         return _of_floats(np.asarray(image))
     with contextlib.suppress(ValueError):  # its profile cannot be used, which was said
@@ -185,6 +197,15 @@ def _profile(image: Image.Image, notes: list[Note]) -> str:
     except ValueError as error:
         notes.append(Note("whose colour profile cannot be used", str(error)))
         return ""
+
+
+def _of_whole_numbers(image: Image.Image) -> np.ndarray:
+    """(H, W) uint8 of grey in 16 bits or more."""
+    grey, levels = np.asarray(image), image.info.get(_LEVELS, ())
+    if grey.min() < 0 or grey.max() > 65535:
+        raise ValueError("whole numbers outside of 0 to 65535; save it with 8 or 16 bits")
+    grey = grey.astype(np.float64) / (4095 / 255 if _TWELVE in levels else 257)
+    return (255 - grey if _INVERTED in levels else grey).round().astype(np.uint8)
 
 
 def _of_floats(grey: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Pictures with rare contents come out as they were meant, or it is said."""
 
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image, PngImagePlugin
 
 from helpers.bars import read_frames
 from helpers.showing import CORNERS, corner_colours, corners, notes_of
+from still_moving.common.errors import UserError
 from still_moving.training.sets import media
 from still_moving.training.sets.media import ClipOptions, MediaFile
 
@@ -32,7 +34,8 @@ def test_an_alpha_that_nobody_wrote_is_none(tmp_path, name):
     if name == "a.bmp":
         unwritten_bmp(path)
     else:
-        clear.save(path, **({"lossless": True, "exact": True} if name == "a.webp" else {}))
+        options: dict[str, Any] = {"lossless": True, "exact": True} if name == "a.webp" else {}
+        clear.save(path, **options)
     assert np.abs(corner_colours(read_frames(path)[0]) - CORNERS).max() < 3
     assert f"1 file transparent all over, read without that: {name}" in notes_of(tmp_path)
     assert "without its alpha" in changes_of(path)
@@ -41,7 +44,7 @@ def test_an_alpha_that_nobody_wrote_is_none(tmp_path, name):
 def test_an_animation_that_is_clear_in_part_stays_so(tmp_path):
     path = tmp_path / "a.webp"
     frames = [Image.new("RGBA", (16, 16), (90, index, 90, 0)) for index in range(3)]
-    options = {"save_all": True, "duration": 100, "lossless": True, "exact": True}
+    options: dict[str, Any] = {"save_all": True, "duration": 100, "lossless": True, "exact": True}
     frames[0].save(path, append_images=frames[1:], **options)
     assert "without its alpha" in changes_of(path)
     assert read_frames(path, ClipOptions(3))[0].float().mean() < 100
@@ -60,3 +63,36 @@ def test_a_png_with_megabytes_of_text_is_a_picture(tmp_path, monkeypatch):
     assert np.abs(corner_colours(read_frames(tmp_path / "a.png")[0]) - CORNERS).max() < 3
     assert PngImagePlugin.MAX_TEXT_CHUNK == 1000
     assert changes_of(tmp_path / "a.png") == ()
+
+
+def grey_tiff(path, bits, meaning, data, signed=1):
+    """TIFF 6.0, one strip of 8 x 8: Pillow writes no 12 bits, and no 16 whose white is 0."""
+    tags = [(256, 8), (257, 8), (258, bits), (259, 1), (262, meaning), (273, 8), (277, 1)]
+    tags += [(278, 8), (279, len(data)), (339, signed)]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    ifd = struct.pack("<H", len(tags)) + entries + bytes(4)
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(data)) + data + ifd)
+    return path
+
+
+def test_deep_grey_of_tiffs_is_as_bright_as_it_says(tmp_path):
+    halves = bytes((0x80, 0x08, 0x00)) * 32  # 2048 of 4095, two in three bytes
+    twelve = grey_tiff(tmp_path / "twelve.tif", 12, 1, halves)
+    light = np.full((8, 8), 6000, "<u2").tobytes()
+    inverted = grey_tiff(tmp_path / "inverted.tif", 16, 0, light)
+    plain = grey_tiff(tmp_path / "plain.tif", 16, 1, light)
+    seen = [int(read_frames(path)[0].max()) for path in (twelve, inverted, plain)]
+    assert seen == [round(2048 / 4095 * 255), round(255 - 6000 / 257), round(6000 / 257)]
+    assert [changes_of(path) for path in (twelve, inverted, plain)] == [
+        ("12 bits",),
+        ("white is 0",),
+        (),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["<i4", "<i2"])
+def test_whole_numbers_without_a_white_are_refused_by_name(tmp_path, kind):
+    values = np.linspace(-5 if kind == "<i2" else 0, np.iinfo(kind).max, 64).astype(kind)
+    grey_tiff(tmp_path / "a.tif", 8 * values.itemsize, 1, values.tobytes(), signed=2)
+    with pytest.raises(UserError, match=r"a\.tif.*whole numbers outside of 0 to 65535"):
+        read_frames(tmp_path / "a.tif")
