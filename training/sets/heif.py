@@ -1,14 +1,12 @@
 """HEIC, and AVIF where Pillow cannot show it: phones' pictures, decoded by PyAV.
 
 A picture is one item, or a grid of them, with properties that say how it is shown (ISO/IEC
-23008-12; boxes by ISO/IEC 14496-12, section 8.11). Whatever damaged bytes raise passes through.
+23008-12). Whatever damaged bytes raise passes through.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from PIL import Image
 
 from ...common import files
 from . import colours
+from .boxes import Box, few, number, read_items
 from .probe import Note, Probe
 from .progress import Pulse
 from .showing import on_white
@@ -26,120 +25,19 @@ from .videos import refuse_huge
 MAX_PIXELS = 128 << 20
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}
 _CODECS = {b"hvc1": ("hevc", b"hvcC"), b"av01": ("libdav1d", b"av1C"), b"jpeg": ("mjpeg", b"")}
-_MOST_ITEMS = 10_000  # and tiles, and parts of one: a phone's picture has some fifty
+_GREY = 3  # of 255: what decoding from YCbCr may make of a grey
 _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
-
-Box = tuple[bytes, bytes]  # its kind and its content
-
-
-@dataclass
-class _Items:
-    """What the meta box lists. properties: by item, in their order."""
-
-    primary: int = 0
-    kinds: dict[int, bytes] = field(default_factory=dict)
-    places: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
-    parts: dict[tuple[bytes, int], list[int]] = field(default_factory=dict)
-    properties: dict[int, list[Box]] = field(default_factory=dict)
-    inside: bytes = b""
-
-    def prop(self, item: int, kind: bytes) -> bytes | None:
-        return next((body for name, body in self.properties.get(item, []) if name == kind), None)
-
-
-def _boxes(data: bytes) -> Iterator[Box]:
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if size == 1:
-            size, head = struct.unpack_from(">Q", data, at + 8)[0], 16
-        size = size or len(data) - at
-        if size < head:
-            raise ValueError("a damaged box")
-        yield kind, data[at + head : at + size]
-        at += size
-
-
-def _number(data: bytes, at: int, size: int) -> int:
-    if at + size > len(data):
-        raise ValueError("a damaged box")
-    return int.from_bytes(data[at : at + size], "big")
-
-
-def _few(count: int) -> int:
-    if count > _MOST_ITEMS:
-        raise ValueError(f"a list of {count} parts")
-    return count
-
-
-def _read_items(data: bytes) -> _Items:
-    meta = next((body for kind, body in _boxes(data) if kind == b"meta"), None)
-    if meta is None:
-        raise ValueError("no list of pictures in it")
-    found, items = dict(_boxes(meta[4:])), _Items()
-    items.inside = found.get(b"idat", b"")
-    pitm = found[b"pitm"]
-    items.primary = _number(pitm, 4, 4 if pitm[0] else 2)
-    iinf = found[b"iinf"]
-    for _, body in _boxes(iinf[8 if iinf[0] else 6 :]):
-        wide = 4 if body[0] >= 3 else 2
-        items.kinds[_number(body, 4, wide)] = body[6 + wide : 10 + wide]
-    _locate(items, found[b"iloc"])
-    iref = found.get(b"iref", b"\0\0\0\0")
-    wide = 4 if iref[0] else 2
-    for kind, body in _boxes(iref[4:]):
-        count = _number(body, wide, 2)
-        ids = [_number(body, wide + 2 + wide * i, wide) for i in range(count)]
-        items.parts[kind, _number(body, 0, wide)] = ids
-    _describe(items, dict(_boxes(found[b"iprp"])))
-    return items
-
-
-def _locate(items: _Items, iloc: bytes) -> None:
-    """iloc: where the bytes of each item are, as (method, offset, length)."""
-    version, sizes = iloc[0], _number(iloc, 4, 2)
-    offset_size, length_size = sizes >> 12, sizes >> 8 & 15
-    base_size, index_size = sizes >> 4 & 15, (sizes & 15) if version else 0
-    wide = 4 if version == 2 else 2
-    count, at = _number(iloc, 6, wide), 6 + wide
-    for _ in range(_few(count)):
-        item, at, method = _number(iloc, at, wide), at + wide, 0
-        if version:
-            method, at = _number(iloc, at, 2) & 15, at + 2
-        base, at = _number(iloc, at + 2, base_size), at + 2 + base_size
-        extents, at = _few(_number(iloc, at, 2)), at + 2
-        items.places[item] = []
-        for _ in range(extents):
-            at += index_size
-            offset, at = _number(iloc, at, offset_size), at + offset_size
-            length, at = _number(iloc, at, length_size), at + length_size
-            items.places[item].append((method, base + offset, length))
-
-
-def _describe(items: _Items, iprp: dict[bytes, bytes]) -> None:
-    """ipma: the properties of each item, by their number in ipco."""
-    known, ipma = list(_boxes(iprp[b"ipco"])), iprp[b"ipma"]
-    wide, far = 4 if ipma[0] else 2, ipma[3] & 1
-    at = 8
-    for _ in range(_number(ipma, 4, 4)):
-        item, count = _number(ipma, at, wide), _number(ipma, at + wide, 1)
-        at += wide + 1
-        for _ in range(count):
-            index = _number(ipma, at, 1 + far) & (0x7FFF if far else 0x7F)
-            at += 1 + far
-            if index:
-                items.properties.setdefault(item, []).append(known[index - 1])
 
 
 class _Picture:
-    """The primary picture of a file."""
+    """The primary picture of a file. notes: see Probe; complete once its pixels are made."""
 
     def __init__(self, data: bytes, pulse: Pulse):
-        self.data, self.items, self.pulse = data, _read_items(data), pulse
+        self.data, self.items, self.pulse = data, read_items(data), pulse
         self.main = self.items.primary
         self.transfer, self.primaries, self.matrix, self.full = 2, 2, 2, None
         self.profile = b""
+        self.notes: list[Note] = []
         for kind, body in self._properties():
             if kind == b"colr" and body[:4] == b"nclx":
                 self.primaries, self.transfer, self.matrix = struct.unpack_from(">HHH", body, 4)
@@ -164,16 +62,30 @@ class _Picture:
         rgb = self._decoded(self.main, "rgb48le" if self.mapped else "rgb24")
         if self.mapped:
             rgb = colours.to_srgb(rgb, self.transfer, self.primaries)
+            self.notes.append(Note(colours.said(self.transfer, self.primaries)))
         elif self.profile:
-            image = Image.fromarray(rgb)
-            image.info["icc_profile"] = self.profile
-            rgb = np.array(colours.in_srgb(image)[0])
+            rgb = self._by_profile(rgb)
         alpha = self._alpha()
         if alpha is not None and alpha.shape == rgb.shape[:2]:
             rgb = on_white(np.dstack([rgb, alpha]))
         for kind, body in self.items.properties.get(self.main, []):
             rgb = _transformed(rgb, kind, body)
         return np.ascontiguousarray(rgb)
+
+    def _by_profile(self, rgb: np.ndarray) -> np.ndarray:
+        image = Image.fromarray(rgb)
+        # A profile for grey is of no use to colours; a picture without any is decoded to RGB, too.
+        if self.profile[16:20] == b"GRAY" and np.ptp(rgb, axis=-1).max() <= _GREY:
+            image = image.convert("L")
+        image.info["icc_profile"] = self.profile
+        try:
+            mapped, name = colours.in_srgb(image)
+        except ValueError as error:
+            self.notes.append(Note("whose colour profile cannot be used", str(error)))
+            return rgb
+        if name:
+            self.notes.append(Note("with another colour profile, converted to sRGB", name))
+        return np.array(mapped.convert("RGB"))
 
     def _alpha(self) -> np.ndarray | None:
         for (kind, item), of in self.items.parts.items():
@@ -221,17 +133,17 @@ class _Picture:
         body = self._bytes(item)
         wide = 4 if body[1] & 1 else 2
         rows, columns = body[2] + 1, body[3] + 1
-        width, height = _number(body, 4, wide), _number(body, 4 + wide, wide)
+        width, height = number(body, 4, wide), number(body, 4 + wide, wide)
         refuse_huge(width, height, MAX_PIXELS)
         tiles = self.items.parts[b"dimg", item]
-        if len(tiles) != _few(rows * columns):
+        if len(tiles) != few(rows * columns):
             raise ValueError(f"{len(tiles)} of {rows * columns} tiles")
         whole: np.ndarray | None = None
-        for number, tile in enumerate(tiles):
+        for index, tile in enumerate(tiles):
             part = self._decoded(tile, pixels, tile=True)
             if whole is None:
                 whole = np.zeros((height, width, *part.shape[2:]), part.dtype)
-            y, x = number // columns * part.shape[0], number % columns * part.shape[1]
+            y, x = index // columns * part.shape[0], index % columns * part.shape[1]
             space = whole[y : y + part.shape[0], x : x + part.shape[1]]
             space[:] = part[: space.shape[0], : space.shape[1]]
         assert whole is not None
@@ -283,16 +195,7 @@ def survey(path: Path, pulse: Pulse) -> Probe:
     """Decode it once."""
     shown = _read(path, pulse)
     height, width = shown.pixels().shape[:2]
-    notes = []
-    if shown.mapped:
-        notes.append(Note(colours.said(shown.transfer, shown.primaries)))
-    elif shown.profile:
-        image = Image.new("RGB", (1, 1))
-        image.info["icc_profile"] = shown.profile
-        profile = colours.in_srgb(image)[1]
-        if profile:
-            notes.append(Note("with another colour profile, converted to sRGB", profile))
-    return Probe(width, height, (0.0,), False, notes=tuple(notes))
+    return Probe(width, height, (0.0,), False, notes=tuple(shown.notes))
 
 
 def picture(path: Path, pulse: Pulse) -> np.ndarray:

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin
 
 from helpers.bars import read_frames
+from helpers.heic import box, coded, heic
+from helpers.profiles import grey_profile
 from helpers.showing import CORNERS, corner_colours, corners, notes_of
 from still_moving.common.errors import UserError
 from still_moving.training.sets import media
@@ -96,3 +98,26 @@ def test_whole_numbers_without_a_white_are_refused_by_name(tmp_path, kind):
     grey_tiff(tmp_path / "a.tif", 8 * values.itemsize, 1, values.tobytes(), signed=2)
     with pytest.raises(UserError, match=r"a\.tif.*whole numbers outside of 0 to 65535"):
         read_frames(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("profile", ["junk", "lab", "grey"])
+def test_a_heic_whose_profile_cannot_be_used_is_read_without(tmp_path, profile):
+    data = {
+        "junk": b"no profile" * 20,
+        "lab": ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
+        "grey": grey_profile(1.0),
+    }[profile]
+    colr = box("colr", b"prof", data)
+    (tmp_path / "a.heic").write_bytes(heic([coded(corners(64, 96))], 1, (96, 64), [colr]))
+    assert np.abs(corner_colours(read_frames(tmp_path / "a.heic")[0]) - CORNERS).max() < 12
+    assert "1 file whose colour profile cannot be used: a.heic" in notes_of(tmp_path)
+
+
+def test_a_profile_for_grey_counts_in_a_grey_heic(tmp_path):
+    colr, grey = box("colr", b"prof", grey_profile(1.0)), np.full((64, 64, 3), 55, np.uint8)
+    (tmp_path / "a.heic").write_bytes(heic([coded(grey)], 1, (64, 64), [colr]))
+    Image.new("L", (64, 64), 55).save(tmp_path / "b.png", icc_profile=grey_profile(1.0))
+    heic_tone, png_tone = (int(read_frames(tmp_path / n)[0].max()) for n in ("a.heic", "b.png"))
+    assert png_tone > 100  # of linear light
+    assert abs(heic_tone - png_tone) < 4
+    assert "2 files with another colour profile, converted to sRGB" in notes_of(tmp_path)
