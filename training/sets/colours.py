@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 # ITU-T H.273, tables 2 and 3: numbers of transfer functions and primaries.
-PQ, HLG = 16, 18
+SRGB, PQ, HLG = 13, 16, 18
 BT2020, P3_DISPLAY = 9, 12
 WHITE = 203.0  # cd/m2 of HDR's reference white, which is SDR's white (BT.2408, table 1)
 PEAK = 1000.0  # cd/m2 that HDR is graded for; HLG's nominal peak
@@ -29,6 +29,12 @@ _NEUTRAL = 3  # of 255: what a profile may change before it is more than another
 
 def needs_mapping(transfer: int, primaries: int) -> bool:
     return transfer in (PQ, HLG) or primaries in _MATRICES
+
+
+def change(transfer: int, primaries: int) -> str:
+    """Of files that are mapped, among the changes of a Probe."""
+    by = " by its curve" if transfer == SRGB else ""  # at first, by BT.1886 as video is
+    return f"colours {transfer} {primaries}{by}"
 
 
 def said(transfer: int, primaries: int) -> str:
@@ -66,7 +72,7 @@ def _rows_to_srgb(rgb: np.ndarray, transfer: int, primaries: int) -> np.ndarray:
     if matrix is not None:
         light = light @ np.array(matrix, np.float32).T
     places = (light.clip(0, 1) * (_STEPS - 1) + 0.5).astype(np.uint16)
-    return _encoding()[places]
+    return _encoding(transfer)[places]
 
 
 @functools.cache
@@ -78,6 +84,8 @@ def _decoding(transfer: int) -> np.ndarray:
     elif transfer == HLG:  # BT.2100, table 5, the inverse OETF
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         light = np.where(value <= 0.5, value**2 / 3, (np.exp((value - c) / a) + b) / 12)
+    elif transfer == SRGB:  # IEC 61966-2-1
+        light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     else:
         light = value**2.4  # BT.1886, as a screen shows SDR
     return light.astype(np.float32)
@@ -121,9 +129,13 @@ def _tone_mapped(light: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _encoding() -> np.ndarray:
-    """8-bit values by linear light in 16 bits: BT.1886 inverted, which all SDR is decoded by."""
-    return np.round(255 * np.linspace(0, 1, _STEPS) ** (1 / 2.4)).astype(np.uint8)
+def _encoding(transfer: int) -> np.ndarray:
+    """8-bit values by linear light in 16 bits: by what SDR is decoded, else BT.1886 inverted."""
+    light = np.linspace(0, 1, _STEPS)
+    if transfer == SRGB:
+        value = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+        return np.round(255 * value).astype(np.uint8)
+    return np.round(255 * light ** (1 / 2.4)).astype(np.uint8)
 
 
 def in_srgb(image: Image.Image) -> tuple[Image.Image, str]:

@@ -30,7 +30,7 @@ _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:a
 
 
 class _Picture:
-    """The primary picture of a file. notes: see Probe; complete once its pixels are made."""
+    """The primary picture of a file. notes, changes: see Probe; whole once its pixels are made."""
 
     def __init__(self, data: bytes, pulse: Pulse):
         self.data, self.items, self.pulse = data, read_items(data), pulse
@@ -38,6 +38,7 @@ class _Picture:
         self.transfer, self.primaries, self.matrix, self.full = 2, 2, 2, None
         self.profile = b""
         self.notes: list[Note] = []
+        self.changes: list[str] = []
         for kind, body in self._properties():
             if kind == b"colr" and body[:4] == b"nclx":
                 self.primaries, self.transfer, self.matrix = struct.unpack_from(">HHH", body, 4)
@@ -63,6 +64,7 @@ class _Picture:
         if self.mapped:
             rgb = colours.to_srgb(rgb, self.transfer, self.primaries)
             self.notes.append(Note(colours.said(self.transfer, self.primaries)))
+            self._name_change()
         elif self.profile:
             rgb = self._by_profile(rgb)
         alpha = self._alpha()
@@ -71,6 +73,12 @@ class _Picture:
         for kind, body in self.items.properties.get(self.main, []):
             rgb = _transformed(rgb, kind, body)
         return np.ascontiguousarray(rgb)
+
+    def _name_change(self) -> None:
+        """HDR was always mapped, and HEIC's wide gamuts, but not by their curve."""
+        hdr = self.transfer in (colours.PQ, colours.HLG)
+        if not hdr and (self.transfer == colours.SRGB or b"av01" in self.items.kinds.values()):
+            self.changes.append(colours.change(self.transfer, self.primaries))
 
     def _by_profile(self, rgb: np.ndarray) -> np.ndarray:
         image = Image.fromarray(rgb)
@@ -165,7 +173,7 @@ def _transformed(rgb: np.ndarray, kind: bytes, body: bytes) -> np.ndarray:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is read here: HEIC by its mark, not its ending, and AVIF in HDR."""
+    """Whether a file is read here: HEIC by its mark, and AVIF in HDR or a wide gamut."""
     with files.opened(path) as file:
         head = file.read(512)
         if head[4:8] != b"ftyp":
@@ -178,9 +186,21 @@ def is_ours(path: Path) -> bool:
             return False
         if "AVIF" not in Image.OPEN:
             return True
-        rest = file.read()
-    at = (head + rest).find(b"colrnclx")
-    return at >= 0 and int.from_bytes((head + rest)[at + 10 : at + 12], "big") in (16, 18)
+        data = head + file.read()
+    transfer, primaries = named(data)
+    if transfer in (colours.PQ, colours.HLG):
+        return True
+    profile = b"colrprof" in data or b"colrrICC" in data  # goes before, and Pillow gives it
+    return colours.needs_mapping(transfer, primaries) and not profile
+
+
+def named(data: bytes) -> tuple[int, int]:
+    """Transfer function and primaries that a file names first, as H.273's numbers."""
+    at = data.find(b"colrnclx")
+    if at < 0 or at + 12 > len(data):
+        return 2, 2
+    primaries, transfer = struct.unpack_from(">HH", data, at + 8)
+    return transfer, primaries
 
 
 def _read(path: Path, pulse: Pulse) -> _Picture:
@@ -195,7 +215,7 @@ def survey(path: Path, pulse: Pulse) -> Probe:
     """Decode it once."""
     shown = _read(path, pulse)
     height, width = shown.pixels().shape[:2]
-    return Probe(width, height, (0.0,), False, notes=tuple(shown.notes))
+    return Probe(width, height, (0.0,), False, 0.0, tuple(shown.changes), tuple(shown.notes))
 
 
 def picture(path: Path, pulse: Pulse) -> np.ndarray:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, PngImagePlugin, UnidentifiedImageError
@@ -37,6 +38,9 @@ _PHOTOMETRIC = 262  # TIFF 6.0, PhotometricInterpretation: 0 is WhiteIsZero
 _BROWSERS_DELAY, _TOO_SHORT = 0.1, 0.011  # seconds, for animations that say 0 to 10 ms
 
 
+_Coded: TypeAlias = tuple[int, int] | None  # H.273's transfer function and primaries
+
+
 @contextmanager
 def _own_switches() -> Iterator[None]:
     """Pillow as this pack means it, whatever other packs have told it for the whole process."""
@@ -59,12 +63,36 @@ def _own_switches() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    with files.opened(path) as file, _own_switches(), _recognized(path, file) as image:
-        moving = len(_pages(image)) > 1
-        width, height = image.size
-        refuse_huge(width, height, MAX_CLIP_PIXELS if moving else MAX_STILL_PIXELS)
-        yield image
+def _opened(path: Path) -> Iterator[tuple[Image.Image, _Coded]]:
+    with files.opened(path) as file, _own_switches():
+        coded = _coded(file)
+        with _recognized(path, file) as image:
+            _refuse_huge(image)
+            yield image, coded
+
+
+def _refuse_huge(image: Image.Image) -> None:
+    width, height = image.size
+    moving = len(_pages(image)) > 1
+    refuse_huge(width, height, MAX_CLIP_PIXELS if moving else MAX_STILL_PIXELS)
+
+
+def _coded(file: BinaryIO) -> _Coded:
+    """The colours that a PNG (cICP) or a moving AVIF names, which Pillow leaves as they are."""
+    found, head = (2, 2), file.read(12)
+    if head.startswith(b"\x89PNG"):
+        file.seek(8)
+        while len(start := file.read(8)) == 8 and start[4:] not in (b"IDAT", b"IEND"):
+            body, size = b"", int.from_bytes(start[:4], "big")
+            if start[4:] == b"cICP" and size == 4:  # PNG, third edition, 11.3.2.6
+                body, size = file.read(4), 0
+            if len(body) == 4:
+                found = body[1], body[0]
+            file.seek(size + 4, io.SEEK_CUR)
+    elif head[4:8] == b"ftyp" and b"colrprof" not in (data := head + file.read()):
+        found = heif.named(data)
+    file.seek(0)
+    return found if colours.needs_mapping(*found) else None
 
 
 def _recognized(path: Path, file: BinaryIO) -> Image.Image:
@@ -95,13 +123,13 @@ def survey(path: Path, pulse: Pulse) -> Probe:
     if heif.is_ours(path):
         return heif.survey(path, pulse)
     times, now, changes, notes = [], 0.0, [], []
-    with _opened(path) as image:
+    with _opened(path) as (image, coded):
         pages = _pages(image)
         shown = _upright(image)
         width, height = shown.size
         if shown.mode not in _PLAIN_MODES:
-            _rgb(shown)  # whether it can be
-        profile = _profile(shown, notes)
+            _rgb(shown, coded)  # whether it can be
+        profile = "" if coded else _profile(shown, notes)
         delay, most = 0.0, 0  # alpha's
         for index in pages:
             pulse()
@@ -122,6 +150,9 @@ def survey(path: Path, pulse: Pulse) -> Probe:
     if not most:
         changes.append(_UNWRITTEN)
         notes.append(Note("transparent all over, read without that"))
+    if coded:
+        changes.append(colours.change(*coded))
+        notes.append(Note(colours.said(*coded)))
     if profile:
         changes.append("in sRGB")
         notes.append(Note("with another colour profile, converted to sRGB", profile))
@@ -137,7 +168,7 @@ def frames(
     if heif.is_ours(path):
         yield heif.picture(path, pulse)
         return
-    with _opened(path) as image:
+    with _opened(path) as (image, coded):
         pages = _pages(image)
         for index in picks:
             pulse()
@@ -145,15 +176,25 @@ def frames(
             shown = _upright(image)
             if _UNWRITTEN in changes:
                 shown.putalpha(255)
-            yield _rgb(shown)
+            yield _rgb(shown, coded)
 
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        upright.info[_LEVELS] = _levels(image)
-    return upright
+    return _in_8_bits(upright, _levels(image)) if upright.mode.startswith("I") else upright
+
+
+def _in_8_bits(deep: Image.Image, levels: list[str]) -> Image.Image:
+    """L or LA of grey in 16 bits or more; convert() would clip it to white."""
+    grey = Image.fromarray(_of_whole_numbers(np.asarray(deep), levels))
+    clear = deep.info.get("transparency")
+    if isinstance(clear, int):
+        grey.putalpha(Image.fromarray((np.asarray(deep) != clear).astype(np.uint8) * 255))
+        levels = [*levels, "a clear grey"]
+    grey.info = {**deep.info, _LEVELS: levels}
+    grey.info.pop("transparency", None)
+    return grey
 
 
 def _levels(image: Image.Image) -> list[str]:
@@ -168,19 +209,27 @@ def _most_alpha(image: Image.Image) -> int:
     return int(np.asarray(image.getchannel("A")).max()) if image.mode in ("RGBA", "LA") else 255
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 of any mode."""
-    if image.mode.startswith("I"):  # 16-bit grey; convert() would clip it to white
-        return np.repeat(_of_whole_numbers(image)[..., None], 3, axis=-1)
+def _rgb(image: Image.Image, coded: _Coded) -> np.ndarray:
+    """(H, W, 3) uint8 of any mode but deep grey."""
     if image.mode == "F":
         return _of_floats(np.asarray(image))
-    with contextlib.suppress(ValueError):  # its profile cannot be used, which was said
-        image, _ = colours.in_srgb(_spelled_out(image))
+    if coded:
+        image = _mapped(image, *coded)
+    else:
+        with contextlib.suppress(ValueError):  # its profile cannot be used, which was said
+            image, _ = colours.in_srgb(_spelled_out(image))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB"))
+
+
+def _mapped(image: Image.Image, transfer: int, primaries: int) -> Image.Image:
+    clear = image.has_transparency_data
+    values = np.asarray(image.convert("RGBA" if clear else "RGB"))
+    rgb = colours.to_srgb(values[..., :3].astype(np.uint16) * 257, transfer, primaries)
+    return Image.fromarray(np.dstack([rgb, values[..., 3:]]) if clear else rgb)
 
 
 def _spelled_out(image: Image.Image) -> Image.Image:
@@ -199,9 +248,7 @@ def _profile(image: Image.Image, notes: list[Note]) -> str:
         return ""
 
 
-def _of_whole_numbers(image: Image.Image) -> np.ndarray:
-    """(H, W) uint8 of grey in 16 bits or more."""
-    grey, levels = np.asarray(image), image.info.get(_LEVELS, ())
+def _of_whole_numbers(grey: np.ndarray, levels: list[str]) -> np.ndarray:
     if grey.min() < 0 or grey.max() > 65535:
         raise ValueError("whole numbers outside of 0 to 65535; save it with 8 or 16 bits")
     grey = grey.astype(np.float64) / (4095 / 255 if _TWELVE in levels else 257)

@@ -186,7 +186,7 @@ def _told(
         changes.append(ON_WHITE)
         notes.append(Note("with transparency, laid on white"))
     if shown.mapped:
-        changes.append(f"colours {shown.transfer} {shown.primaries}")
+        changes.append(colours.change(shown.transfer, shown.primaries))
         changes += ["on white in sRGB"] * clear
         notes.append(Note(colours.said(shown.transfer, shown.primaries)))
     elif shown.hd:

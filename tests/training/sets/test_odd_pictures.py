@@ -1,6 +1,7 @@
 """Pictures with rare contents come out as they were meant, or it is said."""
 
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -121,3 +122,63 @@ def test_a_profile_for_grey_counts_in_a_grey_heic(tmp_path):
     assert png_tone > 100  # of linear light
     assert abs(heic_tone - png_tone) < 4
     assert "2 files with another colour profile, converted to sRGB" in notes_of(tmp_path)
+
+
+def with_chunk(path, kind, body):
+    """A PNG with a chunk more, before its pixels."""
+    chunk = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + chunk + data[33:])  # behind IHDR
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cicp", "colour", "shown"),
+    [
+        ((9, 16, 0, 1), (148, 148, 148), (232, 232, 232)),  # PQ: 58 % is reference white
+        ((12, 13, 0, 1), (200, 100, 50), (216, 93, 31)),  # CSS Color 4, section 10
+        ((1, 13, 0, 1), (200, 100, 50), (200, 100, 50)),
+    ],
+)
+def test_the_colours_that_a_png_names_count(tmp_path, cicp, colour, shown):
+    Image.new("RGB", (16, 16), colour).save(tmp_path / "a.png")
+    path = with_chunk(tmp_path / "a.png", b"cICP", bytes(cicp))
+    seen = read_frames(path)[0, :, 0, 0].numpy().astype(int)
+    assert np.abs(seen - shown).max() < 8
+    assert ("colours" in str(changes_of(path))) == (cicp[0] != 1)
+    assert ("1 file tone-mapped" in notes_of(tmp_path)) == (cicp[1] == 16)
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_the_colours_that_an_avif_names_count(tmp_path, moving):
+    if "AVIF" not in Image.SAVE:
+        pytest.skip("this Pillow cannot write it")
+    path = tmp_path / "a.avif"
+    frames = [Image.new("RGB", (64, 64), (200, 100, 50 + index)) for index in range(2)]
+    options: dict[str, Any] = {"append_images": frames[1:], "duration": 100} if moving else {}
+    frames[0].save(path, save_all=moving, quality=100, subsampling="4:4:4", **options)
+    plain = path.read_bytes()
+    assert b"colrnclx\0\1" in plain
+    assert changes_of(path) == ()
+    path.write_bytes(plain.replace(b"colrnclx\0\1", b"colrnclx\0\x0c"))
+    seen = read_frames(path, ClipOptions(1))[0, :, 0, 0].numpy().astype(int)
+    assert np.abs(seen - (216, 93, 31)).max() < 8
+    assert changes_of(path) == ("colours 13 12 by its curve",)
+    assert "1 file converted from Display P3 to sRGB: a.avif" in notes_of(tmp_path)
+
+
+def test_a_profile_counts_in_deep_grey(tmp_path):
+    for name, values in (("a", np.uint8(55)), ("b", np.uint16(55 * 257))):
+        image = Image.fromarray(np.full((16, 16), values))
+        image.save(tmp_path / f"{name}.png", icc_profile=grey_profile(1.0))
+    shallow, deep = (read_frames(tmp_path / f"{name}.png") for name in "ab")
+    assert (shallow == deep).all()
+    assert changes_of(tmp_path / "b.png") == ("in sRGB",)
+
+
+def test_the_grey_that_is_clear_is_white_in_16_bits_too(tmp_path):
+    values = np.array([[1000, 30000]] * 8, np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    path = with_chunk(tmp_path / "a.png", b"tRNS", struct.pack(">H", 1000))
+    assert read_frames(path)[0, 0, 0].tolist() == [255, round(30000 / 257)]
+    assert changes_of(path) == ("a clear grey",)
