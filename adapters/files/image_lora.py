@@ -82,7 +82,7 @@ def read_image_lora(path: Path | str) -> ImageLora:
             raise UserError(path, f"a {key.other} ({name!r})", EXPECTED, IN_COMFYUI)
         layer = plain(key.path)
         add_part(path, lora.layers, layer, key.part, name, tensor)
-        lora.paths.setdefault(layer, key.path)
+        lora.paths.setdefault(layer, key.module)
     if not lora.layers:
         raise _no_image_lora(path, tensors, left)
     named = [f"{len(names)} tensors {what}, first {names[0]!r}" for what, names in left.items()]

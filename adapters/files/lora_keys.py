@@ -55,6 +55,7 @@ _PREFIX = re.compile(
     r"(?:module\.|base_model[._]model[._]|lora_unet_+|lycoris_|unet[._]|(?:model[._])?diffusion_model[._]"
     r"|(?:lora_)?transformer[._](?!blocks))+"
 )
+_PEFT_MODEL = re.compile(r"base_model[._]model[._]")
 _TEXT = re.compile(
     r"(?:base_model\.model\.)?(?:lora_(?:prior_)?te\d*_|text_encoders?[._\d]|text_model[._]|te\d*\.)"
 )
@@ -71,12 +72,14 @@ _TELLING = re.compile(  # an end that nothing but a LoRA has: an alpha or a bias
 class Key(NamedTuple):
     """path: the layer as the file names it, without prefixes; part: of the change; "" for others.
 
-    other: the name of an adapter of another arithmetic.
+    other: the name of an adapter of another arithmetic; module: the layer as peft's patterns see
+    it, inside the network that peft wrapped.
     """
 
     path: str
     part: str
     other: str = ""
+    module: str = ""
 
 
 def is_telling(name: str) -> bool:
@@ -95,12 +98,14 @@ def take_apart(name: str) -> Key | None:
     if match is None:
         return None
     path = _PREFIX.sub("", match["path"], count=1) if _PREFIX.match(name) else match["path"]
+    module = _PEFT_MODEL.sub("", match["path"], count=1)
     if match["other"]:
         other = next(n for n, ends in _OTHERS.items() if re.fullmatch(ends, match["other"]))
-        return Key(path, "", other)
+        return Key(path, "", other, module)
     part = match["own"] or match["plain"]
     groups = (DOWN, UP, "mid", UP_BIAS, MAGNITUDE, ALPHA)
-    return Key(path, part or next(group for group in groups if match[group]))
+    part = part or next(group for group in groups if match[group])
+    return Key(path, part, module=module)
 
 
 def plain(path: str) -> str:

@@ -34,14 +34,23 @@ _VARIANTS = {
     "alora_invocation_tokens": "aLoRA",
 }
 _MOST_PATTERN = 300  # characters
+_MOST_RANK = 2**20
+# Parts of a pattern that cannot take for ever: a run of digits that a letter or a dot ends, and
+# groups that only hold together.
+_BOUNDED = re.compile(r"(?<![*+?}])(?:\\d|\[0-9\])[+*](?=\\\.|\.?[A-Za-z_]|$)|\(\?[:=!]")
 
 
 @dataclass(frozen=True)
 class Scales:
-    """config: peft's, as the file or its neighbour states it; origin: which, for messages."""
+    """config: peft's, as the file or its neighbour states it; origin: which, for messages.
+
+    prefix: of the layers' names in the file, which the config's patterns do not have.
+    """
 
     origin: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+    _made: dict[str, re.Pattern[str]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, file: Path, path: str, rank: int | None, alpha: Tensor | None) -> float:
         """The factor of one layer. path: its name in the file; rank: None for a whole matrix.
@@ -57,8 +66,8 @@ class Scales:
             return 1.0
         if rank is None:
             stated_rank = self._by_pattern("rank_pattern", path, self.config.get("r"))
-            rank = stated_rank if isinstance(stated_rank, int) and stated_rank > 0 else 1
-        below = math.sqrt(rank) if self.config.get("use_rslora") is True else rank
+            rank = _usable_rank(stated_rank)
+        below = math.sqrt(rank) if self.config.get("use_rslora") else rank
         return self._finite(stated) / below
 
     def is_of(self, ranks: Mapping[str, int]) -> bool:
@@ -88,6 +97,7 @@ class Scales:
     def _by_pattern(self, name: str, path: str, default: Any) -> Any:
         """peft's rule (utils/other.py, get_pattern_key): the first that matches the path's end."""
         patterns = self.config.get(name)
+        path = path.removeprefix(self.prefix)
         for pattern, value in patterns.items() if isinstance(patterns, dict) else ():
             if self._compiled(pattern).match(path):
                 return value
@@ -95,17 +105,22 @@ class Scales:
 
     def _compiled(self, pattern: str) -> re.Pattern[str]:
         """Patterns come from strangers: those that could take for ever are refused."""
-        quantifiers = len(re.findall(r"[*+?{]", pattern))
+        if pattern in self._made:
+            return self._made[pattern]
+        quantifiers = len(re.findall(r"[*+?{]", _BOUNDED.sub("", pattern)))
         if quantifiers > 2 or len(pattern) > _MOST_PATTERN or re.search(r"\)[*+{]", pattern):
             raise self._unreadable(f"the pattern {pattern[:60]!r}", "names of layers")
         try:
-            return re.compile(rf"(.*\.)?({pattern})$")
+            return self._made.setdefault(pattern, re.compile(rf"(.*\.)?({pattern})$"))
         except (re.error, RecursionError, OverflowError) as error:
             found = f"the pattern {pattern[:60]!r} ({error})"
             raise self._unreadable(found, "names of layers") from error
 
     def _finite(self, value: Any) -> float:
-        number = float(value) if isinstance(value, int | float) else math.nan
+        try:
+            number = float(value) if isinstance(value, int | float) else math.nan
+        except OverflowError:
+            number = math.nan
         if isinstance(value, bool) or not math.isfinite(number):
             raise self._unreadable(f"{str(value)[:40]!r} as alpha", "a number")
         return number
@@ -124,10 +139,11 @@ def stated_scales(
     """
     if METADATA in metadata:
         origin = f"{file.name}: its {METADATA}"
-        scales = Scales(origin, _of_the_unet(_json(origin, metadata[METADATA])))
+        config = _of_the_unet(_json(origin, metadata[METADATA]))
+        scales = Scales(origin, config, prefix="unet.")
         scales.refuse_variants(file)
         return scales, []
-    is_peft = all(key.startswith(PEFT_MODEL) for key in keys)
+    is_peft = any(key.startswith(PEFT_MODEL) for key in keys)
     if not is_peft and not file.name.startswith("adapter_model."):
         return Scales(), []
     beside = file.parent / CONFIG
@@ -141,6 +157,10 @@ def stated_scales(
         return Scales(), [_unknown(file, f"the {CONFIG} beside it is for other ranks")]
     scales.refuse_variants(file)
     return scales, []
+
+
+def _usable_rank(value: Any) -> int:
+    return value if type(value) is int and 0 < value <= _MOST_RANK else 1
 
 
 def _unknown(file: Path, reason: str) -> str:

@@ -102,7 +102,7 @@ def _sorted(
         # ComfyUI writes what a norm gains as a difference, too.
         part = "w_norm" if key.part == "diff" and tensor.ndim == 1 else key.part
         add_part(file, layers, layer, part, name, tensor)
-        paths.setdefault(layer, key.path)
+        paths.setdefault(layer, key.module)
     return layers, paths, left
 
 
