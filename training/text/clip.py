@@ -15,11 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...adapters.files.tensors import read_tensors, refuse_non_finite
-from ...adapters.files.text_encoder import TABLE, text_tensors
+from ...adapters.files.text_encoder import HEAD, TABLE, refuse_other_clip, text_tensors
 from ...common.errors import UserError, lets_go
 from ..checks.device import to_device
-
-HEAD = 64  # channels of an attention head
 
 
 class _Layer(nn.Module):
@@ -122,9 +120,10 @@ def read_clip_text(path: Path, tokenizer: Path | None) -> ClipText:
     """The text encoder in a file: an SD1.5 checkpoint, or a CLIP by itself.
 
     tokenizer: folder with vocab.json and merges.txt; without one only the empty text can be read.
-    Raises UserError for a file without CLIP.
+    Raises UserError for a file without CLIP, and for a CLIP that is damaged or of another family.
     """
     own = text_tensors(path, read_tensors(path)[0])
+    refuse_other_clip(f"{path}, its text encoder", own)
     refuse_non_finite(f"{path}, its text encoder", own)
     return ClipText(own, _tokenizer(tokenizer))
 

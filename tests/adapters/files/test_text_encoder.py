@@ -5,8 +5,9 @@ import torch
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from helpers.real_size import hollow
+from helpers.small_files import error_of
 from still_moving.adapters.files.tensors import write_tensors
-from still_moving.adapters.files.text_encoder import text_tensors
+from still_moving.adapters.files.text_encoder import refuse_other_clip, text_tensors
 from still_moving.common.errors import UserError
 from still_moving.training.text.clip import read_clip_text
 
@@ -102,3 +103,56 @@ def test_numbers_that_are_none_are_the_text_encoders(tmp_path):
     write_tensors(tmp_path / "clip.safetensors", under("text_model.", bad), {})
     with pytest.raises(UserError, match=r"clip\.safetensors, its text encoder: found NaN"):
         read_clip_text(tmp_path / "clip.safetensors", None)
+
+
+FIRST = "encoder.layers.0.mlp.fc1"
+LAST = "encoder.layers.1"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({f"{FIRST}.weight": None}, "1 of 36 keys missing"),
+        ({f"{FIRST}.bias": torch.ones(3)}, "wrong shapes"),
+        ({"embeddings.position_embedding.weight": torch.ones(())}, "wrong shapes"),
+        ({"encoder.layers.999999.mlp.fc1.weight": torch.ones(3)}, "1 unexpected keys"),
+        ({f"encoder.layers.{'9' * 5000}.mlp.fc1.weight": torch.ones(3)}, "1 unexpected keys"),
+        ({"head.weight": torch.ones(3)}, "SigLIP's text encoder"),
+        ({"embeddings.token_embedding.weight": torch.ones(20, 63)}, "63 wide"),
+        ({"final_layer_norm.bias": torch.ones(WIDTH).int()}, "torch.int32 in 1 tensors"),
+    ],
+)
+def test_a_damaged_clip_is_refused_by_what_it_lacks(tmp_path, change, said):
+    tensors = {k: t for k, t in (CLIP | change).items() if t is not None}
+    write_tensors(tmp_path / "clip.safetensors", under("text_model.", tensors), {})
+    with pytest.raises(UserError, match=r"clip\.safetensors, its text encoder: found ") as error:
+        read_clip_text(tmp_path / "clip.safetensors", None)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("bad", [torch.ones(()), torch.ones(65, WIDTH)])
+def test_openais_three_in_one_are_three(tmp_path, bad):
+    tensors = openai(CLIP) | {"transformer.resblocks.0.attn.in_proj_weight": bad}
+    write_tensors(tmp_path / "clip.safetensors", tensors, {})
+    with pytest.raises(UserError, match=r"as 'transformer\.resblocks\.0\.attn\.in_proj_weight'"):
+        read_clip_text(tmp_path / "clip.safetensors", None)
+
+
+def test_a_clip_without_its_last_layers_is_read(tmp_path):
+    """As ComfyUI saves one behind CLIP Set Last Layer."""
+    fewer = {name: t for name, t in CLIP.items() if not name.startswith(LAST)}
+    write_tensors(tmp_path / "clip.safetensors", under("text_model.", fewer), {})
+    assert read_clip_text(tmp_path / "clip.safetensors", None).state_dict().keys() == fewer.keys()
+
+
+@pytest.mark.parametrize(
+    ("words", "places", "fits"),
+    [(49408, 77, True), (49410, 248, True), (32000, 64, False), (49408, 64, False)],
+)
+def test_sd15s_own_clip_is_told_by_its_sizes(words, places, fits):
+    """Sizes of CLIP-L, LongCLIP's and a tokenizer's with words added; of SigLIP's base."""
+    shapes = {name: list(tensor.shape) for name, tensor in CLIP.items()}
+    wide = {WIDTH: 768, 2 * WIDTH: 3072, TOKENS: words, 10: places}
+    tensors = hollow({k: tuple(wide[n] for n in shape) for k, shape in shapes.items()})
+    error = error_of(UserError, lambda: refuse_other_clip("clip", tensors))
+    assert (error is None) == fits
