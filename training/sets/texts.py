@@ -18,7 +18,12 @@ def text_of(path: Path, most: int) -> str:
     try:
         size = path.stat().st_size
         if size > most:
-            raise UserError(path, f"{size} bytes", f"at most {most}", "Is this a caption?")
+            raise UserError(
+                path,
+                f"{size} bytes",
+                f"at most {most}",
+                "Shorten it, or remove it where it is no caption.",
+            )
         return decoded(path, files.read_bytes(path))
     except OSError as error:
         raise UserError(

@@ -118,6 +118,8 @@ def test_what_helps_is_said_once_for_all_or_what_was_expected_of_each(tmp_path):
         )
     (folder / "a.txt").write_text("x" * 70_003, encoding="utf-8")
     said = refusal(folder, frames=16, prompt="all")
+    said_alone = str(preflight(folder, options(frames=4, prompt="all")).problems[0].problem)
+    assert said_alone.endswith("Shorten it, or remove it where it is no caption.")
     assert "a.txt: 70003 bytes (expected at most 65536); b.webp: 8 frames (expected at" in said
     (folder / "b.webp").unlink()
     (folder / "a.txt").write_bytes("un été".encode("cp1252"))
