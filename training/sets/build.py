@@ -230,7 +230,8 @@ def fitted(
     """
     clip = _clip(options, digest or file_hash(file.path))
     decoded = iter_frames(file, clip, probed, pulse)
-    return torch.cat([fit(frame[None], options.size, options.crop, clip.seed) for frame in decoded])
+    size, crop, seed = options.size, options.crop, clip.seed
+    return torch.cat([fit(frame[None], size, crop, seed, pulse) for frame in decoded])
 
 
 def _draw_sheet(report: Report, encoded: list[Encoded], pulse: Pulse) -> bytes:

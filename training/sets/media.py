@@ -232,12 +232,19 @@ class _refusing:
         ) from error
 
 
-def fit(frames: Tensor, size: tuple[int, int], crop: str = "centre", seed: int = 0) -> Tensor:
+def fit(
+    frames: Tensor,
+    size: tuple[int, int],
+    crop: str = "centre",
+    seed: int = 0,
+    pulse: Pulse | None = None,
+) -> Tensor:
     """Crop frames to the target's aspect ratio and resize: (n, 3, H, W) uint8 to 0..1 floats.
 
     size: (width, height). The largest part of the picture that has this aspect is kept; crop
     "random" draws its place with seed, the same for all frames. A picture that already has the
-    size is not resampled, so pixel art stays exact. Returns (n, 3, height, width) float32.
+    size is not resampled, so pixel art stays exact. Returns (n, 3, height, width) float32. pulse is
+    called between the steps.
     """
     width, height = size
     full_height, full_width = frames.shape[-2:]
@@ -253,8 +260,17 @@ def fit(frames: Tensor, size: tuple[int, int], crop: str = "centre", seed: int =
         y = int(torch.randint(spare_y + 1, (1,), generator=generator, device="cpu"))
     else:
         x, y = spare_x // 2, spare_y // 2
-    kept = frames[..., y : y + kept_height, x : x + kept_width].float() / 255
+    kept = frames[..., y : y + kept_height, x : x + kept_width]
     if (kept_width, kept_height) == (width, height):
-        return kept
-    resized = F.interpolate(kept, (height, width), mode="bicubic", antialias=True)
+        return kept.float() / 255
+    # A channel at a time: a phone's picture takes a second, and four times its bytes as floats.
+    return torch.cat([_resized(part, size, pulse or Pulse()) for part in kept.split(1, 1)], 1)
+
+
+def _resized(frames: Tensor, size: tuple[int, int], pulse: Pulse) -> Tensor:
+    pulse()
+    width, height = size
+    floats = frames.float() / 255
+    pulse()
+    resized = F.interpolate(floats, (height, width), mode="bicubic", antialias=True)
     return resized.clamp(0, 1)

@@ -125,10 +125,15 @@ def survey(path: Path, pulse: Pulse) -> Probe:
     times, now, changes, notes = [], 0.0, [], []
     with _opened(path) as (image, coded):
         pages = _pages(image)
+        pulse()
+        image.load()
+        pulse()
         shown = _upright(image)
+        pulse()
         width, height = shown.size
         if shown.mode not in _PLAIN_MODES:
             _rgb(shown, coded)  # whether it can be
+            pulse()
         profile = "" if coded else _profile(shown, notes)
         delay, most = 0.0, 0  # alpha's
         for index in pages:
@@ -173,10 +178,15 @@ def frames(
         for index in picks:
             pulse()
             image.seek(pages[index])
+            image.load()
+            pulse()
             shown = _upright(image)
+            pulse()
             if _UNWRITTEN in changes:
                 shown.putalpha(255)
-            yield _rgb(shown, coded)
+            pixels = _rgb(shown, coded)
+            pulse()
+            yield pixels
 
 
 def _upright(image: Image.Image) -> Image.Image:

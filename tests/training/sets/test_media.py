@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from helpers.bars import FRAMES, bar, bar_places, read_frames, write_video
 from still_moving.common.errors import UserError
-from still_moving.training.sets import media
+from still_moving.training.sets import media, progress
 from still_moving.training.sets.media import ClipOptions, MediaFile, choose_frames, fit
 
 
@@ -102,6 +103,18 @@ def test_fit_gives_the_size_in_range_and_repeats(source, target, crop, seed):
 def test_fit_leaves_a_picture_of_the_right_size_alone(width, height, crop):
     frames = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8)
     assert torch.equal(fit(frames, (width, height), crop, 3), frames.float() / 255)
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (334, 252), (1200, 900)])
+def test_fit_can_be_stopped_between_channels_and_keeps_every_bit(monkeypatch, width, height):
+    monkeypatch.setattr(progress, "_BETWEEN_S", 0.0)
+    frames, told = torch.randint(0, 256, (2, 3, height, width), dtype=torch.uint8), []
+    pulse = progress.Pulse(lambda *_: told.append(1))
+    fitted = fit(frames, (width // 2, height // 2), pulse=pulse)
+    size = (height // 2, width // 2)
+    whole = F.interpolate(frames.float() / 255, size, mode="bicubic", antialias=True).clamp(0, 1)
+    assert torch.equal(fitted, whole)
+    assert len(told) == 6
 
 
 def test_fit_keeps_the_middle_and_the_proportions():
