@@ -125,7 +125,6 @@ def survey(path: Path, pulse: Pulse) -> Probe:
     times, now, changes, notes = [], 0.0, [], []
     with _opened(path) as (image, coded):
         pages = _pages(image)
-        pulse()
         image.load()
         pulse()
         shown = _upright(image)
