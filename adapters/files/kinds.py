@@ -106,7 +106,18 @@ KINDS: tuple[tuple[Kind, Test], ...] = (
         lambda tensors: all(name.isdigit() for name in tensors),
     ),
     (MOTION_LORA, _motion_lora),
+    (
+        Kind(
+            "a network with a LoRA of peft that is not merged",
+            "Merge it (peft's merge_and_unload), or save the LoRA alone (save_pretrained).",
+        ),
+        _all(_inside(".base_layer."), _lora),
+    ),
     (IMAGE_LORA, _lora),
+    (
+        Kind("a Control-LoRA", "Load it with a ControlNet node."),
+        _starting("lora_controlnet"),  # comfy/controlnet.py, load_controlnet_state_dict
+    ),
     (
         SPATIAL_ADAPTER,
         _all(

@@ -21,6 +21,7 @@ from still_moving.common.errors import UserError
 
 CHANNELS = (320, 640, 1280, 1280)
 P = "down_blocks.0.motion_modules.0.temporal_transformer"
+UNMERGED = ("base_layer", "lora_A.default", "lora_B.default")  # of peft
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,8 @@ def other_files():
         ("motion peft", "motion LoRA", {"unet.mid_block.motion_modules.0.x.lora_A.weight": (4, 4)}),
         ("image LoRA", "LoRA for images", {"lora_unet_conv_in.lora_up.weight": (320, 4, 1, 1)}),
         ("Spatial Adapter", "Spatial Adapter", {"input_blocks.0.0.down": (4, 320)}),
+        ("Control-LoRA", "Control-LoRA", {"lora_controlnet": (), "input_blocks.0.0.down": (4, 4)}),
+        ("unmerged", "not merged", {f"a.to_q.{part}.weight": (4, 4) for part in UNMERGED}),
         ("checkpoint", "checkpoint", {f"model.diffusion_model.{k}": s for k, s in unet.items()}),
         ("UNet", "image UNet", unet),
         ("diffusers UNet", "image UNet", renamed),
