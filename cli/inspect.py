@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def describe(path: Path) -> dict[str, Any]:
     """Facts about a file or cached set by name. Raises UserError for one we cannot use."""
     from .file_facts import facts_of
 
-    return _describe_set(path) if path.is_dir() else facts_of(path)
+    return _describe_set(path) if os.path.isdir(path) else facts_of(path)
 
 
 def _describe_set(path: Path) -> dict[str, Any]:

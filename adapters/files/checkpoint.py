@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class UNetWeights:
 def read_unet(path: Path | str) -> UNetWeights:
     """Read the UNet of a single-file checkpoint or UNet file; raises UserError for others."""
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(
             path, "a folder (of diffusers?)", f"{EXPECTED} in one file",
             "Choose a single file: in a folder of diffusers it is in unet/.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def read_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
             tensors = {name: file.get_tensor(name) for name in names}
     else:
         with _reading(path), files.opened(path) as file:
-            tensors = tensors_of(load_torch(path, file))
+            tensors = tensors_of(path, load_torch(path, file))
         metadata = {}
     tensors = _unwrapped(tensors)
     if not tensors:
@@ -215,7 +216,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 def _is_safetensors(path: Path) -> bool:
     """Tell the two kinds of file apart by their first bytes; raise UserError for neither."""
-    if path.is_dir():
+    if os.path.isdir(path):  # Path's own raises OSError for a name that is too long
         raise UserError(path, "a folder", EXPECTED, "Choose one file inside it.")
     with _reading(path), files.opened(path) as file:
         head = file.read(9)
@@ -257,7 +258,7 @@ def _as_the_system_said(path: Path) -> Iterator[None]:
         if number is not None:
             reason = text[: number.start()].rpartition(": ")[2].strip() or text
             raise files.refusal(int(number[1] or number[2]), reason, path) from error
-        if isinstance(error, FileNotFoundError) and path.exists():
+        if isinstance(error, FileNotFoundError) and os.path.exists(path):
             raise PermissionError(errno.EACCES, "Permission denied", str(path)) from error
         raise
 

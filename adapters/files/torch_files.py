@@ -39,6 +39,9 @@ _REFUSED = re.compile(
     r"|Unsupported class (\S+) was encountered"
 )
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # torch prints parts of its text in bold
+_MOST_NAMES = 10**6  # of tensors, of a file whose parts stand in several places
+_MOST_DEPTH = 8  # of dictionaries inside each other
+_MOST_BEYOND = 2**28  # bytes of tensors (expanded ones) beyond those that are stored
 _ALLOWING = threading.Lock()  # what torch allows is one list for the whole process
 # What trainers call the weights among what else they save; the plain ones before an average.
 WRAPPINGS = (
@@ -66,49 +69,88 @@ def plain(text: str) -> str:
     return (_COLOURS.sub("", text).strip().splitlines() or [""])[0][:120]
 
 
-def tensors_of(content: Any) -> dict[str, Tensor]:
+def tensors_of(path: Path, content: Any) -> dict[str, Tensor]:
     """The tensors of what a file holds by name, out of what trainers wrap them in.
 
-    Parts that are dictionaries beside each other are joined under their names.
+    Parts that are dictionaries beside each other are joined under their names. A part may be in
+    several places, or in itself. Raises UserError for what would grow far beyond the file.
     """
-    while isinstance(content, Mapping):
-        inner = _wrapped(content)
-        if inner is None:
-            break
-        content = inner
-    if not isinstance(content, Mapping):
-        return _nested(content)
-    found = dict(_own(content))
-    for name, part in content.items():
-        if isinstance(name, str) and isinstance(part, Mapping):
-            found |= {f"{name}.{key}": tensor for key, tensor in _own(part)}
-    return {name: tensor.detach() for name, tensor in found.items()} or _nested(content)
+    known: dict[int, bool] = {}
+    walked: set[int] = set()
+    while isinstance(content, Mapping) and id(content) not in walked:
+        walked.add(id(content))
+        content = _wrapped(content, known) or content
+    found: dict[str, Tensor] = {}
+    if isinstance(content, Mapping):
+        found = dict(_own(content))
+        parts = {
+            name: part
+            for name, part in content.items()
+            if isinstance(name, str) and isinstance(part, Mapping) and id(part) not in walked
+        }
+        if (names := sum(map(len, parts.values()))) > _MOST_NAMES:
+            raise _grown(path, f"{names} names")
+        for name, part in parts.items():
+            found |= {f"{name}.{key}": tensor.detach() for key, tensor in _own(part)}
+    found = found or _nested(content, set())
+    sizes = ((t.numel() * t.itemsize, t.untyped_storage().nbytes()) for t in found.values())
+    beyond = sum(max(0, size - stored) for size, stored in sizes)
+    if beyond > _MOST_BEYOND:
+        raise _grown(path, f"{beyond / 2**30:.3g} GiB of repeated numbers")
+    return {name: tensor.detach() for name, tensor in found.items()}
 
 
-def _nested(content: Any, prefix: str = "", depth: int = 4) -> dict[str, Tensor]:
-    """The tensors of a file that has none near its top, by their paths: lists of embeddings."""
+def _grown(path: Path, what: str) -> UserError:
+    return UserError(
+        path, f"{what} out of parts that are stored once", EXPECTED,
+        "Save its state dict anew, each tensor contiguous.",
+    )  # fmt: skip  # file, found, expected, next move
+
+
+def _nested(content: Any, seen: set[int], prefix: str = "", depth: int = 4) -> dict[str, Tensor]:
+    """The tensors of a file that has none near its top, by their paths: lists of embeddings.
+
+    seen: parts that were entered, each once.
+    """
     if isinstance(content, Tensor):
-        return {prefix: content.detach()} if prefix and _is_plain(content) else {}
-    pairs = content.items() if isinstance(content, Mapping) else ()
-    if isinstance(content, list | tuple):
+        return {prefix: content} if prefix and _is_plain(content) else {}
+    pairs: Iterable[tuple[Any, Any]] = ()
+    if isinstance(content, Mapping):
+        pairs = content.items()
+    elif isinstance(content, list | tuple):
         pairs = enumerate(content)
     found: dict[str, Tensor] = {}
-    for name, inner in pairs if depth else ():
-        found |= _nested(inner, f"{prefix}.{name}" if prefix else str(name), depth - 1)
+    if depth == 0 or id(content) in seen:
+        return found
+    seen.add(id(content))
+    for name, inner in pairs:
+        found |= _nested(inner, seen, f"{prefix}.{name}" if prefix else str(name), depth - 1)
     return found
 
 
-def _wrapped(content: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
-    """The part of a dictionary that the weights are in; None where they are in itself."""
-    parts = {k: v for k, v in content.items() if isinstance(v, Mapping) and _has_tensors(v)}
-    known = next((parts[name] for name in WRAPPINGS if name in parts), None)
-    if known is None and len(content) == 1 and parts:
+def _wrapped(
+    content: Mapping[Any, Any], known: dict[int, bool], depth: int = 0
+) -> Mapping[Any, Any] | None:
+    """The part of a dictionary that the weights are in; None where they are in itself.
+
+    known: whether parts have tensors, by their ids.
+    """
+    inside = {k: v for k, v in content.items() if isinstance(v, Mapping)}
+    parts = {k: v for k, v in inside.items() if _has_tensors(v, known, depth + 1)}
+    wrapping = next((parts[name] for name in WRAPPINGS if name in parts), None)
+    if wrapping is None and len(content) == 1 and parts:
         return next(iter(parts.values()))
-    return known
+    return wrapping
 
 
-def _has_tensors(part: Mapping[Any, Any]) -> bool:
-    return any(True for _ in _own(part)) or _wrapped(part) is not None
+def _has_tensors(part: Mapping[Any, Any], known: dict[int, bool], depth: int) -> bool:
+    """Whether a part, or what it wraps, has tensors; those far down do not count."""
+    if id(part) not in known:
+        known[id(part)] = False  # one that holds itself
+        own = any(True for _ in _own(part))
+        deeper = depth < _MOST_DEPTH
+        known[id(part)] = own or (deeper and _wrapped(part, known, depth) is not None)
+    return known[id(part)]
 
 
 def _own(part: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
