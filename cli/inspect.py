@@ -26,8 +26,14 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps(facts))
         else:
-            print("\n".join(f"{name:>16}  {value}" for name, value in facts.items()), end="\n\n")
+            lines = (f"{name:>16}  {_printable(str(value))}" for name, value in facts.items())
+            print("\n".join(lines), end="\n\n")
     return 0
+
+
+def _printable(text: str) -> str:
+    """Names come from strangers' files: what would steer a terminal, or be no text, is escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -28,7 +28,18 @@ from .lora_change import (
     rank_of,
     refuse_half,
 )
-from .lora_keys import ALPHA, MAGNITUDE, UP_BIAS, Parts, add_part, is_text, plain, take_apart
+from .lora_keys import (
+    ALPHA,
+    IDLE,
+    MAGNITUDE,
+    UP_BIAS,
+    Parts,
+    add_part,
+    is_text,
+    plain,
+    take_apart,
+    take_idle,
+)
 from .lora_scale import Scales, stated_scales
 from .tensors import read_tensors, refuse_non_finite, write_tensors
 
@@ -83,6 +94,8 @@ def read_image_lora(path: Path | str) -> ImageLora:
         layer = plain(key.path)
         add_part(path, lora.layers, layer, key.part, name, tensor)
         lora.paths.setdefault(layer, key.module)
+    if idle := take_idle(lora.layers):
+        left[IDLE] = [lora.paths[layer] for layer in idle]
     if not lora.layers:
         raise _no_image_lora(path, tensors, left)
     named = [f"{len(names)} tensors {what}, first {names[0]!r}" for what, names in left.items()]

@@ -17,6 +17,7 @@ from ...common.errors import UserError
 Parts = dict[str, Tensor]  # of one layer, by the names below
 
 DOWN, UP, ALPHA, MAGNITUDE, UP_BIAS = "down", "up", "alpha", "magnitude", "up_bias"
+IDLE = "of layers that are not changed (an alpha alone, or rank 0)"  # to call what is left out
 _LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2")
 _LOKR = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
 _PLAIN = ("diff", "diff_b", "set_weight", "w_norm", "b_norm", "reshape_weight")
@@ -137,6 +138,20 @@ def add_part(
     # peft's are one a row, stored as (out), and of a convolution as (1, out, 1, 1).
     rows = part == MAGNITUDE and "lora_magnitude_vector" in key
     layers[layer][part] = tensor.reshape(-1, 1) if rows else tensor
+
+
+def take_idle(layers: dict[str, Parts]) -> list[str]:
+    """Take out the layers that change nothing, and name them: an alpha alone, or rank 0."""
+
+    def is_idle(parts: Parts) -> bool:
+        if DOWN in parts and UP in parts:
+            return parts[DOWN].shape[:1] == (0,) and parts[UP].shape[1:2] == (0,)
+        return set(parts) == {ALPHA}
+
+    idle = [layer for layer, parts in layers.items() if is_idle(parts)]
+    for layer in idle:
+        del layers[layer]
+    return idle
 
 
 def forms_in(layers: Mapping[str, Parts]) -> list[str]:

@@ -18,6 +18,7 @@ from .kinds import is_motion
 from .lora_change import fits_magnitude, has_matrix, pair_of, rank_of, refuse_half
 from .lora_keys import (
     ALPHA,
+    IDLE,
     MAGNITUDE,
     UP_BIAS,
     Parts,
@@ -26,6 +27,7 @@ from .lora_keys import (
     is_text,
     plain,
     take_apart,
+    take_idle,
 )
 from .lora_scale import Scales, stated_scales
 from .metadata import AGAIN
@@ -103,14 +105,17 @@ def _sorted(
         part = "w_norm" if key.part == "diff" and tensor.ndim == 1 else key.part
         add_part(file, layers, layer, part, name, tensor)
         paths.setdefault(layer, key.module)
+    if idle := take_idle(layers):
+        left[IDLE] = [paths[layer] for layer in idle]
     return layers, paths, left
 
 
 def _count(left: Mapping[str, list[str]]) -> str:
-    parts = [f"{len(names)} tensors {what}, first {names[0]!r}" for what, names in left.items()]
-    if "of image layers" in left:
-        parts[-1] += " (the same file does them in Load LoRA)"
-    return "; ".join(parts)
+    return "; ".join(
+        f"{len(names)} tensors {what}, first {names[0]!r}"
+        + (" (the same file does them in Load LoRA)" if what == "of image layers" else "")
+        for what, names in left.items()
+    )
 
 
 def _refuse_other_shape(file: Path, layer: str, pair: LowRank) -> None:

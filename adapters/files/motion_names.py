@@ -41,6 +41,7 @@ _BESIDE = {
     ),
 }
 CONFIGS = ("config.yaml", "../config.yaml")  # of the official trainer, beside or above its files
+MOST_FRAMES = 10**6  # that a config may state; modules have 24, 32 or 64
 # How far a table may be from the sinusoid that it rounds, in fp16 or bf16, and in fp8.
 ROUNDING, COARSE_ROUNDING = 0.01, 0.08
 
@@ -114,9 +115,9 @@ def frames_of_config(path: Path) -> int | None:
     """The limit that diffusers keeps in the config.json beside a motion adapter."""
     try:
         frames = json.loads(files.read_text(path.parent / "config.json"))["motion_max_seq_length"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return frames if type(frames) is int and frames > 0 else None
+    return frames if type(frames) is int and 0 < frames <= MOST_FRAMES else None
 
 
 def trainer_settings(path: Path) -> tuple[int | None, bool | None]:
@@ -130,7 +131,7 @@ def trainer_settings(path: Path) -> tuple[int | None, bool | None]:
             text = files.read_text(path.parent / name)
         except (OSError, UnicodeDecodeError):
             continue
-        rows = re.search(r"temporal_position_encoding_max_len\s*:\s*(\d+)", text)
+        rows = re.search(r"temporal_position_encoding_max_len\s*:\s*(\d{1,6})(?!\d)", text)
         norms = re.search(r"use_inflated_groupnorm\s*:\s*(true|false)", text, re.IGNORECASE)
         if rows is not None:
             per_frame = norms is not None and norms[1].lower() == "true"

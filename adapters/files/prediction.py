@@ -8,6 +8,7 @@ noise (Lin et al., arXiv:2305.08891). The weights do not show it.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def read_scheduler(path: Path) -> Prediction:
         settings = json.loads(files.read_text(path))
         said = settings.get("prediction_type", "epsilon")
         zero_snr = settings.get("rescale_betas_zero_snr", False)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise UserError(path, f"no settings ({error})", expected, "Choose that file.") from error
     if said not in ("epsilon", "v_prediction"):
         raise UserError(
@@ -73,7 +74,9 @@ def _of_yaml(path: Path) -> Prediction | None:
         text = files.read_text(path)
     except (OSError, UnicodeDecodeError):
         return None
-    said = re.search(r"^\s*parameterization:\s*[\"']?(v|eps)[\"']?\s*(?:#.*)?$", text, re.MULTILINE)
+    said = re.search(
+        r"^[ \t]*parameterization:[ \t]*[\"']?(v|eps)[\"']?[ \t\r]*(?:#.*)?$", text, re.MULTILINE
+    )
     if said is None:
         return None
     return Prediction("v_prediction" if said[1] == "v" else "epsilon")
@@ -82,6 +85,6 @@ def _of_yaml(path: Path) -> Prediction | None:
 def _of_folder(path: Path) -> Prediction | None:
     """Of a UNet in a diffusers folder: unet/ beside scheduler/."""
     settings = path.parent.parent / "scheduler" / SCHEDULER
-    if path.parent.name != "unet" or not settings.is_file():
+    if path.parent.name != "unet" or not os.path.isfile(settings):
         return None
     return read_scheduler(settings)

@@ -48,12 +48,19 @@ def widened(path: Path | str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     return wide
 
 
+def is_packed(tensor: Tensor) -> bool:
+    """Whether a tensor has two numbers in a byte (safetensors' F4), which torch cannot compute."""
+    return str(tensor.dtype).startswith("torch.float4")
+
+
 def _refuse_others(path: Path | str, tensors: Mapping[str, Tensor]) -> None:
     found = next((name for name in tensors if _OTHERS.fullmatch(name)), None)
     for name, tensor in tensors.items():
         if name.endswith(".comfy_quant") and not _is_fp8(tensor):
             found = name
         if name.endswith(".weight") and tensor.dtype in (torch.int8, torch.uint8):
+            found = name
+        if is_packed(tensor):
             found = name
         if name.endswith(_SCALES) and tensor.numel() != 1:
             found = name

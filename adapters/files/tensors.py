@@ -20,6 +20,7 @@ from torch import Tensor
 from ...common import files, interrupt
 from ...common.atomic import atomic_path
 from ...common.errors import UserError, lets_go
+from .quantized import is_packed
 from .torch_files import load_torch, plain, tensors_of
 
 Header = dict[str, tuple[str, tuple[int, ...]]]
@@ -148,7 +149,12 @@ def save_tensors(
 
 
 def refuse_non_finite(path: Path | str, tensors: Mapping[str, Tensor]) -> None:
-    """Raise UserError when a tensor holds NaN or infinity."""
+    """Raise UserError when a tensor holds NaN or infinity, or two numbers in a byte."""
+    if packed := next((name for name, tensor in tensors.items() if is_packed(tensor)), None):
+        raise UserError(
+            path, f"quantized tensors (4 bits, first {packed!r})", "floating-point tensors",
+            "Use its form in fp16, bf16, fp32 or fp8.",
+        )  # fmt: skip  # file, found, expected, next move
     bad = [name for name, tensor in tensors.items() if not _is_finite(tensor)]
     if bad:
         raise UserError(

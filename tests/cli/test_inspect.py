@@ -1,5 +1,6 @@
 """``inspect`` and ``cache``: what a file or a folder is, and what becomes of it."""
 
+import dataclasses
 import json
 
 import pytest
@@ -47,14 +48,21 @@ def test_inspect_names_each_kind(files, tmp_path):
 
 @pytest.mark.parametrize("text", ["{}", "no JSON", "[]", "3", '{"name": "mine"}'])
 def test_inspect_reads_adapters_of_any_recipe(tmp_path, text):
-    import dataclasses
-
     adapter = random_motion_adapter()
     path = tmp_path / "a.safetensors"
     save_adapter(path, Adapter(dataclasses.replace(adapter.info, recipe=text), adapter.pairs))
     code, out = main("inspect", "--json", path)
     assert code == 0
     assert json.loads(out)["recipe"] == ("mine" if "mine" in text else "unknown")
+
+
+def test_inspect_prints_no_escape_codes(tmp_path):
+    adapter = random_motion_adapter()
+    info = dataclasses.replace(adapter.info, recipe='{"name": "\\u001b[31mred\\udc80\\n"}')
+    save_adapter(tmp_path / "a.safetensors", Adapter(info, adapter.pairs))
+    code, out = main("inspect", tmp_path / "a.safetensors")
+    assert code == 0
+    assert r"\x1b[31mred\udc80\n" in out
 
 
 def test_cache_then_inspect_the_shapes_way(tmp_path):
