@@ -53,7 +53,7 @@ _END = re.compile(
     rf"|(?P<other>{'|'.join(f'(?:{ends})' for ends in _OTHERS.values())}){_NAME}(?:\.weight)?"
 )
 _PREFIX = re.compile(
-    r"(?:module\.|base_model[._]model[._]|lora_unet_+|lycoris_|unet[._]|(?:model[._])?diffusion_model[._]"
+    r"(?:(?:module|pipe|motion_module|weights|lora)\.|base_model[._]model[._]|lora_unet_+|lycoris_|unet[._]|(?:model[._])?diffusion_model[._]"
     r"|(?:lora_)?transformer[._](?!blocks))+"
 )
 _PEFT_MODEL = re.compile(r"base_model[._]model[._]")

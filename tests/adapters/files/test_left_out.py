@@ -67,3 +67,12 @@ def test_empty_lines_of_a_yaml_are_passed_at_once(tmp_path):
     began = time.process_time()
     assert str(stated_prediction(tmp_path / "x.ckpt", [], {})) == "v_prediction"
     assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("prefix", ["pipe.unet.", "motion_module.", "weights.", "lora."])
+def test_prefixes_of_trainers_are_taken_off(tmp_path, prefix):
+    layer = motion_layers()[0]
+    down, up = spellings(layer)["AnimateDiff"]
+    tensors = {prefix + down: PAIR.down, prefix + up: PAIR.up}
+    write_tensors(tmp_path / "zoom.safetensors", tensors, {})
+    assert list(load_adapter(tmp_path / "zoom.safetensors").pairs) == [layer]
