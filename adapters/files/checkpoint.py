@@ -82,6 +82,7 @@ def recognize(path: Path | str, unet: Mapping[str, Tensor]) -> tuple[UNetLayout,
     of a wrong shape.
     """
     path = Path(path)
+    _refuse_shard(path, unet)
     conv_in = unet.get("input_blocks.0.0.weight")
     width = conv_in.shape[0] if conv_in is not None and conv_in.ndim == 4 else 0
     context = _context_width(unet)
@@ -140,6 +141,16 @@ def _refuse_relatives(path: Path, unet: Mapping[str, Tensor], context: int) -> N
         found = "an SDXL checkpoint"
     if found is not None:
         raise UserError(path, found, f"{EXPECTED} with {CHANNELS_IN} input channels", NEXT_MOVE)
+
+
+def _refuse_shard(path: Path, unet: Mapping[str, Tensor]) -> None:
+    """One of the files that transformers and diffusers split a large model into is no whole one."""
+    ends = ("input_blocks.0.0.weight", "out.2.weight")
+    if re.search(r"-\d+-of-\d+\.", path.name) and not all(end in unet for end in ends):
+        raise UserError(
+            path, "one part of a model in several files", f"{EXPECTED} in one file",
+            "Join them: load the folder with diffusers, and save it with a larger max_shard_size.",
+        )  # fmt: skip  # file, found, expected, next move
 
 
 def _refuse_fewer_layers(path: Path, unet: Mapping[str, Tensor], layout: UNetLayout) -> None:

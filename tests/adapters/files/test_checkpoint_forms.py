@@ -222,3 +222,10 @@ def test_a_yaml_beside_it_says_it_too(tmp_path, line, said):
     text = f"model:\n  params:\n    parameterization: {line}\n    linear_start: 0.00085\n"
     (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
     assert read(tmp_path, prefixed(PREFIX)).prediction == said
+
+
+@pytest.mark.parametrize("gone", ["input_blocks.", "out."])
+def test_a_part_of_several_is_no_distilled_one(gone):
+    half = {name: t for name, t in hollow(UNET_SHAPES).items() if not name.startswith(gone)}
+    with pytest.raises(UserError, match="one part of a model in several files"):
+        recognize("model-00001-of-00002.safetensors", half)
