@@ -20,7 +20,7 @@ ALLOWED = {
     "adapters/files/tensors.py: temporary.touch": "a name that nobody else has",
     "demo/data.py: av.open": "writes a new file of the demo",
     "nodes/sets/cached.py: Image.open": "what files.opened has opened",
-    "nodes/sets/folders.py: av.open": "writes a new file in a folder that is not complete yet",
+    "nodes/sets/pictures.py: av.open": "writes a new file in a folder that is not complete yet",
     "training/sets/pictures.py: Image.open": "what files.opened has opened",
     "training/sets/videos.py: av.open": "asked with patience",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import comfy.lora
@@ -216,16 +215,13 @@ def test_other_layers_than_attention_move_the_clip_with_a_schedule_too(tmp_path)
     assert world.difference(merged, plain) > 1e-3
 
 
-def test_what_is_left_out_is_said_on_the_node(tmp_path, monkeypatch, caplog):
+def test_what_is_left_out_is_said_on_the_node(tmp_path, monkeypatch):
     pair = {"lora_up.weight": noise(64, 3), "lora_down.weight": noise(3, 64)}
     image = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     tensors = {f"{layer}.{part}": t for layer in (TO_Q, image) for part, t in pair.items()}
     write_tensors(tmp_path / "both.safetensors", tensors, {})
     monkeypatch.setattr(folders, "path_of", lambda *_: tmp_path / "both.safetensors")
-    shown: list[str] = []
-    monkeypatch.setattr(notices, "_show", lambda text, _id: shown.append(text))
-    monkeypatch.setattr(ApplyMotionAdapter, "hidden", SimpleNamespace(unique_id="7"), raising=False)
-    ApplyMotionAdapter.execute(world.moving(), "both.safetensors", 1.0)
-    assert len(shown) == 1
-    assert "2 tensors of image layers" in shown[0]
-    assert "Load LoRA" in shown[0]
+    given = ApplyMotionAdapter.execute(world.moving(), "both.safetensors", 1.0)
+    (note,) = given.ui[notices.NOTES]
+    assert "2 tensors of image layers" in note
+    assert "Load LoRA" in note

@@ -27,7 +27,7 @@ SET_AND_GET = """type => {
 
 
 @pytest.fixture(scope="module")
-def crowded(crowd, comfyui):
+def browser(crowd, comfyui):
     if reason := why_no_browser(comfyui):
         pytest.skip(f"no browser: {reason}")
     with Browser(crowd) as opened:
@@ -35,10 +35,10 @@ def crowded(crowd, comfyui):
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes-2.0"])
-def page(request, crowded):
-    if request.param and not crowded.has_nodes_2:
+def page(request, browser):
+    if request.param and not browser.has_nodes_2:
         pytest.skip("Nodes 2.0 is a prototype in this frontend: it has no widgets of packs")
-    with crowded.open(nodes_2=request.param) as opened:
+    with browser.open(nodes_2=request.param) as opened:
         yield opened
 
 

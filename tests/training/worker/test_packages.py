@@ -47,7 +47,9 @@ def test_a_job_says_which_package_lacks_something(tmp_path, files, package, code
     put(tmp_path / "packages", package, "9.9", code)
     command = [sys.executable, str(ROOT / "__main__.py"), "train", "work", str(job.path)]
     variables = environment() | {"PYTHONPATH": str(tmp_path / "packages")}
-    ended = subprocess.run(command, capture_output=True, text=True, env=variables, check=False)
+    ended = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=variables, check=False
+    )
     assert ended.returncode == 2, ended.stderr
     assert job.phase() == "failed"
     message = job.read_state().message
