@@ -14,6 +14,7 @@ from ...common.errors import UserError
 from ...training.sets.build import CacheOptions
 from ...training.sets.store import content_key
 from ..shared import folders
+from ..shared.cancel import cancellable
 from ..shared.sockets import CATEGORY, TRAINING_SET, advanced
 from .cached import CachedSet, SetNode, encoder_of, listing, make_set
 from .pictures import by_number, captions_for, keep_pictures, named, whole_pictures
@@ -234,6 +235,7 @@ class ClipSet(FolderSet):
         )
 
     @classmethod
+    @cancellable()  # the first clip is decoded once more
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         given = super().execute(**inputs)
         cached: CachedSet = given[0]

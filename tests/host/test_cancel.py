@@ -104,6 +104,16 @@ def test_a_set_fills_the_bar_file_by_file(bar):
     assert len({*values}) > 16  # of 16 clips, each looked at and encoded
 
 
+def test_cancel_is_heard_while_the_first_clip_is_decoded_for_the_wire(bar):
+    def press() -> None:
+        if bar.told[-1][0] == bar.told[-1][1]:  # the set is made
+            comfy.model_management.interrupt_current_processing(True)
+
+    bar.answer = press
+    with pytest.raises(InterruptProcessingException):
+        clip_set()
+
+
 @pytest.mark.parametrize("calls", [1, 5, 20])
 def test_a_set_that_is_cancelled_stops_there_and_leaves_nothing(calls, bar, user_folder):
     def press() -> None:
