@@ -15,6 +15,7 @@ from torch import Tensor
 from ...adapters.host.motion_module import motion_patcher, required_motion_patcher
 from ...common.errors import UserError
 from ...training.sets.build import CacheOptions
+from ...training.sets.texts import lines_of
 from ..shared.sockets import CATEGORY, TRAINING_SET, advanced, seed_input
 from .cached import CachedSet, encoder_of, make_set
 from .drawn import DrawnSet
@@ -25,7 +26,7 @@ TOKEN, CLASS = "[V*]", "[class]"
 
 def prompts_for(text: str, token: str, noun: str, count: int) -> list[str]:
     """``count`` prompts: the lines in turn, with the placeholders filled in."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = lines_of(text)
     for place, word, name in ((TOKEN, token, "token"), (CLASS, noun, "class_word")):
         if any(place in line for line in lines) and not word.strip():
             raise UserError(

@@ -19,7 +19,6 @@ from ...adapters.files.text_encoder import TABLE, text_tensors
 from ...common.errors import UserError
 
 SD15_TEXT_DIM = 768
-SD15_TOKENS = 77
 # Where ComfyUI looks for them in an SD1.5 checkpoint.
 VAE, CLIP = "first_stage_model.", "cond_stage_model.transformer."
 AROUND = Path(__file__).resolve().parents[4]  # the ComfyUI whose custom_nodes hold the pack
