@@ -26,6 +26,8 @@ from tqdm import tqdm
 from ...common.atomic import atomic_write_text
 from ...common.system import exclusive
 from ...training.checks.device import pick_device
+from . import estimate
+from .estimate import Work
 from .results_page import commit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +45,8 @@ def options(about: str | None, out: str) -> argparse.Namespace:
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--quick", action="store_true", help="every part, far too short to judge")
     parser.add_argument("--docs", type=Path, help="where the report goes (docs/results/tables)")
+    parser.add_argument("--only", metavar="PART", help="these parts' rows alone, and no report")
+    parser.add_argument("--so-far", action="store_true", help="report what is there, make nothing")
     parser.add_argument("--processes", type=int, help="one a core, up to 8; with a card one")
     parser.add_argument("--helps", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -54,11 +58,19 @@ def options(about: str | None, out: str) -> argparse.Namespace:
     return args
 
 
-def run(args: argparse.Namespace, parts: Parts) -> tuple[list[Row], dict[str, Any]]:
+def run(
+    args: argparse.Namespace, parts: Parts, work: Mapping[str, Work] | None = None
+) -> tuple[list[Row], dict[str, Any]]:
     """All rows, in the parts' order; and the commits that made them, with the seconds it took.
 
-    Both are over all runs. In a process that only helps it does not return.
+    Both are over all runs. In a process that only helps it does not return. work: what parts have
+    to do, for the time that is announced; none for those that are done in a moment. With
+    ``--only`` those parts alone that have the text in their name, with ``--so-far`` those that
+    are there.
     """
+    parts = {name: part for name, part in parts.items() if (args.only or "") in name}
+    if args.so_far:
+        parts = {name: part for name, part in parts.items() if _file(args, name).exists()}
     if args.helps:
         parent = os.getppid()
         _finish(args, parts, lambda: parent == os.getppid() or sys.exit())
@@ -69,11 +81,26 @@ def run(args: argparse.Namespace, parts: Parts) -> tuple[list[Row], dict[str, An
         before = list(dict.fromkeys([*before, commit()]))
         atomic_write_text(commits, "\n".join(before))
     with _helpers(args):
+        _announce(args, parts, work or {})
         _finish(args, parts, clock.keep)
     rows = [
         row for name in parts for row in json.loads(_file(args, name).read_text(encoding="utf-8"))
     ]
     return rows, {"commit": ", ".join(before), "seconds": round(clock.keep())}
+
+
+def _announce(args: argparse.Namespace, parts: Parts, work: Mapping[str, Work]) -> None:
+    """Say how long it will take, measured beside the other processes."""
+    left = [name for name in parts if not _file(args, name).exists()]
+    if any(name in work for name in left):
+        device = pick_device(args.device)
+        alone_s = estimate.seconds((work.get(name, Work()) for name in left), device)
+        tqdm.write(
+            f"{len(left)} of {len(parts)} parts are left: about "
+            f"{estimate.in_words(alone_s / args.processes)} on {args.processes} processes. "
+            "Interrupt it at any time: the same command goes on where it was.",
+            file=sys.stderr,
+        )
 
 
 def file_name(name: str) -> str:

@@ -82,7 +82,7 @@ def test_a_length_that_was_cut_short_goes_on(tmp_path, files, monkeypatch, at):
 def test_a_job_that_does_not_finish_is_told(tmp_path, files):
     job = spatial_job(tmp_path, files)
     job = Job(**{**vars(job), "motion_module": str(files["checkpoint"])})
-    with pytest.raises(UserError, match="checkpoint|motion module"):
+    with pytest.raises(UserError, match=r"checkpoint|motion module"):
         list(curve(tmp_path / "curve", job, LENGTHS))
 
 

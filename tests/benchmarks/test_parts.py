@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from still_moving.benchmarks.common import parts
+from still_moving.benchmarks.common.estimate import Work
 from still_moving.benchmarks.common.results_page import commit
 
 TESTS = Path(__file__).resolve().parents[1]
 NAMES = [f"motion: {n}" for n in range(7)]
 
 
-def options(out: Path, helps: int = 0) -> argparse.Namespace:
-    return argparse.Namespace(out=out, processes=1, helps=helps)
+def options(out: Path, only: str | None = None, so_far: bool = False) -> argparse.Namespace:
+    kept = {"only": only, "so_far": so_far, "device": "cpu"}
+    return argparse.Namespace(out=out, processes=1, helps=0, **kept)
 
 
 @pytest.mark.slow
@@ -50,6 +52,34 @@ def test_a_report_names_the_commits_that_made_its_rows(tmp_path):
     assert about["commit"] == "abc1234"  # nothing was made anew
     _, about = parts.run(options(tmp_path), todo)
     assert about["commit"] == f"abc1234, {commit()}"
+
+
+@pytest.mark.slow
+def test_parts_can_be_made_alone_and_reported_before_all_are_there(tmp_path):
+    made = []
+
+    def part(name):
+        made.append(name)
+        return [{"part": name}]
+
+    todo = {name: (lambda name=name: part(name)) for name in NAMES}
+    rows, _ = parts.run(options(tmp_path, only="n: 3"), todo)
+    assert rows == [{"part": NAMES[3]}]
+    rows, _ = parts.run(options(tmp_path, so_far=True), todo)
+    assert rows == [{"part": NAMES[3]}]
+    assert made == [NAMES[3]]
+
+
+def test_how_long_it_takes_is_said_of_what_is_left(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(parts.estimate, "seconds", lambda work, _: 600 * sum(w.clips for w in work))
+    todo = {name: lambda: [{}] for name in NAMES[:3]}
+    work = {NAMES[0]: Work(clips=1), NAMES[1]: Work(clips=6)}  # the third takes no time
+    parts.run(options(tmp_path, only=NAMES[0]), todo, work)
+    assert "1 of 1 parts are left: about 10 min on 1 processes" in capsys.readouterr().err
+    parts.run(options(tmp_path), todo, work)
+    assert "2 of 3 parts are left: about 1 h 0 min" in capsys.readouterr().err
+    parts.run(options(tmp_path), todo, work)
+    assert "left" not in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -116,7 +146,8 @@ def part(name):
     time.sleep(0.5)
     return [{{"part": name}}]
 todo = {{n: (lambda n=n: part(n)) for n in {NAMES!r}}}
-rows, _ = parts.run(argparse.Namespace(out=out, processes=2, helps=helps), todo)
+chosen = dict(only=None, so_far=False, device="cpu")
+rows, _ = parts.run(argparse.Namespace(out=out, processes=2, helps=helps, **chosen), todo)
 print([row["part"] for row in rows])
 """
 
