@@ -1,84 +1,89 @@
-"""What the fidelity benchmark found: means and standard errors, tables, plots and clips."""
+"""What the fidelity benchmark found, for people: one picture first, then claims and tables."""
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from ...adapters.files.tensors import read_tensors
 from ...demo import show, world
 from ...demo.show import plt
-from ..common.parts import Row
-from ..common.results_page import bars, put_tables
-from ..common.rows import machine, means, paired, shown, table
-from .methods import METHODS, SCALES, Bench, Size, choices, in_motion
+from ..common.results_page import COLOURS, put_tables
+from ..common.rows import shown, table
+from .bench import Bench
+from .claims import sentences
+from .methods import (
+    INTERLEAVED,
+    NAIVE,
+    NO_MOTION,
+    NO_NATURAL,
+    NO_SPATIAL,
+    OURS,
+    SAME_RATE,
+    SCALES,
+    UNTRAINED,
+)
+from .summary import KINDS, TITLES
 
-TITLES = {
-    "fidelity": "fidelity",
-    "frame_accuracy": "right prompt, per frame",
-    "motion": "motion, px per frame",
-    "moving_fidelity": "fidelity in motion",
+LEADING = {OURS: COLOURS[0], NO_MOTION: COLOURS[1], NO_SPATIAL: COLOURS[2], NO_NATURAL: "#8a5fbf"}
+PICTURED = ("motion", "fidelity", "frame_accuracy")
+IN_CLIPS = (*UNTRAINED, OURS, INTERLEAVED, NO_MOTION, NO_SPATIAL, SAME_RATE, NO_NATURAL)
+PICTURES = {
+    "fidelity_curves.png": "Motion, fidelity and right prompts against steps of training",
+    "fidelity.gif": "Clips side by side, at the longest length",
+    "scale_sweep.png": "Motion against scale",
 }
-MEASURES = tuple(TITLES)
-OURS, NAIVE, STILL = "Still-Moving", "injection", "a still, repeated"
-CLIP = ("token", "prompt")  # the seed goes with the prompt
-KINDS = {"styles": world.STYLES, "subjects": world.SUBJECTS}
-
-
-def summarize(clips: Sequence[Row], size: Size) -> dict[str, Any]:
-    """Everything that is reported, as plain JSON."""
-    sweep = [row for row in clips if "network" in row]
-    rows = [
-        row | {"moving_fidelity": in_motion(row["fidelity"], row["motion"])}
-        for row in clips
-        if "method" in row
-    ]
-    tried = {t: [r for r in rows if r["token"] == t] for t in size.tokens if choices(t)}
-    kinds = {k: [r for r in rows if r["token"] in tokens] for k, tokens in KINDS.items()}
-    return {
-        "machine": machine(),
-        "size": {"tokens": size.tokens, "prompts": size.prompts, "steps": size.steps},
-        "methods": {kind: of_methods(of, METHODS) for kind, of in kinds.items()},
-        "against_injection": {
-            kind: {m: paired(of, m, NAIVE, MEASURES, CLIP) for m in METHODS if m != NAIVE}
-            for kind, of in kinds.items()
-        },
-        "against_ours": {kind: less_ours(of, METHODS) for kind, of in kinds.items()}
-        | {f"{token} alone": less_ours(of, choices(token)) for token, of in tried.items()},
-        "choices": {t: of_methods(of, [OURS, *choices(t)]) for t, of in tried.items()},
-        "amounts": {r["token"]: r["amount"] for r in rows if "amount" in r},
-        "sweep": {
-            network: {
-                scale: means(
-                    (r for r in sweep if r["network"] == network and r["scale"] == scale),
-                    ("motion", "fidelity"),
-                )
-                for scale in SCALES
-            }
-            for network in dict.fromkeys(r["network"] for r in sweep)
-        },
-    }
-
-
-def of_methods(rows: Sequence[Row], methods: Iterable[str]) -> dict[str, dict[str, float]]:
-    return {m: means((r for r in rows if r["method"] == m), MEASURES) for m in methods}
-
-
-def less_ours(rows: Sequence[Row], methods: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Without the still: it has the prompts, but not their seeds."""
-    others = (m for m in methods if m not in (OURS, STILL))
-    return {m: paired(rows, m, OURS, MEASURES, CLIP) for m in others}
 
 
 # ------------------------------------------------------------------------------ pictures
-def draw(out: Path, results: dict[str, Any]) -> None:
-    """Bars of every measure, and motion against scale."""
-    bars(out / "fidelity.png", results["methods"], TITLES, list(METHODS))
+def draw(out: Path, results: Mapping[str, Any], bench: Bench) -> None:
+    _curves(out / "fidelity_curves.png", results)
+    _sweep(out / "scale_sweep.png", results["sweep"])
+    _clips(out, bench)
+
+
+def _curves(path: Path, results: Mapping[str, Any]) -> None:
+    """A row a measure, a column a kind; lengths at even distances, for they double."""
+    shape = len(PICTURED), len(KINDS)
+    figure, axes = plt.subplots(
+        *shape, figsize=(9.2, 8.4), layout="constrained", sharex=True, sharey="row"
+    )
+    for line, measure in zip(axes, PICTURED, strict=True):
+        for axis, kind in zip(line, KINDS, strict=True):
+            methods = results["curves"][kind]
+            for method, colour in LEADING.items():
+                if method in methods:
+                    _curve(axis, methods[method], measure, label=method, color=colour)
+            if NAIVE in methods:
+                level = methods[NAIVE]["0"][measure]
+                axis.axhline(level, color="#888", linestyle="--", linewidth=1, label=NAIVE)
+            axis.grid(alpha=0.3)
+            axis.set_title(kind if line is axes[0] else "")
+        line[0].set_ylabel(TITLES[measure])
+        line[0].set_ylim(bottom=0)
+    for axis in axes[-1]:
+        axis.set_xlabel("steps of training")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _curve(axis: Any, lengths: Mapping[str, Mapping[str, float]], measure: str, **looks) -> None:
+    values = [of[measure] for of in lengths.values()]
+    errors = [of[f"{measure}_error"] for of in lengths.values()]
+    axis.errorbar(range(len(values)), values, errors, fmt="o-", capsize=3, markersize=4, **looks)
+    axis.set_xticks(range(len(values)), list(lengths))
+
+
+def _sweep(path: Path, networks: Mapping[str, Any]) -> None:
     figure, axis = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
-    for network, colour in zip(results["sweep"], ("#2a6fdb", "#d9622b"), strict=False):
-        values = results["sweep"][network]
+    for (network, values), colour in zip(networks.items(), COLOURS, strict=False):
         axis.errorbar(
             [float(s) for s in SCALES],
             [values[s]["motion"] for s in SCALES],
@@ -89,56 +94,94 @@ def draw(out: Path, results: dict[str, Any]) -> None:
         xlabel="scale of the Motion Adapter", ylabel="motion, pixels per frame", ylim=(0, None)
     )
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
-    figure.savefig(out / "scale_sweep.png", dpi=120)
+    if networks:
+        axis.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
     plt.close(figure)
 
 
-def clips_side_by_side(out: Path, bench: Bench) -> None:
-    """The first prompt of each customization, by every method."""
+def _clips(out: Path, bench: Bench) -> None:
+    """The first prompt of each customization, by every method at the longest length."""
     rows, clips = [], []
     for token in bench.size.tokens:
-        files = [read_tensors(shown(out, token, m)) for m in METHODS]
-        clips.append([tensors["frames"] for tensors, _ in files])
-        rows.append(files[1][1]["prompt"])
-    heads = [textwrap.fill(m, 13, break_on_hyphens=False) for m in METHODS]
+        names = [m if m in UNTRAINED else f"{m}-0-{bench.size.last}" for m in IN_CLIPS]
+        clips.append([_first_clip(shown(out, token, name)) for name in names])
+        rows.append(world.customized_scenes(token)[0].prompt)
+    heads = [textwrap.fill(m, 13, break_on_hyphens=False) for m in IN_CLIPS]
     show.clip_grid(out / "fidelity.gif", heads, rows, clips)
 
 
+def _first_clip(path: Path) -> Tensor:
+    """Of the first prompt; black where a method was not made yet."""
+    if not path.exists():
+        return torch.zeros(world.FRAMES, 3, world.SIZE, world.SIZE)
+    return read_tensors(path)[0]["frames"][0].float()
+
+
 # -------------------------------------------------------------------------------- report
-def write(page: Path, out: Path, results: dict[str, Any]) -> None:
+def write(page: Path, out: Path, results: Mapping[str, Any]) -> None:
     """The page of figures, and its pictures beside it."""
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    for name in ("fidelity.png", "scale_sweep.png", "fidelity.gif"):
+    for name in PICTURES:
         (pictures / name).write_bytes((out / name).read_bytes())
+    lead, *others = (f"![{about}](pictures/{name})" for name, about in PICTURES.items())
+    lines = [lead, "", _about(results), "", "**The paper's claims**, at the longest length", ""]
+    lines += sentences(results)
+    for kind in KINDS:
+        for measure, title in TITLES.items():
+            lines += ["", f"**{kind.capitalize()}: {title}** after so many steps", ""]
+            lines += _lengths(results["curves"][kind], measure)
+    last = str(results["size"]["lengths"][-1])
+    for kind, lengths in results["against_ours"].items():
+        lines += ["", f"**Less Still-Moving**, same prompt and seed, {last} steps: {kind}", ""]
+        lines += table(lengths[last], TITLES)
+    lines += ["", "**Motion by customization**, px per frame", "", *_by_token(results), ""]
+    lines += ["**Two seeds of training** lie so far apart, in the mean", "", *_seeds(results), ""]
+    lines += ["**When to stop**: fidelity in motion that a rule loses, less the best length's", ""]
+    lines += table(results["stops"], {"lost": "lost", "steps": "steps that it chose"})
+    put_tables(page, "Fidelity", "\n".join([*lines, "", *others]))
+
+
+def _about(results: Mapping[str, Any]) -> str:
     size = results["size"]
-    lines = [
+    return (
         f"`make fidelity`, commit {results['commit']}, {results['machine']}, "
-        f"{results['seconds']} s. "
-        f"{len(size['tokens'])} customizations of the shapes world ({', '.join(size['tokens'])}), "
-        f"{size['prompts']} prompts each, the same seeds for every method; {size['steps']} steps "
-        "of training. Mean and standard error.",
-        "",
+        f"{results['seconds']} s. {len(size['tokens'])} customizations of the shapes world "
+        f"({', '.join(size['tokens'])}), {size['prompts']} prompts each, the same seeds for every "
+        f"method; {size['seeds']} seeds of training for the main rows, one for the others; batch "
+        f"{size['batch']}. Mean and standard error over clips; at 0 steps everything is injection."
+    )
+
+
+def _lengths(methods: Mapping[str, Any], measure: str) -> list[str]:
+    """A row a method, a column a length."""
+    if not methods:
+        return ["(not made yet)"]
+    lengths = max((list(of) for of in methods.values()), key=len)
+    values = {
+        method: {
+            key: of.get(n, {}).get(measure + ("_error" if error else ""), math.nan)
+            for n in lengths
+            for error, key in ((False, n), (True, f"{n}_error"))
+        }
+        for method, of in methods.items()
+    }
+    return table(values, {n: n for n in lengths})
+
+
+def _by_token(results: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for token, methods in results["by_token"].items():
+        rows = {f"{token}: {m}": methods[m] for m in LEADING if m in methods}
+        lines += _lengths(rows, "motion")[0 if not lines else 2 :]
+    return lines
+
+
+def _seeds(results: Mapping[str, Any]) -> list[str]:
+    head: Sequence[str] = ["| | " + " | ".join(TITLES.values()) + " |", "|---" * 5 + "|"]
+    return [*head] + [
+        f"| {kind}: {method} | " + " | ".join(f"{values[m]:.3f}" for m in TITLES) + " |"
+        for kind, methods in results["seeds"].items()
+        for method, values in methods.items()
     ]
-    for kind in KINDS:
-        lines += [f"**{kind.capitalize()}**", "", *table(results["methods"][kind], TITLES), ""]
-    for token, tried in results["choices"].items():
-        lines += [f"**Choices** ({token} alone)", "", *table(tried, TITLES), ""]
-    lines += ["**Still-Moving against injection**, same prompt and seed:", ""]
-    for kind in KINDS:
-        ours = results["against_injection"][kind][OURS]
-        measures = (
-            f"{title} {ours[m]:+.3f} ± {ours[f'{m}_error']:.3f}" for m, title in TITLES.items()
-        )
-        lines.append(f"- {kind}: " + ", ".join(measures))
-    for kind, differences in results["against_ours"].items():
-        lines += ["", f"**Less Still-Moving**, same prompt and seed: {kind}", ""]
-        lines += table(differences, TITLES)
-    lines += [
-        "",
-        "![Measures](pictures/fidelity.png)",
-        "![Clips side by side](pictures/fidelity.gif)",
-        "![Motion against scale](pictures/scale_sweep.png)",
-    ]
-    put_tables(page, "Fidelity", "\n".join(lines))
