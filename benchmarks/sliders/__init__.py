@@ -1,0 +1,4 @@
+"""What each setting of the sliders does.
+
+Runs on the command line.
+"""

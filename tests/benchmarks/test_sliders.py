@@ -1,0 +1,64 @@
+"""The sliders' benchmark: what is sampled is what the help pages speak of."""
+
+import re
+
+import torch
+
+from helpers.texts import text_of
+from still_moving.adapters.scale_schedule import ScaleSchedule
+from still_moving.benchmarks.sliders.run import GROUPS, LAST, Setting, every_part, network, report
+from still_moving.training.network.unet import predict
+
+CPU = torch.device("cpu")
+
+
+def test_the_schedules_that_the_page_proposes_are_the_measured_ones():
+    cells = re.findall(
+        r"\| (Motion|Spatial) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|",
+        text_of("StillMovingScaleSchedule"),
+    )
+    proposed = {
+        (adapter, ScaleSchedule(*map(float, ends), "linear", *map(float, span)))
+        for adapter, *numbers in cells
+        for ends, span in [(numbers[:2], numbers[2:])]
+    }
+    measured = {
+        (adapter, scale)
+        for setting in GROUPS["Scale Schedule"].values()
+        for adapter, scale in (("Motion", setting.motion), ("Spatial", setting.spatial))
+        if isinstance(scale, ScaleSchedule)
+    }
+    assert proposed == measured
+    assert len(proposed) == 3
+
+
+def test_scales_follow_the_schedule_as_sampling_goes_on():
+    rising = ScaleSchedule(0.0, 1.0, "linear", 0.0, 1.0)
+    noisy = torch.randn(1, 4, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def predicted(timestep: int, setting: Setting) -> torch.Tensor:
+        with torch.no_grad():
+            unet = network(setting, CPU).unet
+            return predict(unet, noisy, torch.tensor([timestep]), torch.ones(1, 6, 64))
+
+    for timestep, scale in ((LAST, 0.0), (0, 1.0)):
+        steady = predicted(timestep, Setting(scale, scale))
+        assert torch.equal(predicted(timestep, Setting(rising, rising)), steady)
+        assert not torch.equal(predicted(timestep, Setting(1 - scale, scale)), steady)
+        assert not torch.equal(predicted(timestep, Setting(scale, 1 - scale)), steady)
+
+
+def test_every_part_has_its_line_and_a_line_tells_its_mean():
+    clip = {"fidelity": 0.5, "correct": True, "motion": 1.0, "jitter": 0.1, "frame_difference": 0}
+    rows = []
+    for name in every_part(1, CPU):
+        group, _, setting = name.partition("-")
+        if group == "refine":
+            rows.append({"group": group, "setting": setting, "error": 0.25})
+        for group, settings in GROUPS.items():
+            rows += [
+                {"group": group, "setting": s, **clip} for s in settings if name == f"{group}-{s}"
+            ]
+    text = report(rows, 1, {"commit": "abc", "seconds": 1})
+    assert text.count("| 0.500 ± 0.000 |") == sum(map(len, GROUPS.values()))
+    assert "nan" not in text
