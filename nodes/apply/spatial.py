@@ -92,7 +92,7 @@ class ApplySpatialAdapter(io.ComfyNode):
                     "mode",
                     options=list(MODES),
                     tooltip="merged: into the weights, no cost per step. runtime: after each layer,"
-                    " about 1 to 5 % slower; for fp8 weights and schedules. auto: merged where"
+                    " in every step; for fp8 weights and schedules. auto: merged where"
                     " that is exact.",
                 ),
                 schedule_input(),

@@ -153,7 +153,7 @@ def frame_inputs() -> list[io.Input]:
             min=0.0,
             max=60.0,
             tooltip="Frames a second to read clips at; 0 takes them as filmed. AnimateDiff was"
-            " trained at about 8.",
+            " trained on every fourth frame, which is about 8.",
         ),
         advanced(
             io.Int.Input(
@@ -211,8 +211,8 @@ class ClipSet(FolderSet):
             node_id="StillMovingClipSet",
             display_name="Clip Set",
             category=CATEGORY,
-            description="Natural clips to train on: they teach what ordinary motion is. About 40"
-            " real clips with captions do.",
+            description="Natural clips to train on: they teach what ordinary motion is. The"
+            " paper takes 40 real clips with captions.",
             inputs=set_inputs(
                 io.Image.Input(
                     "clips",

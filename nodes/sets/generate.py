@@ -134,7 +134,7 @@ class GenerateImages(DrawnSet):
             display_name="Generate Customized Images",
             category=CATEGORY,
             description="Draws the still images that a Spatial Adapter learns from, with the"
-            " customized model itself: what it makes is what is to be kept. 100 to 200 are good.",
+            " customized model itself: what it makes is what is to be kept.",
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 io.Model.Input(

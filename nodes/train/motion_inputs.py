@@ -37,8 +37,8 @@ def artist_inputs() -> list[io.Input]:
         io.Combo.Input(
             "preset",  # each method has the same
             options=list(PRESETS["vmc"]),
-            tooltip="paper: the paper's numbers. low memory: for cards of 8 GB and less. shapes"
-            " world: for the demo.",
+            tooltip="paper: the paper's numbers, and our own where its text has none. low memory:"
+            " for cards of 8 GB and less. shapes world: for the demo.",
         ),
         text_input(
             "prompt",

@@ -18,9 +18,8 @@ def test_the_schedules_that_the_page_proposes_are_the_measured_ones():
         text_of("StillMovingScaleSchedule"),
     )
     proposed = {
-        (adapter, ScaleSchedule(*map(float, ends), "linear", *map(float, span)))
-        for adapter, *numbers in cells
-        for ends, span in [(numbers[:2], numbers[2:])]
+        (adapter, ScaleSchedule(float(start), float(end), "linear", float(begun), float(done)))
+        for adapter, start, end, begun, done in cells
     }
     measured = {
         (adapter, scale)
