@@ -32,7 +32,7 @@ from .world import Scene
 STEPS = 12
 CFG = 2.0
 STILLS_CFG = 1.5  # at 2 the customized checkpoint's light background comes out too light
-BATCH = 2  # clips; on one core an eighth faster than 8
+BATCH = 2  # clips; see Network.frames
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Train the shapes world from nothing: text-to-image, then motion, then a customized checkpoint.
 
 Each stage starts from the files of the stage before and writes one file into
-``worlds/shapes/weights``; about an hour on two CPU cores, minutes on a GPU. As in AnimateDiff,
+``worlds/shapes/weights``; CONTRIBUTING.md says how long it takes. As in AnimateDiff,
 the motion module is trained over the frozen image model, on its own noise schedule, with its norm
 taken per frame.
 """
@@ -146,8 +146,7 @@ def customize(path: Path, token: str, device: torch.device, steps: int = 500) ->
         model,
         lambda: custom_loss() + 0.5 * prior_loss(),
         steps=steps,
-        # At twice this rate its stills are 0.01 truer, but injected it loses 0.18 of the base's
-        # motion instead of 0.13, and every fourth clip moves another way than asked.
+        # Higher rates make truer stills, but clips that lose motion under injection.
         lr=4e-4,
         ema=0.99,
         label=token,

@@ -36,7 +36,7 @@ def denoise(
     unconditional half is not computed. Returns (n, *size), fp32.
     """
     # With trailing steps each step ends at the noise level where the next begins, and the last one
-    # at none. With diffusers' "linspace" it does not: a perfect network would leave 0.05 of grain.
+    # at none. With diffusers' "linspace" it does not: a perfect network would leave grain.
     scheduler = DDIMScheduler(**schedule, clip_sample=False, timestep_spacing="trailing")
     scheduler.set_timesteps(steps)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]

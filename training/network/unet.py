@@ -51,7 +51,7 @@ def build_unet(
         if name.endswith("pos_embed.pe"):
             width = unet.get_parameter(name.split("transformer_blocks")[0] + "norm.weight").shape[0]
             state[name] = _positions(motion, name, width)
-    # Taken over as they are, never copied twice: a full-size network is 2.4 GB in half precision.
+    # Taken over as they are, never copied twice: a full-size network is gigabytes.
     placed = {name: tensor.to(device, dtype) for name, tensor in state.items()}
     unet.load_state_dict(placed, strict=True, assign=True)
     per_frame_norms(unet)

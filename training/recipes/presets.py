@@ -13,9 +13,8 @@ from . import methods, recipe
 from .recipe import Noise, Recipe
 
 # The paper's numbers are for a network of 1.3 billion parameters and thousands of steps; these
-# are for one of two million that must be done in minutes. One draw says little there: with a
-# batch of one the Motion Adapter freezes too, but costs 0.05 of fidelity at scale 1 instead of
-# 0.02. No noise offset: it is meant for larger latents, whose noise has hardly any mean.
+# are for one of two million that must be done in minutes. One draw says little there: hence the
+# batch. No noise offset: it is meant for larger latents, whose noise has hardly any mean.
 _DEMO: dict[str, Any] = {
     "frames": 8,
     "steps": 160,
