@@ -19,6 +19,7 @@ from still_moving.adapters import meter
 from still_moving.adapters.files.checkpoint import UNetWeights
 from still_moving.adapters.files.keys import SD15
 from still_moving.adapters.files.motion_module import MotionModule, recognize
+from still_moving.benchmarks.card.parts import Places, full_parts
 from still_moving.common.names import MOST_NAME
 from still_moving.demo import evaluate, run, world
 from still_moving.training.checks.budget import budget
@@ -175,6 +176,10 @@ def limits() -> list[Claim]:
         Claim("web/docs/*.md", r"(\d+) steps, cfg (\d+), denoise", (evaluate.STEPS, evaluate.CFG)),
         Claim("web/docs/*.md", r"demo: natural` \((\d+) clips", (natural,)),
         Claim("web/docs/*.md", r"takes [\d,]+; the demo has (\d+)\.", (run.NATURAL_CLIPS,)),
+        *(
+            Claim("docs/results/card.md", rf"{part.name}[^|]*\|[^|]*\| (\d+) s", (part.limit_s,))
+            for part in full_parts(Places(ROOT, None, ROOT, ROOT))
+        ),
         Claim("docs/api.md", r"at most (\d+) points over the whole run", (POINTS,)),
         Claim("docs/api.md", r"newest (\d+) kB", (kilobytes.default / 1024,)),
         Claim(
