@@ -47,7 +47,7 @@ INVERSION_STEPS = 20
 ROUNDS = (0, 2, 5)  # of Invert Clip's refine
 TITLES = {
     "fidelity": "fidelity",
-    "correct": "right prompt",
+    "frame_accuracy": "right prompt, per frame",
     "motion": "motion, px per frame",
     "jitter": "off a straight line, px",
     "frame_difference": "frame difference",
@@ -112,9 +112,7 @@ def sampled(group: str, name: str, prompts: int, device: torch.device) -> list[R
     looks = (world.STYLE_TOKEN,) if styled else world.BASE_LOOKS
     scenes = world.spread(world.all_scenes(looks), prompts)
     clips = network(setting, device).clips(scenes, range(prompts))
-    return [
-        {"group": group, "setting": name, **asdict(m), "correct": m.correct} for m in clips.measures
-    ]
+    return [{"group": group, "setting": name, **asdict(m)} for m in clips.measures]
 
 
 def network(setting: Setting, device: torch.device) -> Network:

@@ -6,7 +6,15 @@ import torch
 
 from helpers.texts import text_of
 from still_moving.adapters.scale_schedule import ScaleSchedule
-from still_moving.benchmarks.sliders.run import GROUPS, LAST, Setting, every_part, network, report
+from still_moving.benchmarks.sliders.run import (
+    GROUPS,
+    LAST,
+    TITLES,
+    Setting,
+    every_part,
+    network,
+    report,
+)
 from still_moving.training.network.unet import predict
 
 CPU = torch.device("cpu")
@@ -48,7 +56,7 @@ def test_scales_follow_the_schedule_as_sampling_goes_on():
 
 
 def test_every_part_has_its_line_and_a_line_tells_its_mean():
-    clip = {"fidelity": 0.5, "correct": True, "motion": 1.0, "jitter": 0.1, "frame_difference": 0}
+    clip = dict.fromkeys(TITLES, 0.5)
     rows = []
     for name in every_part(1, CPU):
         group, _, setting = name.partition("-")
@@ -59,5 +67,5 @@ def test_every_part_has_its_line_and_a_line_tells_its_mean():
                 {"group": group, "setting": s, **clip} for s in settings if name == f"{group}-{s}"
             ]
     text = report(rows, 1, {"commit": "abc", "seconds": 1})
-    assert text.count("| 0.500 ± 0.000 |") == sum(map(len, GROUPS.values()))
+    assert text.count("| 0.500 ± 0.000 |\n") == sum(map(len, GROUPS.values()))
     assert "nan" not in text
