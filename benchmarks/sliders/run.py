@@ -40,7 +40,7 @@ from ...worlds.shapes.files import (
 from ..common import parts
 from ..common.parts import Parts, Row
 from ..common.results_page import TABLES, put_tables
-from ..common.rows import machine, means, table
+from ..common.rows import machine, mean, means, table
 
 LAST = 999  # the noisiest timestep: where sampling begins
 INVERSION_STEPS = 20
@@ -52,6 +52,7 @@ TITLES = {
     "jitter": "off a straight line, px",
     "frame_difference": "frame difference",
 }
+AGAINST = {"fidelity": "fidelity, against", "motion": "motion, against"}
 Scale = float | ScaleSchedule
 
 
@@ -67,13 +68,12 @@ class Setting:
 LIVELY = ScaleSchedule(-0.5, 0.0, "linear", 0.2, 0.6)
 CALM = ScaleSchedule(0.0, 0.5, "linear", 0.5, 1.0)
 LATE_LOOK = ScaleSchedule(0.0, 1.0, "linear", 0.1, 0.4)
+ON_BASE, ON_STYLE = "Motion Adapter, on the base", "Spatial Adapter, look sks"
 GROUPS: dict[str, dict[str, Setting]] = {
-    "Motion Adapter, on the base": {
+    ON_BASE: {
         f"{scale:g}": Setting(motion=scale) for scale in (1.5, 1.0, 0.5, 0.0, -0.5, -1.0, -1.5)
     },
-    "Spatial Adapter, look sks": {
-        f"{scale:g}": Setting(spatial=scale) for scale in (0.0, 0.5, 0.75, 1.0, 1.25)
-    },
+    ON_STYLE: {f"{scale:g}": Setting(spatial=scale) for scale in (0.0, 0.5, 0.75, 1.0, 1.25)},
     "Motion Adapter beside the Spatial Adapter at 1, look sks": {
         f"{scale:g}": Setting(motion=scale, spatial=1.0) for scale in (-0.25, -0.5)
     },
@@ -161,13 +161,15 @@ def report(rows: Sequence[Row], prompts: int, origin: Mapping[str, Any]) -> str:
     lines = [
         f"`python benchmarks sliders`, commit {origin['commit']}, {machine()},"
         f" {origin['seconds']} s. {prompts} prompts a row, the same seeds in every row. Mean and"
-        " standard error.",
+        " standard error. Against: the difference, clip by clip, from the Motion Adapter at 0 and,"
+        " with the look sks, the Spatial Adapter at 1.",
     ]
+    titles = TITLES | {f"{name}_against": title for name, title in AGAINST.items()}
     for group, settings in GROUPS.items():
-        numbers = {name: _means(rows, group, name, tuple(TITLES)) for name in settings}
-        lines += ["", f"**{group}**", "", *table(numbers, TITLES)]
+        numbers = {name: _numbers(rows, group, name) for name in settings}
+        lines += ["", f"**{group}**", "", *table(numbers, titles)]
     errors = {
-        f"refine {n}, {n + 1} calls a step": _means(rows, "refine", str(n), ("error",))
+        f"refine {n}, {n + 1} calls a step": means(_own(rows, "refine", str(n)), ("error",))
         for n in ROUNDS
     }
     head = {"error": "what comes back less the clip, RMS over the clip's"}
@@ -175,8 +177,16 @@ def report(rows: Sequence[Row], prompts: int, origin: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _means(
-    rows: Sequence[Row], group: str, setting: str, measures: Sequence[str]
-) -> dict[str, float]:
-    own = (row for row in rows if row["group"] == group and row["setting"] == setting)
-    return means(own, measures)
+def _numbers(rows: Sequence[Row], group: str, name: str) -> dict[str, float]:
+    """A setting's measures, and what they are more than those of the usual scales."""
+    own, styled = _own(rows, group, name), GROUPS[group][name].spatial is not None
+    usual = _own(rows, *((ON_STYLE, "1") if styled else (ON_BASE, "0")))
+    numbers = means(own, tuple(TITLES))
+    for measure in AGAINST:
+        more = [a[measure] - b[measure] for a, b in zip(own, usual, strict=True)]
+        numbers[f"{measure}_against"], numbers[f"{measure}_against_error"] = mean(more)
+    return numbers
+
+
+def _own(rows: Sequence[Row], group: str, setting: str) -> list[Row]:
+    return [row for row in rows if row["group"] == group and row["setting"] == setting]
