@@ -6,9 +6,11 @@ import torch
 
 from helpers.texts import text_of
 from still_moving.adapters.scale_schedule import ScaleSchedule
+from still_moving.benchmarks.common.results_page import TABLES
 from still_moving.benchmarks.sliders.run import (
     GROUPS,
     LAST,
+    ON_STYLE,
     TITLES,
     Setting,
     every_part,
@@ -71,3 +73,24 @@ def test_every_part_has_its_line_and_a_line_tells_its_mean():
         map(len, GROUPS.values())
     )
     assert "nan" not in text
+
+
+TABLE = (TABLES / "sliders.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_invert_clip_says_what_the_table_says():
+    errors = dict(re.findall(r"\| refine (\d+), [^|]*\| (\S+) ", TABLE))
+    page = " ".join(text_of("StillMovingInvertClip").split())
+    said = re.search(r"(\d+) is plain .* (\d+) comes .* (\d+) % in place of (\d+) %", page)
+    assert said is not None
+    plain, refined, after, before = said.groups()
+    assert [int(after), int(before)] == [round(100 * float(errors[n])) for n in (refined, plain)]
+
+
+def test_the_scale_that_the_spatial_adapters_page_advises_is_truer_than_the_trained_one():
+    page = " ".join(text_of("StillMovingApplySpatialAdapter").split())
+    (scale,) = re.findall(r"lower the scale to ([\d.]+)\. On the shapes world's style", page)
+    group = TABLE.split(f"**{ON_STYLE}**")[1].split("**")[0]
+    (line,) = (line for line in group.splitlines() if line.startswith(f"| {scale} |"))
+    more, error = map(float, line.split(" | ")[-2].split(" ± "))
+    assert more > error
