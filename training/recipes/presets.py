@@ -13,12 +13,12 @@ from . import methods, recipe
 from .recipe import Noise, Recipe
 
 # The paper's numbers are for a network of 1.3 billion parameters and thousands of steps; these
-# are for one of two million that must be done in minutes. One draw says little there: hence the
-# batch. No noise offset: it is meant for larger latents, whose noise has hardly any mean.
+# are for one of two million that must be done in minutes: `make demo` shows what they do. No noise
+# offset: it is meant for larger latents, whose noise has hardly any mean.
 _DEMO: dict[str, Any] = {
     "frames": 8,
     "steps": 160,
-    "batch": 4,
+    "batch": 2,
     "ema": 0.95,
     "noise": Noise(0.0),
     "save_every": 40,
