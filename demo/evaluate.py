@@ -102,15 +102,19 @@ class Network:
             ).set_scale(1.0)
 
     def clips(
-        self, scenes: Sequence[Scene], seeds: Sequence[int], motion_scale: float | None = None
+        self,
+        scenes: Sequence[Scene],
+        seeds: Sequence[int],
+        motion_scale: float | None = None,
+        steps: int = STEPS,
     ) -> Clips:
         """One clip a scene. motion_scale: of the Motion Adapter, where there is one."""
         if motion_scale is not None:
             set_motion_scale(self.unet, motion_scale)
-        frames = self.frames([scene.prompt for scene in scenes], seeds)
+        frames = self.frames([scene.prompt for scene in scenes], seeds, steps)
         return Clips(frames, [measure(f, s) for f, s in zip(frames, scenes, strict=True)])
 
-    def frames(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
+    def frames(self, prompts: Sequence[str], seeds: Sequence[int], steps: int = STEPS) -> Tensor:
         """One clip a prompt: (n, frames, 3, SIZE, SIZE) in 0..1."""
         text = torch.stack([latents.encode_prompt(prompt) for prompt in prompts])
         size = (latents.CHANNELS, world.FRAMES, world.SIZE, world.SIZE)
@@ -123,7 +127,7 @@ class Network:
                 empty,
                 seeds=seeds[i : i + BATCH],
                 size=size,
-                steps=STEPS,
+                steps=steps,
                 cfg=CFG,
             )
             for i in range(0, len(prompts), BATCH)

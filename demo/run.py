@@ -1,215 +1,156 @@
 """The main job from end to end: both adapters from still images, clips, and the numbers.
 
 It goes the way an artist goes: folders of pictures, ``cache``, jobs that the worker runs, adapter
-files, clips. Only the world is small.
+files, clips. Only the world is small. While one process trains, others draw (``lanes``), one thread
+each, so that the numbers do not depend on how many there are; with a card there is this one alone.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from ..common import files
 from ..common.atomic import atomic_write_text
 from ..common.errors import UserError
-from ..training.checks.device import pick_device
-from ..training.jobs.job import Job, JobFolder
+from ..common.processes import PYTHON_FLAGS
 from ..training.recipes.presets import make_recipe
-from ..training.recipes.recipe import Recipe
-from ..training.sets.build import build_set
-from ..training.sets.encoders import ShapesEncoder
-from ..training.sets.options import CacheOptions
-from ..training.worker.session import run_job
-from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS
-from . import show, world
-from .data import write_natural_clips, write_stills
-from .evaluate import CFG, STEPS, Clips, Network, check, sample_stills
-from .world import Scene
+from . import lanes, show, world
+from .evaluate import CFG, Clips, check
+from .lanes import Part
+from .parts import METHODS, MOTION, SCALES, SPATIAL, Demo, Plan, one_thread
 
-SCALES = ("1", "0.5", "0", "-0.5", "-1")
-NATURAL_CLIPS = 48
-CUSTOMIZED_STILLS = 48
-SHOWN = 4  # rows of the pictures
+PACK = Path(__file__).resolve().parents[1]
 PRESET = "shapes world"
 MOTION_RECIPE = make_recipe("motion", PRESET)
 SPATIAL_RECIPE = make_recipe("spatial", PRESET)
-
-Recipes = tuple[Recipe, Recipe]  # of the Motion and of the Spatial Adapter
-
-
-@dataclass
-class Demo:
-    """Folders and choices of one run."""
-
-    out: Path
-    prompts: int
-    device: torch.device
-    quiet: bool
-    recipes: Recipes
-
-    def say(self, text: str) -> None:
-        if not self.quiet:
-            tqdm.write(text)
-
-    def cached(self, folder: Path, kind: str) -> Path:
-        """Cache a folder of pictures or clips beside it."""
-        size = world.SIZE * latents.FACTOR
-        options = CacheOptions(kind=kind, width=size, height=size, frames=world.FRAMES)
-        target = self.out / "cache" / folder.name
-        build_set(folder, target, ShapesEncoder(), options)
-        return target
-
-    def train(self, job: Job) -> Path:
-        """Run a job to its end and copy the adapter to the top of the output folder."""
-        folder = JobFolder.create(self.out / "jobs" / job.name, job)
-        total = job.recipe.stages[0].steps
-        with tqdm(total=total, desc=f"  {job.name}", unit="step", disable=self.quiet) as bar:
-
-            def follow(event: dict[str, Any]) -> None:
-                if event["event"] == "step":
-                    bar.update(event["step"] - bar.n)
-                    bar.set_postfix(loss=f"{event['loss_average']:.4f}", refresh=False)
-
-            run_job(folder, follow)
-        state = folder.read_state()
-        if state.phase != "finished":
-            raise UserError(folder.path, state.phase, "a finished job", state.message)
-        show.plot_loss(self.out / f"loss_{job.name}.png", folder, job.recipe.name)
-        adapter = self.out / f"{job.name}.safetensors"
-        files.copy(folder.exports / adapter.name, adapter)
-        return adapter
+MOST_PROCESSES = 4  # more would wait: the adapters are trained one after the other, on a core
+SHOWN = 4  # rows of the pictures
 
 
-def run_demo(
-    out: Path,
-    prompts: int,
-    device: str,
-    quiet: bool = False,
-    recipes: Recipes = (MOTION_RECIPE, SPATIAL_RECIPE),
-) -> dict[str, Any]:
-    """Run everything and write it to ``out``; returns the contents of metrics.json."""
+def run_demo(plan: Plan, quiet: bool = False, processes: int | None = None) -> dict[str, Any]:
+    """Run everything and write it to the plan's folder; returns the contents of metrics.json.
+
+    processes: that work side by side on a CPU; as many as there are cores, within reason, unless
+    given. Raises UserError for what can be mended.
+    """
     for name in (BASE, MOTION_MODULE, CUSTOMIZED):
         if not (WEIGHTS / name).is_file():
             raise UserError(
                 WEIGHTS / name, "nothing", "the shapes world's weights", "Get the pack again."
             )
     started = time.monotonic()
-    demo = Demo(prepare(out), prompts, pick_device(device), quiet, recipes)
-    motion_adapter = train_motion_adapter(demo)
-    spatial_adapter = train_spatial_adapter(demo, motion_adapter)
-    metrics = compare(demo, motion_adapter, spatial_adapter)
+    demo = Demo(plan)
+    prepare(plan.out)
+    with Progress(demo.parts(), quiet) as progress:
+        make(demo, processes or min(lanes.cores(), MOST_PROCESSES), progress)
+    metrics = report(demo)
     metrics["checks"] = check(metrics)
     metrics["seconds"] = round(time.monotonic() - started)
-    atomic_write_text(out / "metrics.json", json.dumps(metrics, indent=2))
+    atomic_write_text(plan.out / "metrics.json", json.dumps(metrics, indent=2))
     return metrics
 
 
-def prepare(out: Path) -> Path:
+def prepare(out: Path) -> None:
     """An output folder without the results of an earlier run; other files in it are left."""
     files.make_folder(out)
-    for name in ("data", "cache", "jobs"):
+    for name in ("data", "cache", "jobs", "clips"):
         files.remove_tree(out / name)
-    return out
 
 
-def train_motion_adapter(demo: Demo) -> Path:
-    demo.say(f"1/3  Motion Adapter: {NATURAL_CLIPS} clips, a single frame of each, held still")
-    clips = write_natural_clips(demo.out / "data" / "natural", NATURAL_CLIPS, seed=10)
-    job = Job(
-        name="motion_adapter",
-        recipe=demo.recipes[0],
-        checkpoint=str(WEIGHTS / BASE),
-        motion_module=str(WEIGHTS / MOTION_MODULE),
-        sets={"frames": str(demo.cached(clips, "clips"))},
-        device=demo.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
-    )
-    return demo.train(job)
+def make(demo: Demo, processes: int, progress: Progress) -> None:
+    """Make the demo's parts: with processes beside this one, or here where there is only one."""
+    on_cpu = demo.device.type == "cpu"
+    if processes > 1 and on_cpu:
+        command = [sys.executable, *PYTHON_FLAGS, str(PACK / "__main__.py"), "demo", "--serve"]
+        lanes.make_beside(demo.parts(), command, demo.plan.to_json(), processes, progress)
+        return
+    with one_thread() if on_cpu else nullcontext():
+        lanes.make_here(demo.parts(), progress)
 
 
-def train_spatial_adapter(demo: Demo, motion_adapter: Path) -> Path:
-    demo.say(f"2/3  Spatial Adapter: {CUSTOMIZED_STILLS} images by the customized checkpoint")
-    styled = world.spread(world.all_scenes((world.STYLE_TOKEN,)), CUSTOMIZED_STILLS)
-    images = sample_stills(WEIGHTS / CUSTOMIZED, styled, 1000, demo.device)
-    stills = write_stills(demo.out / "data" / "customized", images, styled)
-    job = Job(
-        name="spatial_adapter",
-        recipe=demo.recipes[1],
-        checkpoint=str(WEIGHTS / CUSTOMIZED),
-        motion_module=str(WEIGHTS / MOTION_MODULE),
-        sets={
-            "customized": str(demo.cached(stills, "stills")),
-            "natural": str(demo.out / "cache" / "natural"),
-        },
-        adapters={"motion": str(motion_adapter)},
-        device=demo.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
-    )
-    return demo.train(job)
+class Progress:
+    """One bar for all parts, with a word on each that is being made."""
+
+    def __init__(self, parts: list[Part], quiet: bool):
+        self.shares = dict.fromkeys((part.name for part in parts), 0.0)
+        self.words: dict[str, str] = {}
+        self.said: set[str] = set()
+        self.bar = tqdm(
+            total=sum(part.cost for part in parts),
+            bar_format="{percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}{postfix}",
+            disable=quiet,
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.bar.close()
+
+    def __call__(self, part: Part, share: float, word: str) -> None:
+        if part.about and part.name not in self.said and not self.bar.disable:
+            self.said.add(part.name)
+            tqdm.write(part.about, file=sys.stderr)
+        self.words[part.name] = f"{part.name} {word}".strip()
+        if share == 1:
+            del self.words[part.name]
+        self.bar.set_postfix_str("; ".join(self.words.values()), refresh=False)
+        self.bar.update(part.cost * (share - self.shares[part.name]))
+        self.shares[part.name] = share
 
 
-def compare(demo: Demo, motion_adapter: Path, spatial_adapter: Path) -> dict[str, Any]:
-    """Generate the same prompts and seeds every way, measure them and draw the pictures."""
-    demo.say(f"3/3  {demo.prompts} clips at each scale, and with each way to customize")
-    scenes = world.spread(world.all_scenes(), demo.prompts)
-    styled = [scene._replace(look=world.STYLE_TOKEN) for scene in scenes]
-    seeds = range(demo.prompts)
-    bar = tqdm(total=len(SCALES) + 2, desc="  clips", unit="set", disable=demo.quiet)
-    with bar:
-        network = Network(WEIGHTS / BASE, demo.device, motion_adapter=motion_adapter)
-        sweep = {}
-        for scale in SCALES:
-            sweep[scale] = network.clips(scenes, seeds, float(scale))
-            bar.update()
-        methods = {}
-        for name, adapter in (("injection", None), ("still_moving", spatial_adapter)):
-            network = Network(WEIGHTS / CUSTOMIZED, demo.device, spatial_adapter=adapter)
-            methods[name] = network.clips(styled, seeds)
-            bar.update()
+def report(demo: Demo) -> dict[str, Any]:
+    """Measure what was made and draw the pictures."""
+    plan = demo.plan
+    sweep = {scale: demo.clips(scale) for scale in SCALES}
+    methods = {name: demo.clips(name) for name in METHODS}
     motion = {scale: clips.summary() for scale, clips in sweep.items()}
-    draw(demo.out, scenes, sweep, methods)
-    show.plot_motion(
-        demo.out / "motion.png",
-        {scale: numbers["motion"] for scale, numbers in motion.items()},
-        {scale: numbers["motion_error"] for scale, numbers in motion.items()},
+    draw(demo, sweep, methods)
+    means, errors = (
+        {scale: numbers[name] for scale, numbers in motion.items()}
+        for name in ("motion", "motion_error")
     )
+    show.plot_motion(plan.out / "motion.png", means, errors)
+    for name, recipe in zip((MOTION, SPATIAL), plan.recipes, strict=True):
+        show.plot_loss(plan.out / f"loss_{name}.png", demo.job(name), recipe.name)
     return {
-        "motion_by_scale": {scale: numbers["motion"] for scale, numbers in motion.items()},
-        "motion_error_by_scale": {s: numbers["motion_error"] for s, numbers in motion.items()},
+        "motion_by_scale": means,
+        "motion_error_by_scale": errors,
         "base": motion["0"],
         **{name: clips.summary() for name, clips in methods.items()},
         "settings": {
-            "prompts": demo.prompts,
-            "sampling_steps": STEPS,
+            "prompts": plan.prompts,
+            "sampling_steps": plan.sampling_steps,
             "cfg": CFG,
             "device": demo.device.type,
-            "motion_adapter": json.loads(demo.recipes[0].to_json()),
-            "spatial_adapter": json.loads(demo.recipes[1].to_json()),
+            "motion_adapter": json.loads(plan.recipes[0].to_json()),
+            "spatial_adapter": json.loads(plan.recipes[1].to_json()),
         },
     }
 
 
-def draw(
-    out: Path, scenes: Sequence[Scene], sweep: dict[str, Clips], methods: dict[str, Clips]
-) -> None:
-    rows = range(min(SHOWN, len(scenes)))
+def draw(demo: Demo, sweep: dict[str, Clips], methods: dict[str, Clips]) -> None:
+    rows = range(min(SHOWN, demo.plan.prompts))
+    scenes = world.spread(world.all_scenes(), len(rows))
     show.clip_grid(
-        out / "sweep.gif",
+        demo.out / "sweep.gif",
         [f"scale {scale}" for scale in SCALES],
-        [scenes[i].prompt for i in rows],
+        [scene.prompt for scene in scenes],
         [[sweep[scale].frames[i] for scale in SCALES] for i in rows],
     )
     show.clip_grid(
-        out / "comparison.gif",
+        demo.out / "comparison.gif",
         ["injection", "Still-Moving"],
-        [scenes[i]._replace(look=world.STYLE_TOKEN).prompt for i in rows],
-        [[methods[name].frames[i] for name in ("injection", "still_moving")] for i in rows],
+        [scene.prompt for scene in demo.scenes("injection")[: len(rows)]],
+        [[methods[name].frames[i] for name in METHODS] for i in rows],
     )
 
 

@@ -2,30 +2,38 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageSequence
 
+from helpers.small import differences
 from still_moving.adapters.files.adapter import load_adapter
+from still_moving.adapters.files.tensors import read_tensors
 from still_moving.common.errors import UserError
 from still_moving.demo import run as demo
 from still_moving.demo.evaluate import check
+from still_moving.demo.parts import Demo, Plan
 from still_moving.training.recipes.recipe import Recipe
 
 pytestmark = pytest.mark.slow  # all look at one run of the demo
 
 
 def short(recipe: Recipe) -> Recipe:
-    return dataclasses.replace(recipe, stages=(dataclasses.replace(recipe.stages[0], steps=3),))
+    stage = dataclasses.replace(recipe.stages[0], steps=3)
+    return dataclasses.replace(recipe, stages=(stage,), batch=1, held_out=1)
 
 
-SHORT = (short(demo.MOTION_RECIPE), short(demo.SPATIAL_RECIPE))
+def small(out: Path) -> Plan:
+    """Everything that the demo makes, and little of it."""
+    recipes = (short(demo.MOTION_RECIPE), short(demo.SPATIAL_RECIPE))
+    return Plan(out, 5, "cpu", recipes, natural_clips=3, customized_stills=4, sampling_steps=1)
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
-    return out, demo.run_demo(out, 2, "cpu", quiet=True, recipes=SHORT)
+    return out, demo.run_demo(small(out), quiet=True, processes=2)
 
 
 def test_everything_that_was_promised_is_written(result):
@@ -47,6 +55,37 @@ def test_the_numbers_have_the_agreed_names(result):
         assert {"fidelity", "prompt_accuracy", "motion"} <= set(metrics[name])
     # Scale 0 is the base, and is not generated twice.
     assert metrics["base"]["motion"] == metrics["motion_by_scale"]["0"]
+
+
+def test_the_numbers_do_not_depend_on_the_processes(result, tmp_path):
+    """Nor on this one's threads: each process that makes something has one."""
+    out, metrics = result
+    alone = demo.run_demo(small(tmp_path), quiet=True, processes=1)
+    assert alone | {"seconds": 0} == metrics | {"seconds": 0}
+    for name in ("motion_adapter", "spatial_adapter"):
+        file = f"{name}.safetensors"
+        assert differences(read_tensors(out / file)[0], read_tensors(tmp_path / file)[0]) == []
+
+
+def test_a_plan_is_what_was_said(tmp_path):
+    plan = small(tmp_path / "ö")
+    assert Plan.from_json(plan.to_json()) == plan
+    assert "\n" not in plan.to_json()
+
+
+def test_the_bar_comes_to_its_end_and_says_what_is_made(tmp_path, capsys):
+    parts = Demo(small(tmp_path)).parts()
+    with demo.Progress(parts, quiet=False) as progress:
+        for part in parts:
+            progress(part, 0.0, "")
+            progress(part, 0.5, "half")
+        assert progress.bar.n == pytest.approx(progress.bar.total / 2)
+        for part in parts:
+            progress(part, 1.0, "")
+        assert progress.bar.n == pytest.approx(progress.bar.total)
+    err = capsys.readouterr().err
+    assert "Motion Adapter: 3 clips" in err
+    assert "100%" in err
 
 
 def test_the_summary_says_where_to_look(result):
@@ -77,5 +116,5 @@ def test_the_checks_can_fail():
 def test_missing_weights_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "WEIGHTS", tmp_path)
     with pytest.raises(UserError, match="shapes_base"):
-        demo.run_demo(tmp_path / "out", 1, "cpu", quiet=True)
+        demo.run_demo(small(tmp_path / "out"), quiet=True)
     assert not (tmp_path / "out").exists()
