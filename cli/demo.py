@@ -16,7 +16,7 @@ def add(commands) -> None:
         "on two CPU cores.",
     )
     parser.add_argument("--out", type=Path, help="folder for clips, plots and adapters")
-    parser.add_argument("--prompts", type=int, default=16, help="clips per setting (default 16)")
+    parser.add_argument("--prompts", type=int, default=12, help="clips per setting (default 12)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--processes",

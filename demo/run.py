@@ -155,16 +155,18 @@ def draw(demo: Demo, sweep: dict[str, Clips], methods: dict[str, Clips]) -> None
 
 
 def summary(metrics: dict[str, Any], out: Path) -> str:
-    """The numbers as a short table, and where the pictures are."""
-    lines = ["", "motion by scale (pixels per frame)"]
-    lines += [f"  {scale:>5}  {value:.2f}" for scale, value in metrics["motion_by_scale"].items()]
-    lines += ["", f"{'':14}{'fidelity':>10}{'prompt':>10}{'motion':>10}{'flicker':>10}"]
+    """The numbers as a short table, with standard errors, and where the pictures are."""
+    lines = ["", f"motion by scale (pixels per frame), {metrics['settings']['prompts']} prompts"]
+    errors = metrics["motion_error_by_scale"]
+    for scale, value in metrics["motion_by_scale"].items():
+        lines.append(f"  {scale:>5}  {value:.2f} ± {errors[scale]:.2f}")
+    measures = ("fidelity", "prompt_accuracy", "motion", "frame_difference")
+    heads = ("fidelity", "right prompt", "motion", "flicker")
+    lines += ["", f"{'':14}" + "".join(f"{head:>16}" for head in heads)]
     for name in ("base", "injection", "still_moving"):
         row = metrics[name]
-        lines.append(
-            f"{name:14}{row['fidelity']:10.3f}{row['prompt_accuracy']:10.2f}"
-            f"{row['motion']:10.2f}{row['frame_difference']:10.3f}"
-        )
+        cells = (f"{row[m]:.3f} ± {row[f'{m}_error']:.3f}" for m in measures)
+        lines.append(f"{name:14}" + "".join(f"{cell:>16}" for cell in cells))
     lines.append("")
     lines += [f"  {'yes' if ok else 'NO ':4}{text}" for text, ok in metrics["checks"].items()]
     lines += ["", f"{metrics['seconds']} s. Look at sweep.gif, comparison.gif and motion.png in"]
