@@ -15,6 +15,7 @@ import sys
 
 from ..common.errors import UserError
 from ..common.output import printing
+from ..common.threads import brief_waits
 from . import cache, demo, export, inspect, train
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
@@ -25,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Everything is read from the files that are named; a slip shall fail, not download.
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    os.environ.update(brief_waits(os.environ))  # read when torch is loaded, which no command has
     if break_key := getattr(signal, "SIGBREAK", None):  # Ctrl+Break, which Windows alone has
         signal.signal(break_key, signal.default_int_handler)  # ends a command as Ctrl+C does
     with printing():

@@ -74,17 +74,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tier", choices=TIERS, nargs="?", default="test")
     options, arguments = parser.parse_known_args()
-    begun, environment = time.monotonic(), {}
+    threads = importlib.import_module("still_moving.common.threads")
+    begun, environment = time.monotonic(), threads.brief_waits(os.environ)
     if options.tier == "all":  # what passed yesterday is not asked again: new cases in every run
         seed = random.SystemRandom().randrange(2**32)
-        environment = {"HYPOTHESIS_PROFILE": "explore", "STILL_MOVING_SEED": str(seed)}
+        environment |= {"HYPOTHESIS_PROFILE": "explore", "STILL_MOVING_SEED": str(seed)}
         print(f"New cases are drawn from STILL_MOVING_SEED={seed}", flush=True)
-    threads = str(max(1, CORES // SIDE_BY_SIDE))
+    share = str(max(1, CORES // SIDE_BY_SIDE))
     small = parts_of(options.tier)
     with ThreadPoolExecutor(min(SIDE_BY_SIDE, CORES)) as lanes:
         results = list(
             lanes.map(
-                lambda p: run_part(p, arguments, {**environment, "OMP_NUM_THREADS": threads}), small
+                lambda p: run_part(p, arguments, {**environment, "OMP_NUM_THREADS": share}), small
             )
         )
     big = big_parts() if options.tier == "all" else []
