@@ -27,7 +27,7 @@ PARTS = {
     "adapters": ["adapters"],
     "worker": ["training/worker"],
     "sets": ["training/sets", "training/text", "training/checks"],
-    "commands' tests": ["cli"],
+    "commands' tests": ["cli", "demo/test_lanes.py"],
 }
 LANES = (
     ("files, jobs, queue", "sets", "commands' tests", "command line"),
