@@ -55,7 +55,10 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, help=f"folder of the page of figures ({TABLES.name})")
     options = parser.parse_args()
     ways = LLVM if options.preload else GNU
-    rows = {name: measure(way, options.steps, options.preload) for name, way in ways.items()}
+    rows = {}
+    for name, way in ways.items():
+        rows[name] = measure(way, options.steps, options.preload)
+        sys.stderr.write(f"{table({name: rows[name]})[-1]}\n")
     about = f"{'LLVM' if options.preload else 'GNU'}'s OpenMP, {machine()}, commit {commit()}"
     text = "\n".join([about, "", *table(rows)])
     if options.docs:
