@@ -21,7 +21,8 @@ from still_moving.adapters.files.keys import SD15
 from still_moving.adapters.files.motion_module import MotionModule, recognize
 from still_moving.benchmarks.card.parts import Places, full_parts
 from still_moving.common.names import MOST_NAME
-from still_moving.demo import evaluate, run, world
+from still_moving.demo import evaluate, world
+from still_moving.demo.parts import Plan
 from still_moving.training.checks.budget import budget
 from still_moving.training.network import compiling
 from still_moving.training.queue.history import POINTS
@@ -67,14 +68,8 @@ def size(shapes: dict[str, tuple[int, ...]], bytes: int) -> float:
 
 
 def recipes() -> list[Claim]:
-    """The trainers' numbers."""
+    """The numbers of the two adapters' trainers."""
     motion, spatial = (paper(kind).stages[0] for kind in ("motion", "spatial"))
-    video, vmc, newmove = (paper(k).stages[-1] for k in ("customize-a-video", "vmc", "newmove"))
-    absorbing = [
-        paper("customize-a-video", absorber=absorber, words=words).stages[0].steps
-        for absorber, words in (("lora", ()), ("words", ("red", "cat")))
-    ]
-    lora = paper("newmove", full=False).stages[-1]
     table = [
         Claim(
             f"web/docs/StillMovingTrain{kind.capitalize()}Adapter.md",
@@ -85,23 +80,29 @@ def recipes() -> list[Claim]:
         for preset in PRESETS[kind]
         for recipe in [make_recipe(kind, preset)]
     ]
+    ranks = motion.rank, motion.steps, spatial.rank, spatial.steps
     return [
         *table,
         Claim(
             "README.md",
             r"rank (\d+) and (\d+) steps for the Motion Adapter, rank (\d+) and (\d+) steps for the"
             r" Spatial Adapter, learning rate (\S+), noise offset ([\d.]+)\.",
-            (
-                motion.rank,
-                motion.steps,
-                spatial.rank,
-                spatial.steps,
-                spatial.lr,
-                spatial.noise.offset,
-            ),
+            (*ranks, spatial.lr, spatial.noise.offset),
         ),
         Claim("web/docs/*TrainMotionAdapter.md", r"The paper's is (\d+)\.", (motion.rank,)),
         Claim("web/docs/*TrainSpatialAdapter.md", r"The paper's is (\d+);", (spatial.rank,)),
+    ]
+
+
+def methods() -> list[Claim]:
+    """The numbers of the trainer of motion from clips."""
+    video, vmc, newmove = (paper(k).stages[-1] for k in ("customize-a-video", "vmc", "newmove"))
+    absorbing = [
+        paper("customize-a-video", absorber=absorber, words=words).stages[0].steps
+        for absorber, words in (("lora", ()), ("words", ("red", "cat")))
+    ]
+    lora = paper("newmove", full=False).stages[-1]
+    return [
         Claim("web/docs/*.md", r"(\d+) for \*lora\*, (\d+) with words", tuple(absorbing)),
         Claim("web/docs/*.md", r"\*both\*: 2 to (\d+) from both captions", (MOST_TOKENS,)),
         Claim(
@@ -175,7 +176,7 @@ def limits() -> list[Claim]:
         Claim("web/docs/*.md", r"(?:picture|clip); (\d+) in the shapes world", (evaluate.STEPS,)),
         Claim("web/docs/*.md", r"(\d+) steps, cfg (\d+), denoise", (evaluate.STEPS, evaluate.CFG)),
         Claim("web/docs/*.md", r"demo: natural` \((\d+) clips", (natural,)),
-        Claim("web/docs/*.md", r"takes [\d,]+; the demo has (\d+)\.", (run.NATURAL_CLIPS,)),
+        Claim("web/docs/*.md", r"takes [\d,]+; the demo has (\d+)\.", (Plan.natural_clips,)),
         *(
             Claim("docs/results/card.md", rf"{part.name}[^|]*\|[^|]*\| (\d+) s", (part.limit_s,))
             for part in full_parts(Places(ROOT, None, ROOT, ROOT))
@@ -190,7 +191,7 @@ def limits() -> list[Claim]:
     ]
 
 
-@pytest.mark.parametrize("claims", [recipes, memory, limits])
+@pytest.mark.parametrize("claims", [recipes, methods, memory, limits])
 def test_figures_are_the_codes(claims):
     wrong = [claim for claim in claims() if not holds(claim)]
     assert wrong == []
