@@ -103,7 +103,8 @@ class Progress:
         if share == 1:
             del self.words[part.name]
         self.bar.set_postfix_str("; ".join(self.words.values()), refresh=False)
-        self.bar.update(part.cost * (share - self.shares[part.name]))
+        more = part.cost * (share - self.shares[part.name])
+        self.bar.update(min(more, self.bar.total - self.bar.n))  # sums of fractions go past it
         self.shares[part.name] = share
 
 
