@@ -71,6 +71,9 @@ class Stage:
     loss: Loss = "epsilon_mse"
     mse_weight: float = 0.0  # of epsilon_mse beside a residual loss
     coarse: float = 0.0  # a of p(t) = (1 - a cos(pi t / T)) / T; 0 draws timesteps evenly
+    # Weigh the loss of a timestep by the root of noise over signal (arXiv:2310.08442): where
+    # things are is decided at high noise, where an error of the noise is small and costs much.
+    debiased: bool = False
     words: tuple[str, ...] = ()  # describing words whose embeddings are trained
     words_lr: float = 5e-3
 
@@ -113,7 +116,8 @@ class Recipe:
     def to_data(self) -> dict[str, Any]:
         """Plain JSON data; without the fields of later versions where they say nothing."""
         data = dataclasses.asdict(self)
-        return {k: v for k, v in data.items() if k not in _LATER or v != _LATER[k]}
+        data["stages"] = [_without_later(stage, _LATER_OF_STAGES) for stage in data["stages"]]
+        return _without_later(data, _LATER)
 
     def to_json(self) -> str:
         return json.dumps(self.to_data(), indent=2)
@@ -132,6 +136,11 @@ class Recipe:
 
 # Older versions refuse fields that they do not know.
 _LATER: dict[str, Any] = {"prediction": "epsilon", "zero_snr": False}
+_LATER_OF_STAGES: dict[str, Any] = {"debiased": False}
+
+
+def _without_later(data: dict[str, Any], later: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k not in later or v != later[k]}
 
 
 def motion_adapter(*, frames: int = 16, **overrides: Any) -> Recipe:

@@ -44,6 +44,18 @@ class Velocity:
         return self.kept**0.5 * predicted.float() + (1 - self.kept) ** 0.5 * self.noisy.float()
 
 
+def debiased_weights(kept: Tensor, of_velocity: bool = False) -> Tensor:
+    """What a loss counts at each timestep: (timesteps,), 1 on average, in fp32.
+
+    kept: shares of signal, (timesteps,). The root of noise over signal ("Debias the Training of
+    Diffusion Models", arXiv:2310.08442), or of_velocity, for the plain loss of v, the share of
+    noise; as in kohya's trainer, signal counts as at most 1000 times the noise.
+    """
+    kept = kept.float().clamp(1e-8, 1000 / 1001)  # a schedule may end in pure noise
+    weights = 1 - kept if of_velocity else ((1 - kept) / kept).sqrt()
+    return weights / weights.mean()
+
+
 def epsilon_mse(predicted: Tensor, noise: Tensor) -> Tensor:
     """The diffusion loss of the paper: mean squared error of the predicted noise, in fp32."""
     return F.mse_loss(predicted.float(), noise.float())

@@ -16,7 +16,7 @@ from ..sets.store import Item, LoadedSet
 from ..text.learned_words import LearnedWords
 from .draws import Draw, held_out_draws
 from .held_out import hold_out
-from .losses import Velocity, draw_noise, stage_loss
+from .losses import Velocity, debiased_weights, draw_noise, stage_loss
 from .trainable import Trainable, set_scales
 from .views import seen
 
@@ -48,6 +48,9 @@ class StageNetwork:
         self.learned_items = [learned for learned, _ in pairs]
         self.held_out_items = [held_out for _, held_out in pairs]
         self.scheduler = DDPMScheduler(**schedule_of(recipe.prediction, recipe.zero_snr))
+        of_velocity = recipe.prediction != "epsilon" and self.stage.loss == "epsilon_mse"
+        kept = self.scheduler.alphas_cumprod
+        self.weights = debiased_weights(kept, of_velocity).tolist() if self.stage.debiased else None
 
     def draw_loss(self, draw: Draw, items: list[Item]) -> Tensor:
         """The stage's loss on one planned sample, a 0-dim fp32 tensor."""
@@ -62,7 +65,7 @@ class StageNetwork:
             kept = float(self.scheduler.alphas_cumprod[draw.timestep])
             there = to_device(target, self.device), to_device(noisy, self.device)
             velocity = Velocity(*there, kept)
-        return self.loss_of(
+        loss = self.loss_of(
             source,
             to_device(noisy, self.device, self.dtype),
             to_device(t, self.device),
@@ -70,6 +73,7 @@ class StageNetwork:
             to_device(noise, self.device),
             velocity,
         )
+        return loss if self.weights is None else self.weights[draw.timestep] * loss
 
     def loss_of(
         self, source: Source, noisy: Tensor, timestep: Tensor, text: Tensor, noise: Tensor,

@@ -52,6 +52,7 @@ def stages(draw) -> Stage:
         noise=Noise(draw(st.floats(0, 1))),
         mse_weight=draw(st.floats(0, 1000)),
         coarse=draw(st.floats(0, 1)),
+        debiased=draw(st.booleans()),
         words=draw(with_words) if SITES[train].words else (),
         words_lr=draw(rates),
     )
@@ -99,6 +100,13 @@ def test_the_defaults_are_the_papers_numbers():
         Source("customized", "frozen", {"motion": 1.0}),
         Source("natural", "clip", {"motion": 0.0}),
     )
+
+
+def test_what_older_versions_do_not_know_is_written_only_where_it_says_something():
+    plain = vmc()
+    assert "debiased" not in plain.to_data()["stages"][0]
+    weighed = replace(plain, stages=(replace(plain.stages[0], debiased=True),))
+    assert weighed.to_data()["stages"][0]["debiased"] is True
 
 
 def test_the_ablations_are_switches():

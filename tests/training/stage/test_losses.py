@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+from helpers.small import motion_recipe, new_training
 from still_moving.training.recipes.methods import vmc
+from still_moving.training.stage.draws import Draw
 from still_moving.training.stage.losses import (
     LOSSES,
+    debiased_weights,
     draw_noise,
     epsilon_mse,
     residual_cosine,
@@ -128,3 +131,29 @@ def test_the_plain_loss_is_not_counted_twice():
     noise, ours = (torch.randn(1, 4, 3, 4, 4, generator=generator) for _ in range(2))
     stage = vmc(loss="epsilon_mse", mse_weight=1.0).stages[0]
     assert torch.equal(stage_loss(stage, ours, noise), epsilon_mse(ours, noise))
+
+
+def test_debiased_weights_are_the_root_of_noise_over_signal():
+    kept = torch.tensor([0.0, 0.0016, 0.2, 0.5, 0.9, 0.99999])
+    weights = debiased_weights(kept)
+    assert weights.mean().item() == pytest.approx(1)
+    assert weights.isfinite().all()
+    assert (weights[1:-1] / weights[3]).tolist() == pytest.approx([24.98, 2, 1, 1 / 3], rel=1e-3)
+    assert (weights[-1] / weights[3]).item() == pytest.approx(1000**-0.5, rel=1e-3)
+    velocity = debiased_weights(kept, of_velocity=True)
+    assert (velocity[:-1] / velocity[3]).tolist() == pytest.approx([2, 1.9968, 1.6, 1, 0.2])
+
+
+@pytest.mark.parametrize("loss", ["epsilon_mse", "residual_l2"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_a_debiased_stage_weighs_each_sample_by_its_timestep(loss, prediction):
+    plain, weighed = (
+        new_training(motion_recipe(debiased=on, loss=loss, prediction=prediction))
+        for on in (False, True)
+    )
+    of_velocity = (loss, prediction) == ("epsilon_mse", "v_prediction")
+    weights = debiased_weights(plain.scheduler.alphas_cumprod, of_velocity)
+    for t in (3, 500, 999):
+        draw = Draw(source=0, item=0, frame=0.5, timestep=t, noise_seed=7)
+        ours, theirs = (x.draw_loss(draw, x.learned_items[0]).item() for x in (weighed, plain))
+        assert ours == pytest.approx(weights[t].item() * theirs, rel=1e-5)
