@@ -13,48 +13,99 @@ from ...demo.show import plt
 from ..common.parts import Row
 from ..common.results_page import COLOURS, bars, put_tables
 from ..common.rows import machine, means, paired, shown, table
-from .methods import MAIN, METHODS, PLAIN, Size
+from .methods import MAIN, METHODS, PLAIN, Size, lengths_of
 
 TITLES = {
     "trajectory_match": "trajectory match",
     "thing": "right shape and colour",
     "background": "right background",
     "leakage": "leakage",
+    "ghost": "ghost",
     "diversity": "diversity",
 }
 MEASURES = tuple(TITLES)
 CLIP = ("motion", "scene", "seed")  # what names a clip to make
-PICTURES = ("motion.png", "motion_paths.png", "motion.gif", "motion_ablations.png")
+PICTURES = ("motion_curves.png", "motion_paths.png", "motion.gif", "motion_ablations.png")
+TRAINED = tuple(name for name in MAIN if METHODS[name].kind is not None)
+UNTRAINED = tuple(name for name in MAIN if METHODS[name].kind is None)
+LEARNED = 0.8  # trajectory match from which a motion counts as learned
+Means = dict[str, float]
 
 
 def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
-    """Everything that is reported, as plain JSON."""
+    """Everything that is reported, as plain JSON. Without a length: at the chosen one."""
+    at = [row for row in rows if row["steps"] in (0, size.chosen)]
 
-    def of(some: Sequence[Row], names: Iterable[str]) -> dict[str, dict[str, float]]:
+    def of(some: Sequence[Row], names: Iterable[str]) -> dict[str, Means]:
         return {m: means((r for r in some if r["method"] == m), MEASURES) for m in names}
 
-    by_motion = {m: [r for r in rows if r["motion"] == m] for m in size.motions}
+    by_motion = {m: [r for r in at if r["motion"] == m] for m in size.motions}
     return {
         "machine": machine(),
-        "size": {"motions": size.motions, "clips": size.prompts * size.seeds},
-        "methods": of(rows, MAIN),
+        "size": {
+            "motions": size.motions,
+            "clips": size.prompts * size.seeds,
+            "lengths": size.lengths,
+            "chosen": size.chosen,
+        },
+        "curves": {motion: _curves(rows, motion, size) for motion in size.motions},
+        "methods": of(at, MAIN),
         "by_motion": {motion: of(some, MAIN) for motion, some in by_motion.items()},
         "ablations": of(by_motion[size.motions[0]], METHODS),
         "against": {
-            other: {m: paired(rows, m, other, MEASURES, CLIP) for m in MAIN if m != other}
+            other: {m: paired(at, m, other, MEASURES, CLIP) for m in MAIN if m != other}
             for other in ("base", PLAIN)
         },
     }
 
 
+def _curves(rows: Sequence[Row], motion: str, size: Size) -> dict[str, dict[str, Means]]:
+    """Method to steps to means; steps as JSON has them, in words."""
+
+    def of(name: str, steps: int) -> Means:
+        wanted = (motion, name, steps)
+        some = (r for r in rows if (r["motion"], r["method"], r["steps"]) == wanted)
+        return means(some, MEASURES)
+
+    return {name: {str(s): of(name, s) for s in lengths_of(name, size)} for name in MAIN}
+
+
 # ------------------------------------------------------------------------------ pictures
 def draw(out: Path, rows: Sequence[Row], results: dict[str, Any], size: Size) -> None:
-    bars(out / "motion.png", results["by_motion"], TITLES, MAIN)
+    _plot_curves(out / "motion_curves.png", results["curves"])
     bars(
         out / "motion_ablations.png", {size.motions[0]: results["ablations"]}, TITLES, list(METHODS)
     )
-    _paths(out / "motion_paths.png", rows, size.motions)
+    at = [row for row in rows if row["steps"] in (0, size.chosen)]
+    _paths(out / "motion_paths.png", at, size.motions)
     _clips(out, size.motions)
+
+
+def _plot_curves(path: Path, curves: dict[str, dict[str, dict[str, Means]]]) -> None:
+    """Trajectory match against steps: a panel a motion, a line a method, dashed if untrained."""
+    size = (4.3 * len(curves), 3.9)
+    figure, axes = plt.subplots(
+        1, len(curves), figsize=size, layout="constrained", sharey=True, squeeze=False
+    )
+    for axis, (motion, methods) in zip(axes[0], curves.items(), strict=True):
+        for colour, name in zip(("#555555", "#a05fc0", "#b8a020"), UNTRAINED, strict=True):
+            level = methods[name]["0"]["trajectory_match"]
+            axis.axhline(level, color=colour, linestyle="--", linewidth=1, label=name)
+        for colour, name in zip((*COLOURS, "#c03050"), TRAINED, strict=True):
+            points = methods[name]
+            axis.errorbar(
+                [int(steps) for steps in points],
+                [point["trajectory_match"] for point in points.values()],
+                [point["trajectory_match_error"] for point in points.values()],
+                fmt="o-", markersize=3, capsize=2, color=colour, label=name,
+            )  # fmt: skip  # numbers, then looks
+        axis.axhline(LEARNED, color="black", linestyle=":", linewidth=1)
+        axis.set(title=motion, xscale="log", xlabel="steps of training", ylim=(-1.05, 1.05))
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("trajectory match")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def _paths(path: Path, rows: Sequence[Row], motions: Sequence[str]) -> None:
@@ -103,24 +154,39 @@ def write(page: Path, out: Path, results: dict[str, Any]) -> None:
         f"`make motion-benchmark`, commit {results['commit']}, {results['machine']}, "
         f"{results['seconds']} s. {len(size['motions'])} motions ({', '.join(size['motions'])}), "
         f"{size['clips']} clips of each by every method (from inverted latents half as many: "
-        "there a seed changes nothing). Mean and standard error over clips.",
+        "there a seed changes nothing). Mean and standard error over clips; one training each, "
+        "every length gone on from the one before. "
+        f"Where no length is named, {size['chosen']} steps.",
         "",
-        *table(results["methods"], TITLES),
-        "",
-        "**Trajectory match by motion**",
-        "",
-        *_by_motion(results["by_motion"]),
+        f"![{PICTURES[0]}](pictures/{PICTURES[0]})",
         "",
     ]
+    for motion, curves in results["curves"].items():
+        lines += [f"**Trajectory match against steps: {motion}**", "", *_by_steps(curves), ""]
+    lines += ["**All measures**, over the motions", "", *table(results["methods"], TITLES), ""]
+    lines += ["**Trajectory match by motion**", "", *_by_motion(results["by_motion"]), ""]
     for other, differences in results["against"].items():
         lines += [f"**Less {other}**, same prompt and seed", "", *table(differences, TITLES), ""]
     lines += [f"**Ablations** ({size['motions'][0]} alone)", ""]
     lines += [*table(results["ablations"], TITLES), ""]
-    lines += [f"![{name}](pictures/{name})" for name in PICTURES]
+    lines += [f"![{name}](pictures/{name})" for name in PICTURES[1:]]
     put_tables(page, "Motion from reference clips", "\n".join(lines))
 
 
-def _by_motion(results: dict[str, dict[str, dict[str, float]]]) -> list[str]:
+def _by_steps(curves: dict[str, dict[str, Means]]) -> list[str]:
+    """A row a method, a column a length, and the first length from which it counts as learned."""
+    lengths = list(curves[TRAINED[0]])
+    lines = ["| | " + " | ".join([*lengths, f"first {LEARNED}"]) + " |"]
+    lines += ["|---" * (len(lengths) + 2) + "|"]
+    for name in TRAINED:
+        points = [curves[name][steps] for steps in lengths]
+        cells = [f"{p['trajectory_match']:.2f} ± {p['trajectory_match_error']:.2f}" for p in points]
+        reached = (s for s in lengths if curves[name][s]["trajectory_match"] >= LEARNED)
+        lines.append(f"| {name} | " + " | ".join([*cells, next(reached, "not")]) + " |")
+    return lines
+
+
+def _by_motion(results: dict[str, dict[str, Means]]) -> list[str]:
     values = {
         name: {
             key: of[name]["trajectory_match" + ("_error" if error else "")]

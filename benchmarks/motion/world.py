@@ -41,6 +41,7 @@ def observe(frames: Tensor, scene: Scene, motion: str) -> dict[str, Any]:
     is the reference's motion anywhere on the stage, 0 as far from it as a clip that stands still.
     thing: the colour and shape asked for; background: the look asked for. leakage: the share of
     the three that the reference clips show instead. speed: mean length of a step, px per frame.
+    ghost: what stands still where the shape never is, as ``ghost_of`` has it.
     """
     seen, path = find(frames)
     parts = ("colour", "shape", "look")
@@ -49,6 +50,7 @@ def observe(frames: Tensor, scene: Scene, motion: str) -> dict[str, Any]:
         "thing": float((seen.colour, seen.shape) == (scene.colour, scene.shape)),
         "background": float(seen.look == scene.look),
         "leakage": sum(getattr(seen, p) in SHOWN[p] for p in parts) / len(parts),
+        "ghost": ghost_of(frames, scene, path),
         "speed": float((path[1:] - path[:-1]).norm(dim=1).mean()),
         "path": [[round(float(v), 2) for v in point] for point in path],
     }
@@ -67,3 +69,15 @@ def find(frames: Tensor) -> tuple[Scene, Tensor]:
             best = error, scenes[number], nearest
     assert best is not None
     return best[1], best[2]
+
+
+def ghost_of(frames: Tensor, scene: Scene, path: Tensor) -> float:
+    """What stands still where the shape never is: 0 for an even ground of whatever colour.
+
+    Deviation of the mean of all frames from its own mean colour, RMS in 0..1, over the pixels that
+    the scene asked for, rendered where the shape is found, never covers. path: (frames, 2).
+    """
+    background = torch.tensor(world.LOOKS[scene.look].background)[:, None, None]
+    away = (world.render(scene, path) - background).abs().amax((0, 1)) < 0.02
+    ground = frames.mean(0)[:, away]  # (3, pixels)
+    return float(ground.std(1, unbiased=False).square().mean().sqrt()) if away.any() else 0.0

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from still_moving.benchmarks.common.rows import cached
-from still_moving.benchmarks.motion.methods import FULL, METHODS, diversity, recipe_of
+from still_moving.benchmarks.motion.bench import diversity
+from still_moving.benchmarks.motion.methods import FULL, METHODS, Size, lengths_of, recipe_of
+from still_moving.benchmarks.motion.report import MEASURES, PICTURES, summarize, write
 from still_moving.benchmarks.motion.world import (
     PROMPTED,
     SHOWN,
@@ -88,6 +90,48 @@ def test_every_method_and_every_ablation_is_there():
     assert last["NewMove: even timesteps"].coarse == 0 < last["NewMove"].coarse
     assert len(last["NewMove: no regularization"].sources) == 1
     assert METHODS["NewMove: generated clips"].generated
+    alike = [name for name in recipes if name.endswith(": every timestep alike")]
+    assert [last[name.partition(":")[0]].debiased for name in alike] == [True] * 3
+    assert not any(last[name].debiased for name in alike)
+
+
+def test_a_method_is_measured_at_every_length_and_an_ablation_at_one():
+    assert FULL.chosen in FULL.lengths
+    assert lengths_of("VMC", FULL) == FULL.lengths
+    assert lengths_of("VMC: l2", FULL) == (FULL.chosen,)
+    assert lengths_of("base", FULL) == (0,)
+    assert recipe_of(METHODS["VMC"], FULL).stages[-1].steps == FULL.chosen
+
+
+def learner(method: str, steps: int) -> dict:
+    """A row of a method that has learned a motion after 400 steps."""
+    zeros = dict.fromkeys(MEASURES, 0.0)
+    match = {"trajectory_match": 0.9 if steps >= 400 else 0.1}
+    names = {"method": method, "motion": "circle", "scene": "a", "seed": 0, "steps": steps}
+    return {**zeros, **names, **match}
+
+
+def test_the_page_says_from_which_length_a_motion_is_learned(tmp_path):
+    size = Size(("circle",), lengths=(100, 400, 800), chosen=800)
+    rows = [learner(name, s) for name in METHODS for s in lengths_of(name, size)]
+    results = summarize(rows, size) | {"commit": "abc", "seconds": 1}
+    assert results["curves"]["circle"]["VMC"]["400"]["trajectory_match"] == 0.9
+    assert results["methods"]["VMC"]["trajectory_match"] == 0.9  # at the chosen length alone
+    for name in PICTURES:
+        (tmp_path / name).write_bytes(b"")
+    write(tmp_path / "tables" / "motion.md", tmp_path, results)
+    page = (tmp_path / "tables" / "motion.md").read_text(encoding="utf-8")
+    assert "| VMC | 0.10 ± 0.00 | 0.90 ± 0.00 | 0.90 ± 0.00 | 400 |" in page
+    assert page.index("motion_curves.png") < page.index("|")  # what leads
+
+
+def test_a_ghost_is_what_stands_still_behind_a_motion():
+    scene = world.Scene("blue", "square", "right", "sand")
+    frames = reference_clip("circle", scene, (1.0, 1.0)).frames
+    assert observe(frames, scene, "circle")["ghost"] < 0.005
+    red = reference_clip("circle", place=(0.0, 0.0)).frames.mean(0)
+    haunted = 0.8 * frames + 0.2 * red
+    assert observe(haunted, scene, "circle")["ghost"] > 0.02
 
 
 def test_clips_that_agree_have_no_diversity():

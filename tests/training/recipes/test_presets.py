@@ -23,6 +23,7 @@ def test_false_and_nothing_replace_a_presets_own():
     assert not make_recipe("vmc", "paper", check_captions=False).check_captions
     (stage,) = make_recipe("newmove", "paper", motion_word="pll", keys_values=False).stages
     assert stage.train == "temporal.all"
-    assert make_recipe("vmc", "shapes world", mse_weight=0.0).stages[0].mse_weight == 0.0
+    assert make_recipe("vmc", "shapes world").stages[0].debiased
+    assert not make_recipe("vmc", "shapes world", debiased=False).stages[0].debiased
     with pytest.raises(UserError, match="steps"):
         make_recipe("motion", "paper", steps=0)

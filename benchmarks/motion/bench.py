@@ -1,0 +1,199 @@
+"""The motion benchmark at work: trainings to each length, and the clips that come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...adapters.files.tensors import write_tensors
+from ...demo import world
+from ...demo.data import write_clips, write_natural_clips
+from ...demo.evaluate import CFG, Network
+from ...demo.shipped_clips import MOTION_WORD, prompt_of, write_several
+from ...training.checks.device import pick_device
+from ...training.jobs.job import Job
+from ...training.network import inversion
+from ...training.network.lora import set_motion_scale
+from ...training.network.unet import predict
+from ...training.recipes.recipe import Recipe
+from ...training.sets.store import load_set
+from ...worlds.shapes import latents
+from ...worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
+from ..common.curve import curve
+from ..common.parts import Parts, Row, alone, file_name
+from ..common.rows import cached, shown
+from .methods import MAIN, METHODS, Method, Size, lengths_of, recipe_of
+from .world import observe, prompted_scenes, write_reference
+
+
+class Bench:
+    """All motions, in one folder."""
+
+    def __init__(self, out: Path, size: Size, device: str):
+        self.out, self.size, self.device = out, size, pick_device(device)
+        with alone(out / "sets.lock"):
+            real = write_natural_clips(out / "clips" / "real", size.natural, seed=10)
+            generated = self._generated()
+            self.sets = {"real": self.cached(real), "generated": self.cached(generated)}
+        self.labs: dict[str, Lab] = {}
+
+    def cached(self, folder: Path) -> Path:
+        return cached(folder, "clips", self.out / "cache" / folder.name)
+
+    def _generated(self) -> Path:
+        """The base's own clips of the prompts of the real ones."""
+        folder = self.out / "clips" / "generated"
+        if not folder.exists():
+            prompts = [s.prompt for s in world.spread(world.all_scenes(), self.size.natural)]
+            network = Network(WEIGHTS / BASE, self.device)
+            frames = network.frames(prompts, range(500, 500 + len(prompts)))
+            write_clips(folder, list(frames), prompts)
+        return folder
+
+    def parts(self) -> Parts:
+        """The main methods on every motion, the ablations on one: a row for each clip."""
+        parts: dict[str, Callable[[], list[Row]]] = {}
+        for motion in self.size.motions:
+            for name in METHODS if motion == self.size.motions[0] else MAIN:
+                parts[f"{motion}-{name}"] = partial(self._part, motion, name)
+        return parts
+
+    def _part(self, motion: str, name: str) -> list[Row]:
+        if motion not in self.labs:
+            with alone(self.out / "clips" / f"{motion}.lock"):
+                self.labs[motion] = Lab(self, motion)
+        return self.labs[motion].rows(name)
+
+
+class Lab:
+    """One motion: its reference clips, and what is trained on them."""
+
+    def __init__(self, bench: Bench, motion: str):
+        self.bench, self.motion, self.size = bench, motion, bench.size
+        clips = bench.out / "clips"
+        self.reference = bench.cached(write_reference(clips / f"{motion} one", motion))
+        several = write_several(clips / f"{motion} several", motion, self.size.clips)
+        self.several = bench.cached(several)
+
+    def rows(self, name: str) -> list[Row]:
+        """The clips of a method after each length of training, observed."""
+        return [
+            {"steps": steps} | row
+            for steps, trained in self.trained(name, lengths_of(name, self.size))
+            for row in self._clips(name, trained, steps in (0, self.size.chosen))
+        ]
+
+    def _clips(self, name: str, trained: dict[str, Path], keeps: bool) -> list[Row]:
+        """What a trained network draws. keeps: the first clip, for the picture."""
+        method = METHODS[name]
+        scenes = world.spread(prompted_scenes(), self.size.prompts)
+        word = MOTION_WORD if method.motion_word else "right"
+        prompts = [prompt_of(scene, word) for scene in scenes]
+        network = self._network(trained)
+        if method.inverted:  # from there on nothing is drawn: a second seed gives the same clip
+            drawn = self.follow(network, prompts, method)[None].expand(
+                self.size.seeds, -1, -1, -1, -1, -1
+            )
+        else:
+            seeds = [range(s * 100, s * 100 + len(prompts)) for s in range(self.size.seeds)]
+            drawn = torch.stack([network.frames(prompts, numbers) for numbers in seeds])
+        if keeps:
+            path = shown(self.bench.out, self.motion, name)
+            write_tensors(path, {"frames": drawn[0, 0].contiguous()}, {"prompt": prompts[0]})
+        counted = drawn[:1] if method.inverted else drawn
+        return [
+            {"method": name, "motion": self.motion, "scene": scenes[i].prompt, "seed": seed}
+            | {"diversity": diversity(drawn[:, i])}
+            | observe(clip, scenes[i], self.motion)
+            for seed, clips in enumerate(counted)
+            for i, clip in enumerate(clips)
+        ]
+
+    def _network(self, trained: dict[str, Path]) -> Network:
+        network = Network(WEIGHTS / BASE, self.bench.device, **trained)
+        if "motion_adapter" in trained:
+            set_motion_scale(network.unet, 1.0)  # a new network has it off
+        return network
+
+    def trained(self, name: str, lengths: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Path]]]:
+        """What a method puts into the network after each length, trained where it is not yet."""
+        method = METHODS[name]
+        if method.like:
+            yield from self.trained(method.like, lengths)
+        elif method.kind is None:
+            yield 0, {}
+        else:
+            recipe = recipe_of(method, self.size)
+            role = ROLES[recipe.stages[-1].site.result]
+            folder = self.bench.out / "jobs" / file_name(f"{self.motion}-{name}")
+            with alone(folder.with_name(f"{folder.name}.lock"), waits=False):
+                for point in curve(folder, self._job(method, recipe), lengths):
+                    yield point.steps, {role: point.result}
+
+    def _job(self, method: Method, recipe: Recipe) -> Job:
+        return Job(
+            name="motion",
+            recipe=recipe,
+            checkpoint=str(WEIGHTS / BASE),
+            motion_module=str(WEIGHTS / MOTION_MODULE),
+            sets=self._sets(recipe, method),
+            device=self.bench.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
+        )
+
+    def _sets(self, recipe: Recipe, method: Method) -> dict[str, str]:
+        places = {
+            "clip": self.reference,
+            "appearance": self.reference,
+            "motion": self.several,
+            "regularization": self.bench.sets["generated" if method.generated else "real"],
+        }
+        used = {source.set for stage in recipe.stages for source in stage.sources}
+        return {name: str(places[name]) for name in used}
+
+    def follow(self, network: Network, prompts: list[str], method: Method) -> Tensor:
+        """Clips from the start latents of the reference."""
+        inverting = Network(WEIGHTS / BASE, self.bench.device) if method.by_base else network
+        start = self.start(inverting)
+        begin = start if method.colours else inversion.without_colours(start)
+        begin = begin.expand(len(prompts), -1, -1, -1, -1)
+        clips = inversion.sample(guided(network, prompts), begin, self.size.inversion)
+        return latents.decode_world(clips.transpose(1, 2))
+
+    def start(self, network: Network) -> Tensor:
+        """The reference as a network inverts it, without words: (1, channels, frames, h, w)."""
+        item = load_set(self.reference).items[0]
+        clip = item.latents[: world.FRAMES].transpose(0, 1)[None]
+        silent = inversion.network_of(network.unet, latents.encode_prompt(""))
+        return inversion.invert(silent, clip, self.size.inversion)
+
+
+# How ``Network`` calls a file, by what it is.
+ROLES: dict[str, str] = {
+    "Motion Adapter": "motion_adapter",
+    "image LoRA": "image_lora",
+    "motion weights": "motion_weights",
+}
+
+
+def guided(network: Network, prompts: list[str]) -> inversion.Network:
+    """The network at the demo's CFG, a prompt for each clip."""
+    prompted = torch.stack([latents.encode_prompt(prompt) for prompt in prompts])
+    text = torch.cat([latents.encode_prompt("").expand_as(prompted), prompted])
+
+    def noise(noisy: Tensor, timesteps: Tensor) -> Tensor:
+        device = next(network.unet.parameters()).device
+        both = torch.cat([noisy, noisy]).to(device), torch.cat([timesteps, timesteps]).to(device)
+        plain, conditional = predict(network.unet, *both, text.to(device)).chunk(2)
+        return (plain + CFG * (conditional - plain)).to(noisy)
+
+    return noise
+
+
+def diversity(clips: Tensor) -> float:
+    """RMS difference of a prompt's clips with different seeds. clips: (seeds, frames, ...)."""
+    pairs = [(a, b) for i, a in enumerate(clips) for b in clips[i + 1 :]]
+    return sum(float((a - b).square().mean().sqrt()) for a, b in pairs) / max(1, len(pairs))
