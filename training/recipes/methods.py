@@ -114,9 +114,9 @@ def vmc(
     "clip". loss: the paper's (eq. 17), "residual_official" (its code), "residual_l2" (eq. 16), or
     "epsilon_mse". sites: "temporal.qkv" is LoRA, for small cards (rate 1e-4 there, too).
     backward: learn the clip from last to first.
-    Steps, rate and AdamW are those of the published code. Start generation from inverted latents:
-    the loss leaves the mean of the frames free. Where that shows as a ghost, ``mse_weight`` (not
-    the paper's) adds a share of the plain loss.
+    Steps, rate and AdamW are those of the published code. Start generation from the latents to
+    which the trained network inverts the clip, as that code does: the base's hold what it cannot
+    move by itself, and that stands in the new clip as a ghost.
     """
     scales = {"motion": 1.0} if SITES[sites].trains_motion_adapter else {}
     view = "backward" if backward else "clip"
