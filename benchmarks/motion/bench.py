@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -55,12 +55,10 @@ class Bench:
         return folder
 
     def parts(self) -> Parts:
-        """The main methods on every motion, the ablations on one: a row for each clip."""
-        parts: dict[str, Callable[[], list[Row]]] = {}
-        for motion in self.size.motions:
-            for name in METHODS if motion == self.size.motions[0] else MAIN:
-                parts[f"{motion}-{name}"] = partial(self._part, motion, name)
-        return parts
+        """The main methods on every motion, then the ablations on one: a row for each clip."""
+        wanted = [(motion, name) for motion in self.size.motions for name in MAIN]
+        wanted += [(self.size.motions[0], name) for name in METHODS if name not in MAIN]
+        return {f"{motion}-{name}": partial(self._part, motion, name) for motion, name in wanted}
 
     def _part(self, motion: str, name: str) -> list[Row]:
         if motion not in self.labs:
