@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -24,9 +23,10 @@ from ...training.sets.store import load_set
 from ...worlds.shapes import latents
 from ...worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 from ..common.curve import curve
+from ..common.estimate import Work
 from ..common.parts import Parts, Row, alone, file_name
 from ..common.rows import cached, shown
-from .methods import MAIN, METHODS, Method, Size, lengths_of, recipe_of
+from .methods import METHODS, Method, Part, Size, lengths_of, parts_of, recipe_of, samples
 from .world import observe, prompted_scenes, write_reference
 
 
@@ -55,16 +55,21 @@ class Bench:
         return folder
 
     def parts(self) -> Parts:
-        """The main methods on every motion, then the ablations on one: a row for each clip."""
-        wanted = [(motion, name) for motion in self.size.motions for name in MAIN]
-        wanted += [(self.size.motions[0], name) for name in METHODS if name not in MAIN]
-        return {f"{motion}-{name}": partial(self._part, motion, name) for motion, name in wanted}
+        """A row for each clip: of each method at each length, shorter ones first."""
+        return {part.label: partial(self._part, part) for part in parts_of(self.size)}
 
-    def _part(self, motion: str, name: str) -> list[Row]:
-        if motion not in self.labs:
-            with alone(self.out / "clips" / f"{motion}.lock"):
-                self.labs[motion] = Lab(self, motion)
-        return self.labs[motion].rows(name)
+    def work(self) -> dict[str, Work]:
+        """What the parts have to do, each going on from the length before."""
+        return {
+            part.label: Work(samples(part, self.size), self.size.prompts * self.size.seeds)
+            for part in parts_of(self.size)
+        }
+
+    def _part(self, part: Part) -> list[Row]:
+        if part.motion not in self.labs:
+            with alone(self.out / "clips" / f"{part.motion}.lock"):
+                self.labs[part.motion] = Lab(self, part.motion)
+        return self.labs[part.motion].rows(part.method, part.steps)
 
 
 class Lab:
@@ -77,21 +82,13 @@ class Lab:
         several = write_several(clips / f"{motion} several", motion, self.size.clips)
         self.several = bench.cached(several)
 
-    def rows(self, name: str) -> list[Row]:
-        """The clips of a method after each length of training, observed."""
-        return [
-            {"steps": steps} | row
-            for steps, trained in self.trained(name, lengths_of(name, self.size))
-            for row in self._clips(name, trained, steps in (0, self.size.chosen))
-        ]
-
-    def _clips(self, name: str, trained: dict[str, Path], keeps: bool) -> list[Row]:
-        """What a trained network draws. keeps: the first clip, for the picture."""
+    def rows(self, name: str, steps: int) -> list[Row]:
+        """The clips of a method after so many steps, kept for the picture and observed."""
         method = METHODS[name]
         scenes = world.spread(prompted_scenes(), self.size.prompts)
         word = MOTION_WORD if method.motion_word else "right"
         prompts = [prompt_of(scene, word) for scene in scenes]
-        network = self._network(trained)
+        network = self._network(self.trained(name, steps))
         if method.inverted:  # from there on nothing is drawn: a second seed gives the same clip
             drawn = self.follow(network, prompts, method)[None].expand(
                 self.size.seeds, -1, -1, -1, -1, -1
@@ -99,13 +96,13 @@ class Lab:
         else:
             seeds = [range(s * 100, s * 100 + len(prompts)) for s in range(self.size.seeds)]
             drawn = torch.stack([network.frames(prompts, numbers) for numbers in seeds])
-        if keeps:
+        if steps in (0, self.size.chosen):
             path = shown(self.bench.out, self.motion, name)
             write_tensors(path, {"frames": drawn[0, 0].contiguous()}, {"prompt": prompts[0]})
         counted = drawn[:1] if method.inverted else drawn
         return [
-            {"method": name, "motion": self.motion, "scene": scenes[i].prompt, "seed": seed}
-            | {"diversity": diversity(drawn[:, i])}
+            {"method": name, "motion": self.motion, "steps": steps}
+            | {"scene": scenes[i].prompt, "seed": seed, "diversity": diversity(drawn[:, i])}
             | observe(clip, scenes[i], self.motion)
             for seed, clips in enumerate(counted)
             for i, clip in enumerate(clips)
@@ -117,20 +114,19 @@ class Lab:
             set_motion_scale(network.unet, 1.0)  # a new network has it off
         return network
 
-    def trained(self, name: str, lengths: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Path]]]:
-        """What a method puts into the network after each length, trained where it is not yet."""
+    def trained(self, name: str, steps: int) -> dict[str, Path]:
+        """What a method puts into the network after so many steps, trained if it is not there."""
         method = METHODS[name]
         if method.like:
-            yield from self.trained(method.like, lengths)
-        elif method.kind is None:
-            yield 0, {}
-        else:
-            recipe = recipe_of(method, self.size)
-            role = ROLES[recipe.stages[-1].site.result]
-            folder = self.bench.out / "jobs" / file_name(f"{self.motion}-{name}")
-            with alone(folder.with_name(f"{folder.name}.lock"), waits=False):
-                for point in curve(folder, self._job(method, recipe), lengths):
-                    yield point.steps, {role: point.result}
+            return self.trained(method.like, steps)
+        if method.kind is None:
+            return {}
+        recipe = recipe_of(method, self.size)
+        folder = self.bench.out / "jobs" / file_name(f"{self.motion}-{name}")
+        shorter = [length for length in lengths_of(name, self.size) if length <= steps]
+        with alone(folder.with_name(f"{folder.name}.lock"), waits=False):
+            *_, point = curve(folder, self._job(method, recipe), shorter)
+        return {ROLES[recipe.stages[-1].site.result]: point.result}
 
     def _job(self, method: Method, recipe: Recipe) -> Job:
         return Job(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...demo.shipped_clips import MOTION_WORD
 from ...demo.train_motions import APPEARANCE, INVARIANT
@@ -120,3 +120,34 @@ def lengths_of(name: str, size: Size) -> tuple[int, ...]:
     if METHODS[name].kind is None:
         return (0,)
     return size.lengths if name in MAIN else (size.chosen,)
+
+
+class Part(NamedTuple):
+    """What is measured at once."""
+
+    motion: str
+    method: str
+    steps: int  # of training
+
+    @property
+    def label(self) -> str:
+        return "-".join([self.motion, self.method, *([str(self.steps)] if self.steps else [])])
+
+
+def parts_of(size: Size) -> list[Part]:
+    """Motion by motion, shorter trainings first, so that curves grow; the ablations last."""
+    of = [Part(m, n, s) for m in size.motions for n in MAIN for s in lengths_of(n, size)]
+    of.sort(key=lambda part: (size.motions.index(part.motion), part.steps))
+    first = size.motions[0]
+    return of + [Part(first, n, size.chosen) for n in METHODS if n not in MAIN]
+
+
+def samples(part: Part, size: Size) -> int:
+    """That a part trains on, gone on from the length before."""
+    method = METHODS[part.method]
+    if method.kind is None or method.like:
+        return 0
+    recipe = recipe_of(method, size)
+    before = max((s for s in lengths_of(part.method, size) if s < part.steps), default=0)
+    absorbing = 0 if before else sum(stage.steps for stage in recipe.stages[:-1])
+    return recipe.batch * (part.steps - before + absorbing)

@@ -137,8 +137,17 @@ def _clips(out: Path, motions: Sequence[str]) -> None:
     titles = ["reference", *(name.partition(":")[0] for name in MAIN)]
     clips = []
     for motion in motions:
-        generated = [read_tensors(shown(out, motion, m))[0]["frames"] for m in MAIN]
-        clips.append([reference_clip(motion).frames, *generated])
+        reference = reference_clip(motion).frames
+        paths = [shown(out, motion, m) for m in MAIN]
+        clips.append(
+            [
+                reference,
+                *(  # grey where a part is not there yet
+                    read_tensors(path)[0]["frames"] if path.exists() else 0 * reference + 0.5
+                    for path in paths
+                ),
+            ]
+        )
     show.clip_grid(out / "motion.gif", titles, motions, clips)
 
 

@@ -22,7 +22,7 @@ def main() -> None:
     options = parts.options(__doc__, "motion")
     size = methods.QUICK if options.quick else methods.FULL
     bench = Bench(options.out, size, options.device)
-    rows, origin = parts.run(options, bench.parts())
+    rows, origin = parts.run(options, bench.parts(), bench.work())
     results = report.summarize(rows, size) | origin
     atomic_write_text(options.out / "results.json", json.dumps(results, indent=2))
     report.draw(options.out, rows, results, size)

@@ -5,7 +5,16 @@ import torch
 
 from still_moving.benchmarks.common.rows import cached
 from still_moving.benchmarks.motion.bench import diversity
-from still_moving.benchmarks.motion.methods import FULL, METHODS, Size, lengths_of, recipe_of
+from still_moving.benchmarks.motion.methods import (
+    FULL,
+    MAIN,
+    METHODS,
+    Size,
+    lengths_of,
+    parts_of,
+    recipe_of,
+    samples,
+)
 from still_moving.benchmarks.motion.report import MEASURES, PICTURES, summarize, write
 from still_moving.benchmarks.motion.world import (
     PROMPTED,
@@ -101,6 +110,19 @@ def test_a_method_is_measured_at_every_length_and_an_ablation_at_one():
     assert lengths_of("VMC: l2", FULL) == (FULL.chosen,)
     assert lengths_of("base", FULL) == (0,)
     assert recipe_of(METHODS["VMC"], FULL).stages[-1].steps == FULL.chosen
+
+
+def test_the_work_is_announced_part_by_part():
+    parts = parts_of(FULL)
+    assert len({part.label for part in parts}) == len(parts)
+
+    def of(method: str) -> int:
+        return sum(samples(p, FULL) for p in parts if (p.motion, p.method) == ("circle", method))
+
+    assert of("base") == of("VMC: fresh noise") == 0
+    assert (of("VMC"), of("Customize-A-Video: both"), of("NewMove")) == (3000, 3100, 6000)
+    assert of("NewMove: no regularization") == FULL.chosen
+    assert all(p.steps in (0, FULL.chosen) for p in parts if p.method not in MAIN)
 
 
 def learner(method: str, steps: int) -> dict:
