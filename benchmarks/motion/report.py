@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from ...demo.show import plt
 from ..common.parts import Row
 from ..common.results_page import COLOURS, bars, put_tables
 from ..common.rows import machine, means, paired, shown, table
-from .methods import MAIN, METHODS, PLAIN, Size, lengths_of
+from .methods import MAIN, METHODS, PLAIN, Size, lengths_of, parts_of
 
 TITLES = {
     "trajectory_match": "trajectory match",
@@ -33,11 +34,18 @@ Means = dict[str, float]
 
 
 def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
-    """Everything that is reported, as plain JSON. Without a length: at the chosen one."""
+    """Everything that is reported, as plain JSON. Without a length: at the chosen one.
+
+    What has no rows yet is left out, and named under "missing".
+    """
+    there = {(row["motion"], row["method"], row["steps"]) for row in rows}
     at = [row for row in rows if row["steps"] in (0, size.chosen)]
 
     def of(some: Sequence[Row], names: Iterable[str]) -> dict[str, Means]:
-        return {m: means((r for r in some if r["method"] == m), MEASURES) for m in names}
+        made = {row["method"] for row in some}
+        return {
+            m: means((r for r in some if r["method"] == m), MEASURES) for m in names if m in made
+        }
 
     by_motion = {m: [r for r in at if r["motion"] == m] for m in size.motions}
     return {
@@ -48,15 +56,19 @@ def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
             "lengths": size.lengths,
             "chosen": size.chosen,
         },
+        "missing": [part.label for part in parts_of(size) if part not in there],
         "curves": {motion: _curves(rows, motion, size) for motion in size.motions},
         "methods": of(at, MAIN),
         "by_motion": {motion: of(some, MAIN) for motion, some in by_motion.items()},
         "ablations": of(by_motion[size.motions[0]], METHODS),
-        "against": {
-            other: {m: paired(at, m, other, MEASURES, CLIP) for m in MAIN if m != other}
-            for other in ("base", PLAIN)
-        },
+        "against": {other: _less(at, other) for other in ("base", PLAIN)},
     }
+
+
+def _less(rows: Sequence[Row], other: str) -> dict[str, Means]:
+    """The main methods less another one, where both have made a clip."""
+    less = {m: paired(rows, m, other, MEASURES, CLIP) for m in MAIN if m != other}
+    return {m: of for m, of in less.items() if not math.isnan(of[MEASURES[0]])}
 
 
 def _curves(rows: Sequence[Row], motion: str, size: Size) -> dict[str, dict[str, Means]]:
@@ -74,7 +86,10 @@ def _curves(rows: Sequence[Row], motion: str, size: Size) -> dict[str, dict[str,
 def draw(out: Path, rows: Sequence[Row], results: dict[str, Any], size: Size) -> None:
     _plot_curves(out / "motion_curves.png", results["curves"])
     bars(
-        out / "motion_ablations.png", {size.motions[0]: results["ablations"]}, TITLES, list(METHODS)
+        out / "motion_ablations.png",
+        {size.motions[0]: results["ablations"]},
+        TITLES,
+        list(results["ablations"]),
     )
     at = [row for row in rows if row["steps"] in (0, size.chosen)]
     _paths(out / "motion_paths.png", at, size.motions)
@@ -100,7 +115,12 @@ def _plot_curves(path: Path, curves: dict[str, dict[str, dict[str, Means]]]) -> 
                 fmt="o-", markersize=3, capsize=2, color=colour, label=name,
             )  # fmt: skip  # numbers, then looks
         axis.axhline(LEARNED, color="black", linestyle=":", linewidth=1)
-        axis.set(title=motion, xscale="log", xlabel="steps of training", ylim=(-1.05, 1.05))
+        lengths = [int(steps) for steps in methods[TRAINED[0]]]
+        ends = (0.8 * min(lengths), 1.25 * max(lengths))
+        axis.set(title=motion, xlabel="steps of training", xlim=ends, ylim=(-1.05, 1.05))
+        axis.set_xscale("log")
+        axis.set_xticks(lengths, map(str, lengths))
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("trajectory match")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
@@ -170,6 +190,8 @@ def write(page: Path, out: Path, results: dict[str, Any]) -> None:
         f"![{PICTURES[0]}](pictures/{PICTURES[0]})",
         "",
     ]
+    if results["missing"]:
+        lines += [f"Not measured yet: {', '.join(results['missing'])}.", ""]
     for motion, curves in results["curves"].items():
         lines += [f"**Trajectory match against steps: {motion}**", "", *_by_steps(curves), ""]
     lines += ["**All measures**, over the motions", "", *table(results["methods"], TITLES), ""]
@@ -188,20 +210,23 @@ def _by_steps(curves: dict[str, dict[str, Means]]) -> list[str]:
     lines = ["| | " + " | ".join([*lengths, f"first {LEARNED}"]) + " |"]
     lines += ["|---" * (len(lengths) + 2) + "|"]
     for name in TRAINED:
-        points = [curves[name][steps] for steps in lengths]
-        cells = [f"{p['trajectory_match']:.2f} ± {p['trajectory_match_error']:.2f}" for p in points]
-        reached = (s for s in lengths if curves[name][s]["trajectory_match"] >= LEARNED)
-        lines.append(f"| {name} | " + " | ".join([*cells, next(reached, "not")]) + " |")
+        points = curves[name]
+        reached = (s for s in lengths if points[s]["trajectory_match"] >= LEARNED)
+        cells = [*(_cell(points[steps]) for steps in lengths), next(reached, "not")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
 def _by_motion(results: dict[str, dict[str, Means]]) -> list[str]:
-    values = {
-        name: {
-            key: of[name]["trajectory_match" + ("_error" if error else "")]
-            for motion, of in results.items()
-            for error, key in ((False, motion), (True, f"{motion}_error"))
-        }
-        for name in MAIN
-    }
-    return table(values, {motion: motion for motion in results})
+    lines = ["| | " + " | ".join(results) + " |", "|---" * (len(results) + 1) + "|"]
+    for name in MAIN:
+        cells = [_cell(of[name]) if name in of else "" for of in results.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _cell(of: Means) -> str:
+    """Empty where nothing was measured."""
+    if not of["clips"]:
+        return ""
+    return f"{of['trajectory_match']:.2f} ± {of['trajectory_match_error']:.2f}"

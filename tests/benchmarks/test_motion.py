@@ -15,7 +15,7 @@ from still_moving.benchmarks.motion.methods import (
     recipe_of,
     samples,
 )
-from still_moving.benchmarks.motion.report import MEASURES, PICTURES, summarize, write
+from still_moving.benchmarks.motion.report import MEASURES, PICTURES, draw, summarize, write
 from still_moving.benchmarks.motion.world import (
     PROMPTED,
     SHOWN,
@@ -130,6 +130,7 @@ def learner(method: str, steps: int) -> dict:
     zeros = dict.fromkeys(MEASURES, 0.0)
     match = {"trajectory_match": 0.9 if steps >= 400 else 0.1}
     names = {"method": method, "motion": "circle", "scene": "a", "seed": 0, "steps": steps}
+    names["path"] = [[0.0, 0.0], [1.0, 1.0]]
     return {**zeros, **names, **match}
 
 
@@ -144,7 +145,22 @@ def test_the_page_says_from_which_length_a_motion_is_learned(tmp_path):
     write(tmp_path / "tables" / "motion.md", tmp_path, results)
     page = (tmp_path / "tables" / "motion.md").read_text(encoding="utf-8")
     assert "| VMC | 0.10 ± 0.00 | 0.90 ± 0.00 | 0.90 ± 0.00 | 400 |" in page
+    assert "Not measured yet" not in page
     assert page.index("motion_curves.png") < page.index("|")  # what leads
+
+
+def test_what_is_not_there_yet_is_said(tmp_path):
+    size = Size(("circle", "zigzag"), lengths=(100, 800), chosen=800)
+    rows = [learner("base", 0), learner("VMC", 100)]
+    results = summarize(rows, size) | {"commit": "abc", "seconds": 1}
+    assert "circle-VMC-800" in results["missing"]
+    assert "circle-VMC-100" not in results["missing"]
+    draw(tmp_path, rows, results, size)
+    write(tmp_path / "tables" / "motion.md", tmp_path, results)
+    page = (tmp_path / "tables" / "motion.md").read_text(encoding="utf-8")
+    assert "circle-VMC-800" in page
+    assert "| VMC | 0.10 ± 0.00 |  | not |" in page
+    assert "nan" not in page
 
 
 def test_a_ghost_is_what_stands_still_behind_a_motion():
