@@ -114,7 +114,9 @@ class Network:
         frames = self.frames([scene.prompt for scene in scenes], seeds, steps)
         return Clips(frames, [measure(f, s) for f, s in zip(frames, scenes, strict=True)])
 
-    def frames(self, prompts: Sequence[str], seeds: Sequence[int], steps: int = STEPS) -> Tensor:
+    def frames(
+        self, prompts: Sequence[str], seeds: Sequence[int], steps: int = STEPS, cfg: float = CFG
+    ) -> Tensor:
         """One clip a prompt: (n, frames, 3, SIZE, SIZE) in 0..1."""
         text = torch.stack([latents.encode_prompt(prompt) for prompt in prompts])
         size = (latents.CHANNELS, world.FRAMES, world.SIZE, world.SIZE)
@@ -128,7 +130,7 @@ class Network:
                 seeds=seeds[i : i + BATCH],
                 size=size,
                 steps=steps,
-                cfg=CFG,
+                cfg=cfg,
             )
             for i in range(0, len(prompts), BATCH)
         ]

@@ -55,10 +55,15 @@ MOTIONS = {"circle": circle, "zigzag": zigzag, "stop-and-go": stop_and_go, "back
 
 def reference_clip(motion: str, scene: Scene = SCENE, place: Sequence[float] = (0.5, 0.5)) -> Clip:
     """A clip of a motion, as footage. place: where, each in 0..1 of what the stage leaves free."""
+    positions = shown_at(motion, place)
+    return Clip(world.footage(world.render(scene, positions)), positions)
+
+
+def shown_at(motion: str, place: Sequence[float]) -> Tensor:
+    """Where a motion goes: (frames, 2). place: each in 0..1 of what the stage leaves free."""
     path = MOTIONS[motion]()
     low, high = world.MARGIN - path.amin(0), world.SIZE - world.MARGIN - path.amax(0)
-    positions = path + low + (high - low) * torch.tensor(place)
-    return Clip(world.footage(world.render(scene, positions)), positions)
+    return path + low + (high - low) * torch.tensor(place)
 
 
 def trajectory_match(path: Tensor, motion: str) -> float:
@@ -70,3 +75,9 @@ def trajectory_match(path: Tensor, motion: str) -> float:
     wanted = MOTIONS[motion](len(path))
     path, wanted = path - path.mean(0), wanted - wanted.mean(0)
     return max(WORST, float(1 - (path - wanted).norm() / wanted.norm()))
+
+
+def match_in_any_phase(path: Tensor, motion: str) -> float:
+    """The best match to the motion begun at any of its frames: prompts do not say where."""
+    shifts = [path.roll(shift, 0) for shift in range(len(path))]
+    return max(trajectory_match(shifted, motion) for shifted in shifts)

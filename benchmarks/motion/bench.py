@@ -12,7 +12,9 @@ from ...adapters.files.tensors import write_tensors
 from ...demo import world
 from ...demo.data import write_clips, write_natural_clips
 from ...demo.evaluate import CFG, Network
+from ...demo.reference import SCENE
 from ...demo.shipped_clips import MOTION_WORD, prompt_of, write_several
+from ...demo.world import Scene
 from ...training.checks.device import pick_device
 from ...training.jobs.job import Job
 from ...training.network import inversion
@@ -27,7 +29,7 @@ from ..common.estimate import Work
 from ..common.parts import Parts, Row, alone, file_name
 from ..common.rows import cached, shown
 from .methods import METHODS, Method, Part, Size, lengths_of, parts_of, recipe_of, samples
-from .world import observe, prompted_scenes, write_reference
+from .world import observe, prompted_scenes, rendered, write_reference
 
 
 class Bench:
@@ -85,17 +87,11 @@ class Lab:
     def rows(self, name: str, steps: int) -> list[Row]:
         """The clips of a method after so many steps, kept for the picture and observed."""
         method = METHODS[name]
-        scenes = world.spread(prompted_scenes(), self.size.prompts)
+        count = self.size.prompts
+        scenes = [SCENE] * count if method.own else world.spread(prompted_scenes(), count)
         word = MOTION_WORD if method.motion_word else "right"
         prompts = [prompt_of(scene, word) for scene in scenes]
-        network = self._network(self.trained(name, steps))
-        if method.inverted:  # from there on nothing is drawn: a second seed gives the same clip
-            drawn = self.follow(network, prompts, method)[None].expand(
-                self.size.seeds, -1, -1, -1, -1, -1
-            )
-        else:
-            seeds = [range(s * 100, s * 100 + len(prompts)) for s in range(self.size.seeds)]
-            drawn = torch.stack([network.frames(prompts, numbers) for numbers in seeds])
+        drawn = self._drawn(name, steps, scenes, prompts)
         if steps in (0, self.size.chosen):
             path = shown(self.bench.out, self.motion, name)
             write_tensors(path, {"frames": drawn[0, 0].contiguous()}, {"prompt": prompts[0]})
@@ -107,6 +103,23 @@ class Lab:
             for seed, clips in enumerate(counted)
             for i, clip in enumerate(clips)
         ]
+
+    def _drawn(self, name: str, steps: int, scenes: list[Scene], prompts: list[str]) -> Tensor:
+        """(seeds, prompts, frames, 3, h, w); from inverted latents a seed changes nothing."""
+        method, count = METHODS[name], len(prompts)
+        seeds = [range(s * 100, s * 100 + count) for s in range(self.size.seeds)]
+        if method.off is not None:
+            clips = [
+                rendered(scene, self.motion, method.off, n)
+                for numbers in seeds
+                for scene, n in zip(scenes, numbers, strict=True)
+            ]
+            return torch.stack(clips).unflatten(0, (len(seeds), count))
+        network = self._network(self.trained(name, steps))
+        if method.inverted:
+            clips = self.follow(network, prompts, method)
+            return clips[None].expand(len(seeds), -1, -1, -1, -1, -1)
+        return torch.stack([network.frames(prompts, n, cfg=method.cfg) for n in seeds])
 
     def _network(self, trained: dict[str, Path]) -> Network:
         network = Network(WEIGHTS / BASE, self.bench.device, **trained)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ...demo.evaluate import CFG
 from ...demo.shipped_clips import MOTION_WORD
 from ...demo.train_motions import APPEARANCE, INVARIANT
 from ...training.recipes.presets import make_recipe
@@ -43,6 +44,8 @@ class Method:
     without their colours unless ``colours`` keeps them, as the paper does. by_base: the base
     inverts, not the trained network as in VMC's code. motion_word: the prompt says the motion's
     word, not "right". like: the method that trains the same, for other sampling.
+    own: asked for the scene that it was trained on. off: nothing is generated, but the motion
+    rendered so many px beside.
     """
 
     kind: str | None = None
@@ -53,6 +56,9 @@ class Method:
     motion_word: bool = False
     generated: bool = False  # regularization clips by the base, not real ones
     like: str = ""
+    own: bool = False
+    cfg: float = CFG
+    off: float | None = None
 
 
 def _absorbing(absorber: str, **numbers: Any) -> Method:
@@ -72,10 +78,14 @@ def _newmove(generated: bool = False, **numbers: Any) -> Method:
 
 PLAIN = "temporal LoRA"
 METHODS: dict[str, Method] = {
+    "rendered": Method(off=0.0),
+    "rendered, 0.2 px beside": Method(off=0.2),
     "base": Method(),
     "base, inverted start": Method(inverted=True),
     "base, token": Method(motion_word=True),
     PLAIN: _absorbing("none"),
+    f"{PLAIN}: its own scene": dataclasses.replace(_absorbing("none"), own=True, like=PLAIN),
+    f"{PLAIN}: CFG 1": dataclasses.replace(_absorbing("none"), cfg=1.0, like=PLAIN),
     f"{PLAIN}: every timestep alike": _absorbing("none", debiased=False),
     "Customize-A-Video: LoRA": _absorbing("lora"),
     "Customize-A-Video: words": _absorbing("words"),
@@ -92,6 +102,7 @@ METHODS: dict[str, Method] = {
     "VMC: LoRA": _vmc(sites="temporal.qkv", lr=TEMPORAL_LR),
     "VMC: spatial layers": _vmc(sites="spatial.qkv", lr=SPATIAL_LR),
     "NewMove": _newmove(),
+    "NewMove: its own scene": dataclasses.replace(_newmove(), own=True, like="NewMove"),
     "NewMove: every timestep alike": _newmove(debiased=False),
     "NewMove: even timesteps": _newmove(coarse=0.0),
     "NewMove: no regularization": _newmove(regularization=False),
@@ -139,7 +150,7 @@ def parts_of(size: Size) -> list[Part]:
     of = [Part(m, n, s) for m in size.motions for n in MAIN for s in lengths_of(n, size)]
     of.sort(key=lambda part: (size.motions.index(part.motion), part.steps))
     first = size.motions[0]
-    return of + [Part(first, n, size.chosen) for n in METHODS if n not in MAIN]
+    return of + [Part(first, n, lengths_of(n, size)[-1]) for n in METHODS if n not in MAIN]
 
 
 def samples(part: Part, size: Size) -> int:

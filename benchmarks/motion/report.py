@@ -18,6 +18,7 @@ from .methods import MAIN, METHODS, PLAIN, Size, lengths_of, parts_of
 
 TITLES = {
     "trajectory_match": "trajectory match",
+    "any_phase": "in any phase",
     "thing": "right shape and colour",
     "background": "right background",
     "leakage": "leakage",

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...demo import world
 from ...demo.data import write_clips
 from ...demo.measure import match
-from ...demo.reference import SCENE, reference_clip, trajectory_match
+from ...demo.reference import SCENE, match_in_any_phase, reference_clip, shown_at, trajectory_match
 from ...demo.shipped_clips import COLOURS, LOOKS
 from ...demo.world import Scene
 
@@ -34,11 +34,23 @@ def prompted_scenes() -> list[Scene]:
     ]
 
 
+def rendered(scene: Scene, motion: str, off: float, seed: int) -> Tensor:
+    """A clip of the motion as the world shows it: (frames, 3, SIZE, SIZE).
+
+    off: px by which each frame misses its place, a standard deviation an axis.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    positions = shown_at(motion, torch.rand(2, generator=generator).tolist())
+    positions = positions + off * torch.randn(positions.shape, generator=generator)
+    return world.footage(world.render(scene, positions))
+
+
 def observe(frames: Tensor, scene: Scene, motion: str) -> dict[str, Any]:
     """What a clip shows. frames: (frames, 3, SIZE, SIZE) in 0..1.
 
     trajectory_match: 1 - RMS(path - reference) / RMS(reference), both around their own centre: 1
     is the reference's motion anywhere on the stage, 0 as far from it as a clip that stands still.
+    any_phase: the same begun at the reference's best frame.
     thing: the colour and shape asked for; background: the look asked for. leakage: the share of
     the three that the reference clips show instead. speed: mean length of a step, px per frame.
     ghost: what stands still where the shape never is, as ``ghost_of`` has it.
@@ -47,6 +59,7 @@ def observe(frames: Tensor, scene: Scene, motion: str) -> dict[str, Any]:
     parts = ("colour", "shape", "look")
     return {
         "trajectory_match": trajectory_match(path, motion),
+        "any_phase": match_in_any_phase(path, motion),
         "thing": float((seen.colour, seen.shape) == (scene.colour, scene.shape)),
         "background": float(seen.look == scene.look),
         "leakage": sum(getattr(seen, p) in SHOWN[p] for p in parts) / len(parts),

@@ -21,10 +21,18 @@ from still_moving.benchmarks.motion.world import (
     SHOWN,
     observe,
     prompted_scenes,
+    rendered,
     write_reference,
 )
 from still_moving.demo import world
-from still_moving.demo.reference import MOTIONS, SCENE, SPEED, reference_clip, trajectory_match
+from still_moving.demo.reference import (
+    MOTIONS,
+    SCENE,
+    SPEED,
+    match_in_any_phase,
+    reference_clip,
+    trajectory_match,
+)
 from still_moving.training.sets.store import load_set
 from still_moving.worlds.shapes.latents import encode_world
 
@@ -161,6 +169,22 @@ def test_what_is_not_there_yet_is_said(tmp_path):
     assert "circle-VMC-800" in page
     assert "| VMC | 0.10 ± 0.00 |  | not |" in page
     assert "nan" not in page
+
+
+def test_a_motion_begun_elsewhere_matches_in_some_phase():
+    path = MOTIONS["circle"]().roll(3, 0)
+    assert trajectory_match(path, "circle") < 0
+    assert match_in_any_phase(path, "circle") == pytest.approx(1)
+    assert match_in_any_phase(path.flip(0), "circle") < 0.5  # the other way around
+
+
+def test_what_is_rendered_bounds_what_can_be_measured():
+    scene = world.Scene("blue", "square", "right", "sand")
+    exact, beside = (
+        observe(rendered(scene, "circle", off, 1), scene, "circle")["trajectory_match"]
+        for off in (0.0, 0.5)
+    )
+    assert exact > 0.9 > beside > 0
 
 
 def test_a_ghost_is_what_stands_still_behind_a_motion():
