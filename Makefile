@@ -30,12 +30,13 @@ help:
 	@echo "make tour       train from the page, with a picture of each stage"
 	@echo "make fidelity   who is true to a customization and still moves, against the length of"
 	@echo "                training (hours; says how many, and goes on where it was stopped)"
-	@echo "make motion-benchmark  who learns a motion from a clip or a few (50 minutes)"
+	@echo "make motion-benchmark  who learns a motion from a clip or a few, against the length of"
+	@echo "                training (hours; says how many, and goes on where it was stopped)"
 	@echo "make bench-train  training speed against a plain loop: full size on a card, small on a CPU"
 	@echo "make card       what an NVIDIA card tells in 8 minutes, as JSON; no network needed"
 	@echo "make card-bundle  what a bare machine lacks for that, into card-bundle/ (under 60 MiB)"
 	@echo "make weights    train the tiny world itself from nothing (about two hours on two cores)"
-	@echo "make motions    train what the examples of motion from clips ship (a few minutes)"
+	@echo "make motions    train what the examples of motion from clips ship (a quarter of an hour)"
 
 demo: $(VENV)/ready
 	$(RUN) . demo
