@@ -37,7 +37,7 @@ Means = dict[str, float]
 def summarize(rows: Sequence[Row], size: Size) -> dict[str, Any]:
     """Everything that is reported, as plain JSON. Without a length: at the chosen one.
 
-    What has no rows yet is left out, and named under "missing".
+    What has no rows yet is left out, and its part named under "missing".
     """
     there = {(row["motion"], row["method"], row["steps"]) for row in rows}
     at = [row for row in rows if row["steps"] in (0, size.chosen)]
@@ -192,7 +192,7 @@ def write(page: Path, out: Path, results: dict[str, Any]) -> None:
         "",
     ]
     if results["missing"]:
-        lines += [f"Not measured yet: {', '.join(results['missing'])}.", ""]
+        lines += [f"{len(results['missing'])} parts are not measured yet.", ""]
     for motion, curves in results["curves"].items():
         lines += [f"**Trajectory match against steps: {motion}**", "", *_by_steps(curves), ""]
     lines += ["**All measures**, over the motions", "", *table(results["methods"], TITLES), ""]
