@@ -213,7 +213,9 @@ def _by_steps(curves: dict[str, dict[str, Means]]) -> list[str]:
     for name in TRAINED:
         points = curves[name]
         reached = (s for s in lengths if points[s]["trajectory_match"] >= LEARNED)
-        cells = [*(_cell(points[steps]) for steps in lengths), next(reached, "not")]
+        whole = all(points[steps]["clips"] for steps in lengths)
+        first = next(reached, "not" if whole else "")
+        cells = [*(_cell(points[steps]) for steps in lengths), first]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 

@@ -167,7 +167,7 @@ def test_what_is_not_there_yet_is_said(tmp_path):
     write(tmp_path / "tables" / "motion.md", tmp_path, results)
     page = (tmp_path / "tables" / "motion.md").read_text(encoding="utf-8")
     assert f"{len(parts_of(size)) - 2} parts are not measured yet" in page
-    assert "| VMC | 0.10 ± 0.00 |  | not |" in page
+    assert "| VMC | 0.10 ± 0.00 |  |  |" in page
     assert "nan" not in page
 
 
