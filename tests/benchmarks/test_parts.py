@@ -70,6 +70,7 @@ def test_parts_can_be_made_alone_and_reported_before_all_are_there(tmp_path):
     assert made == [NAMES[3]]
 
 
+@pytest.mark.slow
 def test_how_long_it_takes_is_said_of_what_is_left(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(parts.estimate, "seconds", lambda work, _: 600 * sum(w.clips for w in work))
     todo = {name: lambda: [{}] for name in NAMES[:3]}
