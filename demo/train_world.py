@@ -1,9 +1,9 @@
 """Train the shapes world from nothing: text-to-image, then motion, then a customized checkpoint.
 
 Each stage starts from the files of the stage before and writes one file into
-``worlds/shapes/weights``; CONTRIBUTING.md says how long it takes. As in AnimateDiff,
-the motion module is trained over the frozen image model, on its own noise schedule, with its norm
-taken per frame.
+``worlds/shapes/weights``; CONTRIBUTING.md says how long it takes. As in AnimateDiff, the motion
+module is trained over the frozen image model, on its own noise schedule, with its norm taken per
+frame.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import median
+from statistics import fmean
 
 from ...common.threads import BRIEF
 from ...demo.data import write_natural_clips
@@ -35,14 +35,15 @@ PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 ALONE = {**BRIEF, "OMP_NUM_THREADS": "1"}
 GNU = {
     "3 ms, its own choice": {"GOMP_SPINCOUNT": "300000"},
-    "1 ms, the worker's": BRIEF,
+    "1 ms": {"GOMP_SPINCOUNT": "100000"},
     "0.1 ms": {"GOMP_SPINCOUNT": "10000"},
+    "0.01 ms, the worker's": BRIEF,
     "not at all": PASSIVE,
     "one thread": ALONE,
 }
 LLVM = {
     "200 ms, its own choice": {"KMP_BLOCKTIME": "200"},
-    "1 ms, the worker's": BRIEF,
+    "1 ms": {"KMP_BLOCKTIME": "1"},
     "not at all": PASSIVE,
     "one thread": ALONE,
 }
@@ -50,7 +51,7 @@ LLVM = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=12, help="counted, without load and under it")
+    parser.add_argument("--steps", type=int, default=60, help="counted, without load and under it")
     parser.add_argument("--preload", type=Path, help="LLVM's or Intel's OpenMP")
     parser.add_argument("--docs", type=Path, help=f"folder of the page of figures ({TABLES.name})")
     options = parser.parse_args()
@@ -59,7 +60,11 @@ def main() -> None:
     for name, way in ways.items():
         rows[name] = measure(way, options.steps, options.preload)
         sys.stderr.write(f"{table({name: rows[name]})[-1]}\n")
-    about = f"{'LLVM' if options.preload else 'GNU'}'s OpenMP, {machine()}, commit {commit()}"
+    about = (
+        f"`python benchmarks training.load`, {'LLVM' if options.preload else 'GNU'}'s OpenMP, "
+        f"{machine()}, commit {commit()}. Seconds a step, the mean and the slowest of "
+        f"{options.steps}."
+    )
     text = "\n".join([about, "", *table(rows)])
     if options.docs:
         page = f"load{'_llvm' if options.preload else ''}.md"
@@ -74,7 +79,7 @@ def table(rows: dict[str, tuple[list[float], list[float]]]) -> list[str]:
         "|---|---|---|---|---|",
         *(
             f"| {name} | "
-            + " | ".join(f"{value:.2f}" for part in parts for value in (median(part), max(part)))
+            + " | ".join(f"{value:.2f}" for part in parts for value in (fmean(part), max(part)))
             + " |"
             for name, parts in rows.items()
         ),

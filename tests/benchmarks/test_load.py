@@ -15,9 +15,9 @@ def test_the_first_steps_are_not_counted():
     assert next(moments) == 20.0
 
 
-def test_a_row_tells_the_middle_and_the_slowest_step():
-    *_, row = load.table({"so": ([0.2, 0.3, 0.9], [1.0, 2.0, 25.0])})
-    assert row == "| so | 0.30 | 0.90 | 2.00 | 25.00 |"
+def test_a_row_tells_the_mean_and_the_slowest_step():
+    *_, row = load.table({"so": ([0.2, 0.3, 0.7], [1.0, 2.0, 25.5])})
+    assert row == "| so | 0.40 | 0.70 | 9.50 | 25.50 |"
 
 
 @pytest.mark.slow
