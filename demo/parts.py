@@ -17,6 +17,7 @@ import torch
 
 from ..adapters.files.tensors import read_tensors, write_tensors
 from ..common import files
+from ..common.atomic import atomic_write_text
 from ..common.errors import UserError
 from ..training.checks.device import pick_device
 from ..training.jobs.job import Job, JobFolder
@@ -31,7 +32,7 @@ from . import lanes, world
 from .data import write_natural_clips, write_stills
 from .evaluate import STEPS, Clips, Network, sample_stills
 from .lanes import Part, Report
-from .measure import Measures
+from .measure import Measures, measure
 from .world import Scene
 
 SCALES = ("1", "0.5", "0", "-0.5", "-1")
@@ -181,8 +182,21 @@ class Demo:
             few = styled[i : i + STILLS_AT_ONCE]
             images.append(sample_stills(WEIGHTS / CUSTOMIZED, few, 1000 + i, self.device))
             report((i + len(few)) / count, "")
-        folder = write_stills(self.out / "data" / "customized", torch.cat(images), styled)
-        self.cached(folder, "stills")
+        drawn = torch.cat(images)
+        self.cached(write_stills(self.out / "data" / "customized", drawn, styled), "stills")
+        still = drawn[:, None].expand(-1, 2, -1, -1, -1)  # what is measured is a clip
+        measures = [asdict(measure(clip, s)) for clip, s in zip(still, styled, strict=True)]
+        files.make_folder(self._stills_measured.parent)
+        atomic_write_text(self._stills_measured, json.dumps(measures))
+
+    @property
+    def _stills_measured(self) -> Path:
+        return self.out / "clips" / "stills.json"
+
+    def stills_measured(self) -> Clips:
+        """How true the customized checkpoint's own pictures are, when they are drawn."""
+        found = json.loads(files.read_text(self._stills_measured))
+        return Clips(torch.empty(0), [Measures(**m) for m in found])
 
     def spatial_adapter(self, report: Report) -> None:
         job = Job(

@@ -127,6 +127,7 @@ def report(demo: Demo) -> dict[str, Any]:
         "motion_error_by_scale": errors,
         "base": motion["0"],
         **{name: clips.summary() for name, clips in methods.items()},
+        "stills": demo.stills_measured().summary(),
         "settings": {
             "prompts": plan.prompts,
             "sampling_steps": plan.sampling_steps,
@@ -168,7 +169,9 @@ def summary(metrics: dict[str, Any], out: Path) -> str:
         row = metrics[name]
         cells = (f"{row[m]:.3f} ± {row[f'{m}_error']:.3f}" for m in measures)
         lines.append(f"{name:14}" + "".join(f"{cell:>16}" for cell in cells))
-    lines.append("")
+    stills = metrics["stills"]
+    true = f"{stills['fidelity']:.3f} ± {stills['fidelity_error']:.3f}"
+    lines += [f"{'stills':14}{true:>16}  by the customized checkpoint alone", ""]
     lines += [f"  {'yes' if ok else 'NO ':4}{text}" for text, ok in metrics["checks"].items()]
     lines += ["", f"{metrics['seconds']} s. Look at sweep.gif, comparison.gif and motion.png in"]
     return "\n".join([*lines, f"  {out}"])

@@ -51,7 +51,8 @@ def test_everything_that_was_promised_is_written(result):
 def test_the_numbers_have_the_agreed_names(result):
     metrics = result[1]
     assert list(metrics["motion_by_scale"]) == ["1", "0.5", "0", "-0.5", "-1"]
-    for name in ("base", "injection", "still_moving"):
+    assert metrics["stills"]["motion"] == 0
+    for name in ("base", "injection", "still_moving", "stills"):
         assert {"fidelity", "prompt_accuracy", "motion"} <= set(metrics[name])
     # Scale 0 is the base, and is not generated twice.
     assert metrics["base"]["motion"] == metrics["motion_by_scale"]["0"]
