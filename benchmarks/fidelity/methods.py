@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ...demo import world
@@ -116,7 +116,7 @@ class Training:
 
     token: str
     method: str
-    seed: int = field(default=0)
+    seed: int = 0
 
     @property
     def name(self) -> str:

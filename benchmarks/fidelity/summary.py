@@ -40,7 +40,6 @@ def summarize(clips: Sequence[Row], size: Size) -> dict[str, Any]:
         "machine": machine(),
         "size": vars(size),
         "curves": {kind: curves(of, size) for kind, of in kinds.items()},
-        "last": {kind: of_methods(at(of, size.last), size.last) for kind, of in kinds.items()},
         "against_ours": {
             kind: {str(n): less_ours(at(of, n)) for n in size.lengths} for kind, of in kinds.items()
         },
@@ -84,7 +83,7 @@ def at(rows: Iterable[Row], steps: int) -> list[Row]:
 def curves(rows: Sequence[Row], size: Size) -> dict[str, Means]:
     """Method to length to measures; of methods that were tried on these customizations."""
     tried = {r["method"] for r in rows}
-    lengths = {steps: of_methods(at(rows, steps), steps) for steps in (0, *size.lengths)}
+    lengths = {steps: of_methods(at(rows, steps)) for steps in (0, *size.lengths)}
     return {
         method: {str(n): values[method] for n, values in lengths.items() if method in values}
         for method in ALL
@@ -92,7 +91,7 @@ def curves(rows: Sequence[Row], size: Size) -> dict[str, Means]:
     }
 
 
-def of_methods(rows: Sequence[Row], steps: int) -> Means:
+def of_methods(rows: Sequence[Row]) -> Means:
     own = {m: [r for r in rows if r["method"] == m] for m in ALL}
     return {m: means(of, MEASURES) for m, of in own.items() if of}
 
