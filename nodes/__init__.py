@@ -14,10 +14,10 @@ from .clips.invert import InvertClip
 from .clips.measure import FreezeClip, MeasureMotion
 from .sets.folders import ClipSet, ImageSet
 from .sets.generate import GenerateImages, GeneratePriorClips
-from .shapes_world.node import LoadShapesWorld
 from .shared import folders
 from .train.motion_clips import TrainMotionFromClips
 from .train.trainers import TrainMotionAdapter, TrainSpatialAdapter
+from .worlds.shapes import LoadShapesWorld
 
 NODES: list[type[io.ComfyNode]] = [
     LoadMotionModule,

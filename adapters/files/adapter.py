@@ -32,7 +32,7 @@ SPATIAL_PLACES = ("input_blocks.", "middle_block.", "output_blocks.")
 class AdapterInfo:
     """What an adapter is, and what it was trained on.
 
-    sites: the recipe's policy ("temporal.qkv", "layers", "blocks"); base: "sd15" or "shapes";
+    sites: the recipe's policy ("temporal.qkv", "layers", "blocks"); base: "sd15" or a world's name;
     motion_module, checkpoint: sha256 of the files, "unknown" for an adapter of another tool;
     fingerprint: of the checkpoint's UNet, comparable where no file is at hand; recipe: JSON text.
     """

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ...common.errors import UserError, lets_go
+from ...worlds.known import WORLDS
 from .keys import SD15, UNetLayout
 from .prediction import Prediction, stated_prediction
 from .templates import unet_shapes
 from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
-from .unet_names import EXPECTED, NEXT_MOVE, SHAPES_LAYOUT, extract_unet
+from .unet_names import EXPECTED, NEXT_MOVE, WORLD_LAYOUT, extract_unet
 
 # The width of the text that cross-attention reads tells the families apart.
 CONTEXTS = {1024: "an SD2 {}", 1280: "an SDXL refiner", 2048: "an SDXL {}"}
@@ -36,7 +37,10 @@ MORE_CHANNELS = {9: "an inpainting {}", 8: "an InstructPix2Pix {}"}
 # (channels of the first level, text width) -> (base, layout, channels of each level / the first's)
 BASES = {
     (320, 768): ("sd15", SD15, (1, 2, 4, 4)),
-    (64, 64): ("shapes", SHAPES_LAYOUT, (1, 1)),
+    **{
+        (world.channels[0], world.words.dim): (world.name, WORLD_LAYOUT, world.multiples)
+        for world in WORLDS.values()
+    },
 }
 
 
@@ -44,7 +48,7 @@ BASES = {
 class UNetWeights:
     """An image UNet's tensors in LDM naming without prefix.
 
-    Their dtype is the file's, but fp8 is widened. base: "sd15" or "shapes" (the demo's); hash:
+    Their dtype is the file's, but fp8 is widened. base: "sd15" or a world's name; hash:
     sha256 of the file; name: the file's name; prediction: what the file says that it predicts,
     None where it says nothing; notes: what to say of how it was read.
     """
@@ -76,7 +80,7 @@ def read_unet(path: Path | str) -> UNetWeights:
 
 
 def recognize(path: Path | str, unet: Mapping[str, Tensor]) -> tuple[UNetLayout, str]:
-    """(layout, "sd15" | "shapes") of UNet tensors in LDM naming, by names and shapes alone.
+    """(layout, "sd15" or a world's name) of UNet tensors in LDM naming, by names and shapes alone.
 
     Raises UserError for another model, by its name, and for keys that are missing, unexpected or
     of a wrong shape.

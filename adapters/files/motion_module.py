@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ...common.errors import UserError, lets_go
+from ...worlds.known import WORLDS
 from . import keys, kinds
 from .motion_names import (
     MotionLayers,
@@ -23,8 +24,11 @@ from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_na
 
 SD15 = (320, 640, 1280, 1280)
 SDXL = (320, 640, 1280)
-SHAPES = (64, 64)
-LAYERS = {SD15: 2, SHAPES: 1}  # motion modules per down block; an up block has one more
+WORLD_OF = {world.channels: world.name for world in WORLDS.values()}
+LAYERS = {
+    SD15: 2,
+    **dict.fromkeys(WORLD_OF, 1),
+}  # motion modules per down block; an up block has one more
 
 V1_FRAMES = 24
 LCM_FRAMES = 64
@@ -38,7 +42,7 @@ NEXT_MOVE = "Use mm_sd_v15_v2, v3_sd15_mm, an SD1.5 module made from them, or An
 class MotionModuleInfo:
     """What a motion module is, read from its keys and shapes.
 
-    version: "v1", "v2", "v3", "AnimateLCM" or "shapes" (the demo's); channels: per level, finest
+    version: "v1", "v2", "v3", "AnimateLCM" or a world's name; channels: per level, finest
     first; norm_across_frames: the image UNet's residual blocks, and its last norm, must normalise
     over all frames at once, as v1 was trained; own_positions: its position tables are no sinusoids,
     so that the file's are used.
@@ -120,8 +124,8 @@ def _info(path: Path, layers: MotionLayers) -> tuple[MotionModuleInfo, tuple[str
     shapes = module_shapes(channels, LAYERS[channels], has_mid_block, frames if tables else None)
     refuse_wrong_names(path, named, shapes, EXPECTED)
     version = "v2" if has_mid_block else "v1" if across else "v3"
-    if channels == SHAPES:
-        version, across = "shapes", False
+    if channels in WORLD_OF:
+        version, across = WORLD_OF[channels], False
     elif not (tables or layers.from_diffusers or layers.has_image_layers) and has_mid_block:
         version = "AnimateLCM"
     return MotionModuleInfo(version, channels, has_mid_block, frames, across), guess

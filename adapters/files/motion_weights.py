@@ -36,8 +36,8 @@ class MotionWeightsInfo:
     """What motion weights are, and what they were trained on.
 
     sites: the recipe's, such as "temporal.all+kv"; form: "difference" to add, or "whole" to take
-    the place of the network's own; base: "sd15" or "shapes"; motion_module, checkpoint: sha256 of
-    the files; token: the word that calls the motion, if it has one; recipe: JSON text.
+    the place of the network's own; base: "sd15" or a world's name; motion_module, checkpoint:
+    sha256 of the files; token: the word that calls the motion, if it has one; recipe: JSON text.
     """
 
     sites: str

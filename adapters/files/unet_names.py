@@ -22,8 +22,8 @@ PREFIX = "model.diffusion_model."
 EMA_PREFIX = "model_ema."
 # Training tools leave a counter or two of the moving average in files that have none.
 EMA_KEYS = 100
-SHAPES_LAYOUT = UNetLayout(2, 1, (True, True))
-_LAYOUTS = {4: SD15, 2: SHAPES_LAYOUT}  # by levels
+WORLD_LAYOUT = UNetLayout(2, 1, (True, True))  # of the worlds that the pack ships
+_LAYOUTS = {4: SD15, 2: WORLD_LAYOUT}  # by levels
 EXPECTED = "an SD1.5 checkpoint or UNet"
 NEXT_MOVE = "Use SD1.5 or a checkpoint made from it (DreamBooth, merge, style)."
 

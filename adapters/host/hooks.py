@@ -32,7 +32,7 @@ Register = Callable[[BaseModel, int, Tensor], list[Any]]
 
 
 def layout_of(model: ModelPatcher) -> tuple[UNetLayout, str]:
-    """(layout, "sd15" | "shapes") of a MODEL's UNet; raises UserError for any other model."""
+    """(layout, "sd15" or a world's name) of a MODEL's UNet; raises UserError for another."""
     refuse_compiled_in_place(model)
     shapes = unet_shapes_of(model)
     first = shapes.get("input_blocks.0.0.weight")

@@ -19,7 +19,8 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
 
 from ...common.errors import UserError
-from ..files.motion_module import SHAPES, MotionModuleInfo, read_motion_module
+from ...worlds.known import title_of
+from ..files.motion_module import WORLD_OF, MotionModuleInfo, read_motion_module
 from . import evolved, hooks
 from .companions import carried, carry, companion, offload_device
 from .layers import MotionModel, Tables
@@ -89,10 +90,11 @@ def apply_motion_module(
     replaced.
     """
     _, base = hooks.layout_of(model)
-    if (base == "shapes") != (module.info.channels == SHAPES):
+    made_for = WORLD_OF.get(module.info.channels, "sd15")
+    if base != made_for:
         raise UserError(
             module.name,
-            f"the motion module of {'the shapes world' if base != 'shapes' else 'SD1.5'}",
+            f"the motion module of {title_of(made_for)}",
             f"one for the connected model ({base})",
             "Load the motion module and the checkpoint of the same family.",
         )

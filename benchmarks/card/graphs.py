@@ -176,16 +176,16 @@ class Parts:
     def __init__(self) -> None:
         from helpers.host import world
 
-        from ...nodes.shapes_world import model as shapes
+        from ...nodes.worlds import model as shapes
         from ...worlds.shapes.files import CONTROLNET, WEIGHTS
 
         # SD1.5's own schedule, as every real checkpoint has it, in place of the shapes world's.
-        own = shapes.ShapesWorld.sampling_settings
-        shapes.ShapesWorld.sampling_settings = {**own, "beta_schedule": "linear"}
+        own = shapes.WorldModel.sampling_settings
+        shapes.WorldModel.sampling_settings = {**own, "beta_schedule": "linear"}
         try:
             self.plain = world.plain()
         finally:
-            shapes.ShapesWorld.sampling_settings = own
+            shapes.WorldModel.sampling_settings = own
         world.motion_module.cache_clear()
         self.moving = world.moving(self.plain)
         # Any: the helpers reach the pack by its name, still_moving, and so its classes are others.

@@ -20,10 +20,10 @@ from ...training.sets.build import CacheOptions, build_set, fitted
 from ...training.sets.encoders import Encoder, HostEncoder, ShapesEncoder
 from ...training.sets.media import MediaFile, has_a_say
 from ...training.sets.store import SHEET_FILE, content_key
-from ..shapes_world.pixels import ShapesVAE
 from ..shared import places
 from ..shared.cancel import cancellable
 from ..shared.notices import output
+from ..worlds.pixels import ShapesVAE
 from .progress import NodeProgress
 
 

@@ -28,6 +28,7 @@ from ...training.jobs.job import Job
 from ...training.recipes.recipe import Recipe
 from ...training.sets import store
 from ...training.text.prompts import reads_texts, text_model
+from ...worlds.known import WORLDS
 from ..sets.cached import CachedSet
 from ..shared import folders, jobs
 from ..shared.cancel import cancellable
@@ -143,7 +144,7 @@ def with_texts(
     what cannot be read: a caption that lacks a word, the CLIP of another checkpoint.
     """
     base = hooks.layout_of(model)[1]
-    if reads_texts(job.recipe) and base != "shapes":  # which has words of its own
+    if reads_texts(job.recipe) and base not in WORLDS:  # which has words of its own
         if clip is None:
             raise UserError(
                 "clip", "nothing", "the CLIP of the checkpoint, to read your words",

@@ -14,9 +14,10 @@ from still_moving.training.recipes import methods
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.sets.store import Item, LoadedSet
 from still_moving.training.stage.loop import StageTraining
-from still_moving.training.text.learned_words import ShapesText
+from still_moving.training.text.learned_words import WorldText
 from still_moving.training.text.prompts import text_model
 from still_moving.training.worker.stage_inputs import stage_inputs
+from still_moving.worlds.known import SHAPES
 
 CAPTION, LOOK, MOTION_WORD = "red circle zigzag night", "red circle night", "pll"
 CPU = torch.device("cpu")
@@ -24,7 +25,7 @@ CPU = torch.device("cpu")
 
 def clips(*captions: str, frames: int = FRAMES + 1, size: int = SIZE) -> LoadedSet:
     """A clip of noise for each caption, read as the shapes world reads."""
-    model = ShapesText()
+    model = WorldText(SHAPES.words)
     generator = torch.Generator().manual_seed(len(captions))
     items = [
         Item(

@@ -14,10 +14,10 @@ from still_moving.nodes.apply.motion import LoadMotionModule
 from still_moving.nodes.apply.spatial import InjectCheckpoint
 from still_moving.nodes.clips.measure import MeasureMotion
 from still_moving.nodes.sets.folders import ClipSet
-from still_moving.nodes.shapes_world.pixels import ShapesVAE
-from still_moving.nodes.shapes_world.text import load_clip
 from still_moving.nodes.shared import cancel, folders, places
 from still_moving.nodes.train import baking
+from still_moving.nodes.worlds.pixels import ShapesVAE
+from still_moving.nodes.worlds.text import load_clip
 
 pytestmark = pytest.mark.every_comfyui
 

@@ -24,8 +24,8 @@ from still_moving.adapters.host.motion_module import apply_motion_module, load_m
 from still_moving.adapters.host.motion_weights import apply_to_model
 from still_moving.common.errors import UserError
 from still_moving.nodes.apply.motion_weights import ApplyMotionWeights
-from still_moving.nodes.shapes_world import model as shapes
 from still_moving.nodes.shared import folders
+from still_moving.nodes.worlds import model as shapes
 from still_moving.worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 
 PREFIX = shapes.CHECKPOINT_PREFIX

@@ -12,13 +12,14 @@ from diffusers import DDPMScheduler
 
 import nodes
 from still_moving.demo import train_controlnet, world
-from still_moving.demo.image_model import LAYOUT, load_image_model
+from still_moving.demo.image_model import load_image_model, unet_layout
 from still_moving.demo.measure import match, measure
 from still_moving.demo.train_lora import dusk_sky
-from still_moving.nodes.shapes_world.model import load_model
-from still_moving.nodes.shapes_world.node import LoadShapesWorld
 from still_moving.nodes.shared import folders
+from still_moving.nodes.worlds.model import load_model
+from still_moving.nodes.worlds.shapes import LoadShapesWorld
 from still_moving.training.network.unet import SCHEDULE
+from still_moving.worlds.known import SHAPES
 from still_moving.worlds.shapes import latents
 from still_moving.worlds.shapes.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, WEIGHTS
 
@@ -96,7 +97,7 @@ def test_comfyui_maps_every_layer_to_its_name_in_diffusers(loaded):
     model = loaded[0].model
     names = comfy.utils.unet_to_diffusers(model.model_config.unet_config)
     for name in load_image_model(WEIGHTS / BASE).state_dict():
-        assert names[name] == LAYOUT.to_ldm(name)
+        assert names[name] == unet_layout(SHAPES).to_ldm(name)
         assert f"diffusion_model.{names[name]}" in model.state_dict()
 
 

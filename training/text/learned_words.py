@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ...common.errors import UserError
-from ...worlds.shapes import latents
+from ...worlds.known import WORLDS
+from ...worlds.words import Words
 from ..checks.device import to_device
 
 MOST_TOKENS = 6  # "2 to 6" in the paper; a rare word can be several
@@ -37,17 +38,20 @@ class TextModel(Protocol):
         ...
 
 
-class ShapesText:
-    """The shapes world's words: a row of its own for each."""
+class WorldText:
+    """A world's words: a row of its own for each."""
+
+    def __init__(self, words: Words):
+        self.words = words
 
     def pieces(self, text: str) -> list[str]:
-        return latents.split_prompt(text)
+        return self.words.split(text)
 
     def rows(self, pieces: Sequence[str]) -> Tensor:
-        return torch.stack([latents.encode_word(word) for word in pieces])
+        return torch.stack([self.words.encode_word(word) for word in pieces])
 
     def encode(self, pieces: Sequence[str], learned: Mapping[int, Tensor]) -> Tensor:
-        plain = latents.encode_prompt(" ".join(pieces))
+        plain = self.words.encode(" ".join(pieces))
         device = next((row.device for row in learned.values()), plain.device)
         rows = list(to_device(plain, device))
         for place, row in learned.items():
@@ -56,9 +60,9 @@ class ShapesText:
 
 
 def open_text_model(base: str, file: Path, tokenizer: Path | None) -> TextModel:
-    """The words of a checkpoint. base: "shapes" has words of its own, "sd15" reads CLIP."""
-    if base == "shapes":
-        return ShapesText()
+    """The words of a checkpoint. base: a world has words of its own, "sd15" reads CLIP."""
+    if base in WORLDS:
+        return WorldText(WORLDS[base].words)
     from .clip import read_clip_text
 
     return read_clip_text(file, tokenizer)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from ...common.errors import UserError
+from ...worlds.known import WORLDS
 from ..jobs.job import Job
 from ..recipes.recipe import Recipe
 from ..recipes.sites import APPEARANCE
@@ -54,7 +55,7 @@ def text_model(job: Job, base: str, sets: Mapping[str, LoadedSet]) -> TextModel 
 def _open(job: Job, base: str, sets: Mapping[str, LoadedSet]) -> TextModel:
     file = Path(job.text_encoder or job.checkpoint)
     model = open_text_model(base, file, Path(job.tokenizer) if job.tokenizer else None)
-    if base != "shapes" and not job.tokenizer:
+    if base not in WORLDS and not job.tokenizer:
         raise UserError(
             "tokenizer", "none", "the folder of CLIP's words, as ComfyUI has it",
             "Name a ComfyUI folder, or cache the clips with their prompts and train no words.",

@@ -18,7 +18,7 @@ from still_moving.adapters.host.motion_weights import apply_to_model
 from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
 from still_moving.adapters.host.windows import apply_windows
 from still_moving.adapters.scale_schedule import ScaleSchedule
-from still_moving.nodes.shapes_world.model import ShapesWorld
+from still_moving.nodes.worlds.model import WorldModel
 from still_moving.worlds.shapes.files import CUSTOMIZED, WEIGHTS
 
 CHANGES = ScaleSchedule(1.0, -0.5, "smooth")
@@ -69,8 +69,8 @@ def no_gradients():
 def own_schedule():
     """SD1.5's noise schedule, as every real checkpoint has it: not the motion module's."""
     with pytest.MonkeyPatch.context() as patch:
-        settings = ShapesWorld.sampling_settings | {"beta_schedule": "linear"}
-        patch.setattr(ShapesWorld, "sampling_settings", settings)
+        settings = WorldModel.sampling_settings | {"beta_schedule": "linear"}
+        patch.setattr(WorldModel, "sampling_settings", settings)
         yield
 
 

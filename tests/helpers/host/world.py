@@ -19,7 +19,8 @@ from still_moving.adapters.host.motion_module import (
     motion_patcher,
 )
 from still_moving.adapters.low_rank import LowRank
-from still_moving.nodes.shapes_world import model as shapes
+from still_moving.nodes.worlds import model as shapes
+from still_moving.worlds.known import SHAPES
 from still_moving.worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 from still_moving.worlds.shapes.latents import encode_prompt
 
@@ -33,7 +34,7 @@ def plain(name: str = BASE) -> ModelPatcher:
 
 def built(tensors: dict[str, Tensor], **changes: Any) -> ModelPatcher:
     """A MODEL of other layers than the shapes world's, as ComfyUI makes one for such a file."""
-    config = shapes.ShapesWorld(shapes.UNET_CONFIG | changes)
+    config = shapes.WorldModel(shapes.unet_config(SHAPES) | changes)
     config.set_inference_dtype(torch.float32, None)
     network = config.get_model(tensors, "")
     network.load_model_weights(dict(tensors), "")
@@ -55,7 +56,7 @@ def widened(channels: int) -> dict[str, Tensor]:
 
 def stored_as(dtype: torch.dtype) -> ModelPatcher:
     """The base with its weights in another precision, computing in fp32."""
-    config = shapes.ShapesWorld(shapes.UNET_CONFIG)
+    config = shapes.WorldModel(shapes.unet_config(SHAPES))
     config.set_inference_dtype(dtype, torch.float32)
     tensors = shapes._tensors(WEIGHTS / BASE, shapes.CHECKPOINT_PREFIX)
     network = config.get_model(tensors, "")

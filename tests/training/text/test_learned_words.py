@@ -7,15 +7,16 @@ from helpers.reference_clips import WORDS
 from still_moving.common.errors import UserError
 from still_moving.training.text.learned_words import (
     LearnedWords,
-    ShapesText,
+    WorldText,
     open_text_model,
 )
+from still_moving.worlds.known import SHAPES
 
 
 @pytest.fixture(params=["shapes", "clip"])
 def model(request, file, tokenizer):
     if request.param == "shapes":
-        return ShapesText()
+        return WorldText(SHAPES.words)
     return open_text_model("sd15", file, tokenizer)
 
 
@@ -42,7 +43,7 @@ def test_a_word_of_several_tokens_has_as_many_rows(file, tokenizer):
 @pytest.mark.parametrize("chosen", [(), ("red", ""), ("a b c d", "e f g"), ("red",)])
 def test_too_few_and_too_many_words_are_refused(chosen):
     with pytest.raises(UserError, match="describing words"):
-        LearnedWords(ShapesText(), chosen)
+        LearnedWords(WorldText(SHAPES.words), chosen)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +51,9 @@ def test_too_few_and_too_many_words_are_refused(chosen):
 )
 def test_a_caption_without_one_of_the_words_is_refused(caption, word):
     with pytest.raises(UserError, match=f"found no '{word}', expected every.*: red, circle, night"):
-        LearnedWords(ShapesText(), WORDS).text(caption)
+        LearnedWords(WorldText(SHAPES.words), WORDS).text(caption)
 
 
 def test_rows_of_another_width_are_refused():
     with pytest.raises(UserError, match=r"\(3, 64\)"):
-        LearnedWords(ShapesText(), WORDS, torch.ones(3, 768))
+        LearnedWords(WorldText(SHAPES.words), WORDS, torch.ones(3, 768))

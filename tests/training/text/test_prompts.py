@@ -9,14 +9,15 @@ from helpers.reference_clips import CAPTION, ONE, WORDS, clips
 from still_moving.common.errors import UserError
 from still_moving.training.text.learned_words import (
     LearnedWords,
-    ShapesText,
+    WorldText,
     open_text_model,
 )
 from still_moving.training.text.prompts import check_same, prompted
+from still_moving.worlds.known import SHAPES
 
 
 def test_prompts_take_the_place_of_captions():
-    model = ShapesText()
+    model = WorldText(SHAPES.words)
     assert prompted(ONE, "", model, None) is ONE
     (item,) = prompted(ONE, "red circle", model, None).items
     assert item.caption == "red circle"
@@ -41,16 +42,16 @@ def test_prompts_take_the_place_of_captions():
 )
 def test_what_only_comfyui_reads_is_refused_and_not_read_as_letters(prompt, mark):
     with pytest.raises(UserError) as refused:
-        prompted(ONE, prompt, ShapesText(), None)
+        prompted(ONE, prompt, WorldText(SHAPES.words), None)
     assert mark in str(refused.value)
     captioned = replace(ONE, items=(replace(ONE.items[0], caption=prompt),))
     with pytest.raises(UserError, match="only ComfyUI"):
-        prompted(captioned, "", None, LearnedWords(ShapesText(), WORDS))
+        prompted(captioned, "", None, LearnedWords(WorldText(SHAPES.words), WORDS))
 
 
 def test_a_caption_that_only_comfyui_reads_says_nothing_of_the_text_encoder():
     """Its cached text is ComfyUI's reading of it; another caption tells whether CLIPs differ."""
-    (one,), model = ONE.items, ShapesText()
+    (one,), model = ONE.items, WorldText(SHAPES.words)
     marked = replace(one, caption="a (red:1.2) circle")
     check_same(model, [marked])
     check_same(model, [marked, one])
@@ -59,9 +60,9 @@ def test_a_caption_that_only_comfyui_reads_says_nothing_of_the_text_encoder():
 
 
 def test_another_text_encoder_than_the_caches_is_refused(file, tokenizer):
-    check_same(ShapesText(), ONE.items)
+    check_same(WorldText(SHAPES.words), ONE.items)
     with pytest.raises(UserError, match="another text encoder"):
         check_same(open_text_model("sd15", file, tokenizer), ONE.items)
     (other,) = clips("blue square left fog").items
     with pytest.raises(UserError, match="another text encoder"):
-        check_same(ShapesText(), [replace(other, caption=CAPTION)])
+        check_same(WorldText(SHAPES.words), [replace(other, caption=CAPTION)])

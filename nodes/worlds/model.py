@@ -1,4 +1,4 @@
-"""The shapes world's image model and ControlNet, in ComfyUI's own classes for SD1.5."""
+"""A world's image model, and the shapes world's ControlNet, in ComfyUI's own classes for SD1.5."""
 
 from __future__ import annotations
 
@@ -16,36 +16,47 @@ import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 
+from ...adapters.files.checkpoint import BASES, recognize
 from ...adapters.files.tensors import read_tensors
 from ...adapters.host.companions import patcher_class
 from ...common.errors import UserError, lets_go
+from ...worlds.known import EMOJI, SHAPES, WORLDS
+from ...worlds.layout import LATENT_CHANNELS, WorldLayout
 from ...worlds.shapes import latents
-from .text import ShapesTextModel, ShapesTokenizer
+from .text import clip_target
 
 CHECKPOINT_PREFIX = "model.diffusion_model."
 CONTROL_PREFIX = "control_model."
-CHANNELS = 64
+# Of what a VAE gives, to what the network reads. The emoji world's is SD1.5's, as its VAE's file
+# says, so that whatever knows SD1.5's latents knows these.
+SCALES = {SHAPES.name: 1.0, EMOJI.name: comfy.latent_formats.SD15().scale_factor}
 
-UNET_CONFIG: dict[str, Any] = {
-    "image_size": 32,
-    "in_channels": latents.CHANNELS,
-    "out_channels": latents.CHANNELS,
-    "model_channels": CHANNELS,
-    "num_res_blocks": [1, 1],
-    "channel_mult": [1, 1],
-    "transformer_depth": [1, 1],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1],
-    "use_spatial_transformer": True,
-    "context_dim": latents.TEXT_DIM,
-    "use_linear_in_transformer": False,
-    "use_temporal_attention": False,
-    "use_temporal_resblock": False,
-    "adm_in_channels": None,
-    "legacy": False,
-}
+
+def unet_config(world: WorldLayout) -> dict[str, Any]:
+    """What ComfyUI's UNet is to look like: one residual block and one transformer on each level."""
+    levels = len(world.channels)
+    return {
+        "image_size": 32,
+        "in_channels": LATENT_CHANNELS,
+        "out_channels": LATENT_CHANNELS,
+        "model_channels": world.channels[0],
+        "num_res_blocks": [1] * levels,
+        "channel_mult": list(world.multiples),
+        "transformer_depth": [1] * levels,
+        "transformer_depth_middle": 1,
+        "transformer_depth_output": [1] * 2 * levels,
+        "use_spatial_transformer": True,
+        "context_dim": world.words.dim,
+        "use_linear_in_transformer": False,
+        "use_temporal_attention": False,
+        "use_temporal_resblock": False,
+        "adm_in_channels": None,
+        "legacy": False,
+    }
+
+
 # The ControlNet has no attention; below 0, ComfyUI leaves it out of the middle as well.
-CONTROL_CONFIG = UNET_CONFIG | {
+CONTROL_CONFIG = unet_config(SHAPES) | {
     "transformer_depth": [0, 0],
     "transformer_depth_middle": -1,
     "hint_channels": 3,
@@ -54,25 +65,20 @@ CONTROL_CONFIG = UNET_CONFIG | {
 }
 
 
-class ShapesLatents(comfy.latent_formats.SD15):
-    """SD1.5's geometry; the world's latents need no scale, and previews of them are exact."""
+class WorldLatents(comfy.latent_formats.SD15):
+    """SD1.5's geometry. All worlds' latents hold small pictures by one map, for previews."""
 
-    def __init__(self) -> None:
-        super().__init__(scale_factor=1.0)
+    def __init__(self, scale_factor: float) -> None:
+        super().__init__(scale_factor=scale_factor)
         # decode_world takes a latent to 0..1, previews are in -1..1.
         colours = 2 * latents.decode_world(torch.eye(4)[..., None, None] * 0.5) - 1
         self.latent_rgb_factors = (2 * colours[..., 0, 0]).tolist()
         self.taesd_decoder_name = None
 
 
-class ShapesWorld(comfy.supported_models.SD15):
-    """SD1.5 with the sizes of the shapes world, and the schedule that it was trained on."""
+class WorldModel(comfy.supported_models.SD15):
+    """SD1.5 with the sizes of a world, and the schedule that all of them were trained on."""
 
-    unet_config: ClassVar[dict[str, Any]] = {
-        "context_dim": latents.TEXT_DIM,
-        "model_channels": CHANNELS,
-    }
-    latent_format = ShapesLatents
     # ComfyUI's name for AnimateDiff's linear betas; "linear" there is SD's schedule.
     sampling_settings: ClassVar[dict[str, Any]] = {
         "beta_schedule": "sqrt_linear",
@@ -80,8 +86,14 @@ class ShapesWorld(comfy.supported_models.SD15):
         "linear_end": 0.012,
     }
 
+    def __init__(self, unet_config: dict[str, Any]) -> None:
+        super().__init__(unet_config)
+        base, *_ = BASES[unet_config["model_channels"], unet_config["context_dim"]]
+        self.world = WORLDS[base]
+        self.latent_format = WorldLatents(SCALES[base])
+
     def clip_target(self, state_dict: Any = None) -> comfy.supported_models_base.ClipTarget:
-        return comfy.supported_models_base.ClipTarget(ShapesTokenizer, ShapesTextModel)
+        return clip_target(self.world)
 
 
 @lets_go
@@ -89,7 +101,7 @@ def load_model(path: Path | str, disable_dynamic: bool = False) -> ModelPatcher:
     """An image model's file as a MODEL. disable_dynamic: with ComfyUI's plain memory management."""
     management = comfy.model_management
     tensors = _tensors(Path(path), CHECKPOINT_PREFIX)
-    config = ShapesWorld(UNET_CONFIG)
+    config = WorldModel(unet_config(WORLDS[recognize(path, tensors)[1]]))
     kinds = list(config.supported_inference_dtypes)
     dtype = management.unet_dtype(
         model_params=comfy.utils.calculate_parameters(tensors),
@@ -130,8 +142,8 @@ def _tensors(path: Path, prefix: str) -> dict[str, torch.Tensor]:
         raise UserError(
             path.name,
             "no such file in the pack",
-            "the shapes world's weights in worlds/shapes/weights",
-            "Install the pack again, or run make weights.",
+            f"what the pack ships in {path.parent.parent.name}/{path.parent.name}",
+            "Install the pack again.",
         )
     tensors, _ = read_tensors(path)
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
