@@ -13,10 +13,11 @@ from torch.nn import functional as F
 
 from ..adapters.files.keys import UNetLayout
 from ..adapters.files.tensors import read_tensors, write_tensors
+from ..worlds.known import SHAPES
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, CONTROLNET
 from . import world
-from .image_model import CHANNELS, load_image_model
+from .image_model import load_image_model
 from .optimize import CAPTION_DROPOUT, optimize, weighted_loss
 from .world import Scene
 
@@ -29,7 +30,7 @@ GREY = (0.299, 0.587, 0.114)
 def control_model() -> ControlNetModel:
     """A ControlNet for the image model: its way down, without attention, and a hint's encoder."""
     return ControlNetModel(
-        block_out_channels=CHANNELS,
+        block_out_channels=SHAPES.channels,
         layers_per_block=1,
         down_block_types=("DownBlock2D",) * 2,
         mid_block_type="UNetMidBlock2D",

@@ -14,8 +14,9 @@ from ..common import files
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, LORA, LORAS
 from . import world
+from .encoded import stills
 from .image_model import load_image_model
-from .optimize import batches, image_loss, optimize, stills
+from .optimize import batches, image_loss, optimize
 from .world import Scene
 
 LORA_RANK = 8

@@ -8,32 +8,28 @@ frame.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from ..adapters.files import keys
 from ..adapters.files.checkpoint import read_unet
-from ..adapters.files.motion_module import MotionModule, recognize
-from ..adapters.files.templates import module_shapes
-from ..adapters.files.tensors import write_tensors
-from ..adapters.positions import sinusoid
 from ..common import files
 from ..training.checks.device import pick_device
 from ..training.network.unet import build_unet, predict
+from ..worlds.known import SHAPES
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, CONTROLNET, CUSTOMIZED, LORA, LORAS, MOTION_MODULE, WEIGHTS
 from . import world
-from .image_model import CHANNELS, image_model, load_image_model, save_image_model
-from .optimize import batches, image_loss, optimize, stills, weighted_loss
+from .encoded import clip_batches, stills
+from .image_model import image_model, load_image_model, save_image_model
+from .motion_model import new_motion_module, save_motion_module
+from .optimize import batches, image_loss, optimize, weighted_loss
 from .train_controlnet import train_controlnet
 from .train_lora import train_lora
 from .train_motions import MOTIONS
 
-MAX_FRAMES = 32  # rows of the position tables, as in AnimateDiff v2
 STILLS = 8  # that the customized checkpoint is trained from
 SHIFTS = 64  # places each of them is shown at
 
@@ -42,63 +38,26 @@ def train_images(out: Path, device: torch.device, steps: int = 2700, batch: int 
     """The text-to-image model, on rendered stills of the base looks."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    model = image_model().to(device)
+    model = image_model(SHAPES).to(device)
     stream = batches(stills(64, generator), batch, generator, device)
     loss = image_loss(model, stream, generator)
     average = optimize(model, loss, steps=steps, lr=1.5e-3, label="images")
-    save_image_model(out / BASE, average.module)
-
-
-def new_motion_module(generator: torch.Generator) -> MotionModule:
-    """An untrained motion module: its output projections are zero, as in AnimateDiff."""
-    tensors = {}
-    for name, shape in module_shapes(CHANNELS, 1, True, MAX_FRAMES).items():
-        if name.endswith("pos_encoder.pe"):
-            tensors[name] = sinusoid(MAX_FRAMES, shape[-1])[None]
-        elif "temporal_transformer.proj_out" in name or name.endswith("bias"):
-            tensors[name] = torch.zeros(shape)
-        elif len(shape) == 1:
-            tensors[name] = torch.ones(shape)
-        else:
-            tensors[name] = torch.randn(shape, generator=generator) * shape[-1] ** -0.5
-    return MotionModule(recognize(MOTION_MODULE, tensors), tensors, "untrained", MOTION_MODULE)
-
-
-def clip_batches(
-    count: int, size: int, generator: torch.Generator, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Endless random batches of natural clips: (size, 4, frames, 16, 16) and their text."""
-    scenes = world.all_scenes()
-    rendered = [(s, world.make_clip(s, generator).frames) for s in scenes for _ in range(count)]
-    filmed = world.footage(torch.stack([frames for _, frames in rendered]))
-    clips = latents.encode_world(filmed).transpose(1, 2)
-    text = torch.stack([latents.encode_prompt(s.prompt) for s, _ in rendered])
-    return batches((clips, text), size, generator, device)
+    save_image_model(out / BASE, average.module, SHAPES)
 
 
 def train_motion(out: Path, device: torch.device, steps: int = 1800, batch: int = 4) -> None:
     """The motion module, over the frozen image model, on rendered clips."""
     generator = torch.Generator().manual_seed(1)
-    unet = build_unet(read_unet(out / BASE), new_motion_module(generator), torch.float32, device)
+    unet = build_unet(
+        read_unet(out / BASE), new_motion_module(SHAPES, generator), torch.float32, device
+    )
     for name, parameter in unet.named_parameters():
         parameter.requires_grad_("motion_modules" in name)
     stream = clip_batches(24, batch, generator, device)
     # Motion is decided early, and the image model already knows what comes late.
     loss = weighted_loss(lambda x, t, text: predict(unet, x, t, text), stream, generator, early=0.7)
     average = optimize(unet, loss, steps=steps, lr=1e-3, label="motion").module
-    save_motion_module(out / MOTION_MODULE, average)
-
-
-def save_motion_module(path: Path, unet: nn.Module) -> None:
-    """Write the temporal layers of a network in AnimateDiff's naming, fp16."""
-    tensors = {}
-    for name, value in unet.state_dict().items():
-        if name.endswith("pos_embed.pe"):
-            for position in keys.animatediff_positions(name):
-                tensors[position] = value.half().cpu().clone()
-        elif "motion_modules" in name:
-            tensors[keys.motion_to_animatediff(name)] = value.half().cpu()
-    write_tensors(path, tensors, {"description": "The shapes world: motion module"})
+    save_motion_module(out / MOTION_MODULE, average, SHAPES)
 
 
 def customization_stills(
@@ -151,7 +110,7 @@ def customize(path: Path, token: str, device: torch.device, steps: int = 500) ->
         ema=0.99,
         label=token,
     )
-    save_image_model(path, average.module)
+    save_image_model(path, average.module, SHAPES)
 
 
 def train_world(device: str) -> None:
