@@ -13,7 +13,7 @@ NO_NODE := $(shell command -v npm >/dev/null 2>&1 || { echo npm is not installed
 	echo Node.js 20 or newer is not installed)
 PAGES := $(if $(NO_NODE),,$(WEB)/node_modules/.ready)
 
-.PHONY: help demo test test-fast test-all test-weights test-windows test-web check check-web weights motions \
+.PHONY: help demo test test-fast test-all test-weights test-windows test-web check check-web weights emoji motions \
 	workflows tour fidelity motion-benchmark bench-train card card-bundle clean
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo "make card       what an NVIDIA card tells in 8 minutes, as JSON; no network needed"
 	@echo "make card-bundle  what a bare machine lacks for that, into card-bundle/ (under 60 MiB)"
 	@echo "make weights    train the tiny world itself from nothing (about two hours on two cores)"
+	@echo "make emoji      train the emoji world from nothing (hours; goes on where it was stopped)"
 	@echo "make motions    train what the examples of motion from clips ship (a quarter of an hour)"
 
 demo: $(VENV)/ready
@@ -81,6 +82,9 @@ endif
 
 weights: $(VENV)/ready
 	$(RUN) . demo --train-world
+
+emoji: $(VENV)/ready
+	$(RUN) . demo --train-emoji demo/out/emoji
 
 motions: $(VENV)/ready
 	$(RUN) . demo --train-motions

@@ -28,6 +28,13 @@ def add(commands) -> None:
         "--train-world", action="store_true", help="make the world's weights anew, then stop"
     )
     parser.add_argument(
+        "--train-emoji",
+        type=Path,
+        metavar="FOLDER",
+        help="make the emoji world anew, then stop: from the emoji in this folder, fetched with "
+        "npm if there are none; drafts go beside them",
+    )
+    parser.add_argument(
         "--train-motions",
         action="store_true",
         help="make the motions that the pack ships anew from their clips, then stop",
@@ -41,6 +48,11 @@ def run(options: argparse.Namespace) -> int:
         from ..demo.train_world import train_world
 
         train_world(options.device)
+        return 0
+    if options.train_emoji:
+        from ..demo.emoji.train import train_emoji
+
+        train_emoji(options.device, options.train_emoji)
         return 0
     if options.train_motions:
         from ..demo.train_motions import train_motions
