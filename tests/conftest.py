@@ -78,7 +78,7 @@ def dice() -> random.Random:
     return random.Random(int(os.environ.get("STILL_MOVING_SEED", "0")))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real photos and clips; only beside a developer's checkout and in CI."""
     if not SHARED_DATA.is_dir():
