@@ -5,6 +5,7 @@ import { button, h } from "./dom.js";
 import { showError } from "./notices.js";
 import { PAUSABLE, RESUMABLE, SAMPLABLE, SAVABLE, STOPPABLE } from "./phases.js";
 import { jobs } from "./store.js";
+import { phrase, say } from "./words.js";
 
 /** @import { Phase } from "./phases.js" */
 /** @import { Act, Command, JobView } from "./types.js" */
@@ -13,35 +14,45 @@ import { jobs } from "./store.js";
 const ACTIONS = [
   {
     command: "pause",
-    label: "Pause",
+    label: phrase("Pause"),
     phases: PAUSABLE,
-    title: "Save and wait until Resume is pressed",
+    title: phrase("Save and wait until Resume is pressed"),
   },
   {
     command: "resume",
-    label: "Resume",
+    label: phrase("Resume"),
     phases: RESUMABLE,
-    title: "Go on from the last step that was saved",
+    title: phrase("Go on from the last step that was saved"),
   },
   {
     command: "stop",
-    label: "Stop and save",
+    label: phrase("Stop and save"),
     phases: STOPPABLE,
-    title: "End the training and keep the adapter as it is now",
+    title: phrase("End the training and keep the adapter as it is now"),
   },
   {
     command: "save",
-    label: "Save now",
+    label: phrase("Save now"),
     phases: SAVABLE,
-    title: "Write a checkpoint and go on",
+    title: phrase("Write a checkpoint and go on"),
   },
   {
     command: "sample",
-    label: "Sample",
+    label: phrase("Sample"),
     phases: SAMPLABLE,
-    title: "Make a small clip at scale 1 and at scale 0 with the adapter as it is now",
+    title: phrase("Make a small clip at scale 1 and at scale 0 with the adapter as it is now"),
   },
 ];
+
+/** @type {Record<Command, string>} */
+const FAILED = {
+  pause: phrase("Could not pause the job"),
+  resume: phrase("Could not resume the job"),
+  stop: phrase("Could not stop the job"),
+  save: phrase("Could not save the job"),
+  sample: phrase("Could not make a sample of the job"),
+  open: phrase("Could not open the job's folder"),
+};
 
 /**
  * {el, show(view)}. act is called with the job that is shown.
@@ -52,7 +63,7 @@ export function createActions(act) {
   const buttons = ACTIONS.map(({ command, label, title, phases }) => ({
     command,
     phases,
-    element: button(label, () => act(id, command), { title }),
+    element: button(say(label), () => act(id, command), { title: say(title) }),
   }));
   const el = h("div", { className: "sm-actions" }, ...buttons.map(({ element }) => element));
 
@@ -78,6 +89,6 @@ export async function commandJob(id, command) {
   try {
     jobs.put(await client.sendCommand(id, command));
   } catch (error) {
-    showError(`Could not ${command} the job`, error);
+    showError(say(FAILED[command]), error);
   }
 }

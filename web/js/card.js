@@ -4,14 +4,15 @@ import { createActions } from "./actions.js";
 import { button, h, setText } from "./dom.js";
 import { createHeader, createMessage } from "./panel.js";
 import { ENDED } from "./phases.js";
+import { language, phrase, say } from "./words.js";
 
 /** @import { Act, JobView, Kind } from "./types.js" */
 /** @typedef {(id: string, by: number) => void} Move */
 
 /** @type {Record<Kind, string>} */
 const KINDS = {
-  motion: "Motion Adapter",
-  spatial: "Spatial Adapter",
+  motion: phrase("Motion Adapter"),
+  spatial: phrase("Spatial Adapter"),
   "customize-a-video": "Customize-A-Video",
   vmc: "VMC",
   newmove: "NewMove",
@@ -28,7 +29,7 @@ function createLog(readLog) {
     el.hidden = !el.hidden;
     if (el.hidden) return;
     setText(el, "...");
-    setText(el, (await readLog(id)) || "The log is empty.");
+    setText(el, (await readLog(id)) || say("The log is empty."));
     el.scrollTop = el.scrollHeight;
   }
 
@@ -44,13 +45,13 @@ function createMover(id, move) {
   /** @type {(text: string, by: number, title: string) => HTMLButtonElement} */
   const arrow = (text, by, title) =>
     button(text, () => move(id, by), { title, ariaLabel: title });
-  const up = arrow("▲", -1, "Train earlier");
-  const down = arrow("▼", 1, "Train later");
+  const up = arrow("▲", -1, say("Train earlier"));
+  const down = arrow("▼", 1, say("Train later"));
   const handle = h("span", {
     className: "sm-handle",
     draggable: true,
     textContent: "⠿",
-    title: "Drag to change the order",
+    title: say("Drag to change the order"),
   });
   const el = h("div", { className: "sm-mover" }, handle, up, down);
 
@@ -83,12 +84,16 @@ export function createCard(id, { act, readLog, remove, move }) {
   const about = h("div", { className: "sm-about" });
   /** @type {JobView} */
   let shown;
-  const discard = button("Delete", () => remove(shown), { title: "Delete the job and its folder" });
+  const discard = button(say("Delete"), () => remove(shown), {
+    title: say("Delete the job and its folder"),
+  });
   const folder = h(
     "div",
     { className: "sm-actions" },
-    button("Open folder", () => act(id, "open"), { title: "On the machine that ComfyUI runs on" }),
-    button("Log", () => log.toggle(id), { title: "What the training process wrote" }),
+    button(say("Open folder"), () => act(id, "open"), {
+      title: say("On the machine that ComfyUI runs on"),
+    }),
+    button(say("Log"), () => log.toggle(id), { title: say("What the training process wrote") }),
     discard,
   );
   const inner = [header.el, about, message.el, actions.el, folder, log.el];
@@ -101,9 +106,9 @@ export function createCard(id, { act, readLog, remove, move }) {
     shown = view;
     for (const part of [header, message, actions]) part.show(view);
     mover.show(place, count);
-    const created = new Date(view.created * 1000).toLocaleString(undefined, WHEN);
-    setText(about, `${KINDS[view.kind] ?? view.kind} · ${created}`);
-    discard.textContent = ENDED.includes(view.phase) ? "Delete" : "Stop and delete";
+    const created = new Date(view.created * 1000).toLocaleString(language(), WHEN);
+    setText(about, `${say(KINDS[view.kind] ?? view.kind)} · ${created}`);
+    discard.textContent = say(ENDED.includes(view.phase) ? "Delete" : phrase("Stop and delete"));
   }
 
   return { el, handle: mover.handle, show };

@@ -12,6 +12,7 @@ import { createPanel } from "./panel.js";
 import { registerSidebar, showBadge } from "./sidebar.js";
 import { jobs } from "./store.js";
 import { buttonOf, forgetPrompts, train, watchPrompts } from "./train.js";
+import { loadWords, say } from "./words.js";
 
 /** @import { GraphNode, Widget } from "../../../scripts/app.js" */
 
@@ -46,7 +47,7 @@ function showNode(node) {
  * @param {GraphNode} node
  */
 function addWidgets(node) {
-  const button = node.addWidget("button", "Train", null, () => train(node, refresh), {
+  const button = node.addWidget("button", say("Train"), null, () => train(node, refresh), {
     serialize: false,
   });
   button.serialize = false;
@@ -83,7 +84,7 @@ async function load() {
   try {
     await jobs.load(listJobs);
   } catch (error) {
-    showError("Still-Moving: the jobs cannot be listed", error);
+    showError(say("Still-Moving: the jobs cannot be listed"), error);
   }
 }
 
@@ -98,6 +99,8 @@ watchPrompts(refresh);
 
 app.registerExtension({
   name: "StillMoving.Jobs",
+  // Before any node is made.
+  init: loadWords,
   async setup() {
     loadStyles();
     registerSidebar();

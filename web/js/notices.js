@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { ENDED } from "./phases.js";
 import { messageOf } from "./phrases.js";
+import { phrase, say } from "./words.js";
 
 /** @import { Toast } from "../../../scripts/app.js" */
 /** @import { Phase } from "./phases.js" */
@@ -10,9 +11,9 @@ import { messageOf } from "./phrases.js";
 
 /** @type {Partial<Record<Phase, Toast>>} */
 const ENDINGS = {
-  finished: { severity: "success", summary: "Training finished", life: 10_000 },
-  stopped: { severity: "info", summary: "Training stopped", life: 10_000 },
-  failed: { severity: "error", summary: "Training failed" },
+  finished: { severity: "success", summary: phrase("Training finished"), life: 10_000 },
+  stopped: { severity: "info", summary: phrase("Training stopped"), life: 10_000 },
+  failed: { severity: "error", summary: phrase("Training failed") },
 };
 
 /** @param {Toast} options */
@@ -47,7 +48,7 @@ export async function announceEnd({ view, previous }) {
   const ending = view && ENDINGS[view.phase];
   if (!ending || !previous || ENDED.includes(previous.phase)) return;
   const message = messageOf(view);
-  toast({ ...ending, detail: message ? `${view.name}: ${message}` : view.name });
+  toast({ ...ending, summary: say(ending.summary), detail: message ? `${view.name}: ${message}` : view.name });
   if (view.adapter) await app.refreshComboInNodes();
 }
 

@@ -4,6 +4,7 @@ import { createActions } from "./actions.js";
 import { h, setText } from "./dom.js";
 import { createPlot } from "./plot.js";
 import { costOf, messageOf, phaseLabel, progressOf, stepsOf, timeLeft } from "./phrases.js";
+import { say } from "./words.js";
 
 /** @import { Act, JobView, Part } from "./types.js" */
 /** @typedef {(id: string, file: string, seq: number) => string} SampleUrl */
@@ -79,13 +80,13 @@ export function createMessage() {
 /** @type {(view: JobView, file: string, sampleUrl: SampleUrl) => HTMLElement} */
 function sampleOf(view, file, sampleUrl) {
   const step = file.replace(/\.\w+$/, "");
-  const description = `Step ${step}: scale 1 and scale 0`;
+  const description = say("Step {step}: scale 1 and scale 0", { step });
   const src = sampleUrl(view.id, file, view.seq);
   return h(
     "figure",
     {},
     h("img", { src, alt: description, title: description, draggable: false }),
-    h("figcaption", { textContent: `step ${step}` }),
+    h("figcaption", { textContent: say("step {step}", { step }) }),
   );
 }
 
@@ -112,11 +113,12 @@ function createEmpty() {
   return h(
     "div",
     { className: "sm-nothing" },
-    h("strong", { textContent: "Press Train to start a job" }),
+    h("strong", { textContent: say("Press Train to start a job") }),
     h("span", {
-      textContent:
-        "It trains in the background while you go on working." +
-        " Run never trains: it gives the newest adapter of this node.",
+      textContent: [
+        say("It trains in the background while you go on working."),
+        say("Run never trains: it gives the newest adapter of this node."),
+      ].join(" "),
     }),
   );
 }

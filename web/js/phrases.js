@@ -1,26 +1,28 @@
 /** How numbers and phases of a job are said to people. */
 
+import { phrase, say } from "./words.js";
+
 /** @import { JobView } from "./types.js" */
 /** @import { Phase } from "./phases.js" */
 
 /** @type {Record<Phase, string>} */
 const LABELS = {
-  queued: "Waiting",
-  loading: "Loading",
-  running: "Training",
-  yielding: "Making room",
-  paused: "Paused",
-  stopped: "Stopped",
-  finished: "Finished",
-  failed: "Failed",
-  interrupted: "Interrupted",
+  queued: phrase("Waiting"),
+  loading: phrase("Loading"),
+  running: phrase("Training"),
+  yielding: phrase("Making room"),
+  paused: phrase("Paused"),
+  stopped: phrase("Stopped"),
+  finished: phrase("Finished"),
+  failed: phrase("Failed"),
+  interrupted: phrase("Interrupted"),
 };
 
 /** @type {Partial<Record<Phase, string>>} */
 const HINTS = {
-  yielding: "Waits while ComfyUI generates, then goes on by itself.",
-  paused: "Goes on where it is when you press Resume.",
-  interrupted: "The training process has ended; nothing up to the last save is lost.",
+  yielding: phrase("Waits while ComfyUI generates, then goes on by itself."),
+  paused: phrase("Goes on where it is when you press Resume."),
+  interrupted: phrase("The training process has ended; nothing up to the last save is lost."),
 };
 
 /**
@@ -28,7 +30,7 @@ const HINTS = {
  * @param {JobView} view
  */
 export function phaseLabel(view) {
-  const label = LABELS[view.phase] ?? view.phase;
+  const label = say(LABELS[view.phase] ?? view.phase);
   return view.phase === "queued" && view.position ? `${label} (${view.position})` : label;
 }
 
@@ -38,9 +40,9 @@ export function phaseLabel(view) {
  */
 export function messageOf(view) {
   if (view.message) return view.message;
-  if (view.phase === "finished" && view.adapter) return `Ready to select: ${view.adapter}`;
-  if (view.phase === "stopped" && view.adapter) return `Saved so far: ${view.adapter}`;
-  return HINTS[view.phase] ?? "";
+  if (view.phase === "finished" && view.adapter) return say("Ready to select: {file}", { file: view.adapter });
+  if (view.phase === "stopped" && view.adapter) return say("Saved so far: {file}", { file: view.adapter });
+  return say(HINTS[view.phase] ?? "");
 }
 
 /**
@@ -51,20 +53,21 @@ export function formatDuration(seconds) {
   const total = Math.max(0, Math.round(seconds));
   /** @type {[number, string][]} */
   const parts = [
-    [Math.floor(total / 86400), "d"],
-    [Math.floor(total / 3600) % 24, "h"],
-    [Math.floor(total / 60) % 60, "min"],
-    [total % 60, "s"],
+    [Math.floor(total / 86400), phrase("{count} d")],
+    [Math.floor(total / 3600) % 24, phrase("{count} h")],
+    [Math.floor(total / 60) % 60, phrase("{count} min")],
+    [total % 60, phrase("{count} s")],
   ];
   const first = parts.findIndex(([count]) => count > 0);
-  if (first < 0) return "0 s";
+  if (first < 0) return say("{count} s", { count: 0 });
   const shown = parts.slice(first, first + 2).filter(([count]) => count > 0);
-  return shown.map(([count, unit]) => `${count} ${unit}`).join(" ");
+  return shown.map(([count, text]) => say(text, { count })).join(" ");
 }
 
 /** @param {JobView} view */
 export function stepsOf(view) {
-  return view.steps ? `${view.step} / ${view.steps} steps` : "No step yet";
+  const { step, steps } = view;
+  return steps ? say("{step} / {steps} steps", { step, steps }) : say("No step yet");
 }
 
 /**
@@ -73,7 +76,7 @@ export function stepsOf(view) {
  */
 export function timeLeft(view) {
   if (view.phase !== "running" || view.eta_s === null) return "";
-  return `${formatDuration(view.eta_s)} left`;
+  return say("{time} left", { time: formatDuration(view.eta_s) });
 }
 
 /**
@@ -87,8 +90,10 @@ export function progressOf(view) {
 
 /** @param {number} seconds */
 function formatPace(seconds) {
-  if (seconds < 0.095) return `${Math.round(seconds * 1000)} ms/step`;
-  return `${seconds < 10 ? seconds.toPrecision(2) : Math.round(seconds)} s/step`;
+  if (seconds < 0.095) return say("{count} ms/step", { count: Math.round(seconds * 1000) });
+  return say("{count} s/step", {
+    count: seconds < 10 ? seconds.toPrecision(2) : Math.round(seconds),
+  });
 }
 
 /** @param {number} bytes */
@@ -105,7 +110,7 @@ export function costOf(view) {
   const figures = [];
   if (view.seconds_per_step !== null) figures.push(formatPace(view.seconds_per_step));
   if (view.memory_bytes) figures.push(formatMemory(view.memory_bytes));
-  if (view.tier && view.tier !== "none") figures.push(`memory tier ${view.tier}`);
+  if (view.tier && view.tier !== "none") figures.push(say("memory tier {tier}", { tier: view.tier }));
   return figures.join(" · ");
 }
 

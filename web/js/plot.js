@@ -2,6 +2,7 @@
 
 import { h, setText, svg } from "./dom.js";
 import { formatLoss } from "./phrases.js";
+import { say } from "./words.js";
 
 /** @import { JobView, Point } from "./types.js" */
 
@@ -96,15 +97,15 @@ export function createPlot() {
   const { paths, picture } = createPicture();
   const high = h("span", { className: "sm-high" });
   const low = h("span", { className: "sm-low" });
-  const heldKey = h("span", { className: "sm-key-held", textContent: "held out" });
+  const heldKey = h("span", { className: "sm-key-held", textContent: say("held out") });
   const keys = h(
     "span",
     { className: "sm-keys" },
-    h("span", { className: "sm-key-loss", textContent: "loss" }),
-    h("span", { className: "sm-key-average", textContent: "average" }),
+    h("span", { className: "sm-key-loss", textContent: say("loss") }),
+    h("span", { className: "sm-key-average", textContent: say("average") }),
     heldKey,
   );
-  const empty = h("span", { className: "sm-no-points", textContent: "The loss shows here." });
+  const empty = h("span", { className: "sm-no-points", textContent: say("The loss shows here.") });
   const labels = h("div", { className: "sm-plot-labels" }, high, keys, low);
   const el = h("div", { className: "sm-plot" }, picture, labels, empty);
 
@@ -120,7 +121,7 @@ export function createPlot() {
     paths.heldLine.setAttribute("d", line(axis, held));
     paths.held.setAttribute("d", dots(axis, held));
     setText(high, formatLoss(axis.high));
-    setText(low, formatLoss(axis.low) + (axis.log ? " (log)" : ""));
+    setText(low, formatLoss(axis.low) + (axis.log ? ` (${say("log")})` : ""));
     heldKey.hidden = !held.length;
   }
 

@@ -9,23 +9,27 @@ import { confirmDeletion, showError } from "./notices.js";
 import { ENDED, PAUSABLE } from "./phases.js";
 import { enableDragging, moveBeside, moveBy } from "./reorder.js";
 import { jobs } from "./store.js";
+import { phrase, say } from "./words.js";
 
 /** @import { JobView } from "./types.js" */
 /** @typedef {ReturnType<typeof createCard>} Card */
 
 const ID = "still-moving-jobs";
-const TITLE = "Still-Moving jobs";
+const TITLE = phrase("Still-Moving jobs");
 
 /** @param {JobView} view */
 async function remove(view) {
-  const subject = `Delete ${view.name} (${view.id}) and its folder?`;
-  const question = `${subject} Adapters that it has finished stay.`;
-  if (!(await confirmDeletion("Delete this job?", question))) return;
+  const { name, id } = view;
+  const question = [
+    say("Delete {name} ({id}) and its folder?", { name, id }),
+    say("Adapters that it has finished stay."),
+  ].join(" ");
+  if (!(await confirmDeletion(say("Delete this job?"), question))) return;
   try {
     await client.deleteJob(view.id);
     jobs.remove(view.id);
   } catch (error) {
-    showError("Could not delete the job", error);
+    showError(say("Could not delete the job"), error);
   }
 }
 
@@ -46,7 +50,7 @@ async function reorder(ids) {
   try {
     for (const view of await client.reorder(ids)) jobs.put(view);
   } catch (error) {
-    showError("Could not change the order", error);
+    showError(say("Could not change the order"), error);
   }
 }
 
@@ -76,11 +80,16 @@ function createSection(title) {
 
 /** {el, update()}: all jobs in three lists, those at work first. */
 function createList() {
-  const [now, queue, ended] = ["Now", "Waiting, next one first", "Ended"].map(createSection);
+  const [now, queue, ended] = [
+    say("Now"),
+    say("Waiting, next one first"),
+    say("Ended"),
+  ].map(createSection);
   const empty = h("p", {
     className: "sm-nothing",
-    textContent:
+    textContent: say(
       "No jobs yet. Press Train on a Train Motion Adapter or a Train Spatial Adapter node.",
+    ),
   });
   const el = h("div", { className: "sm-sidebar" }, empty, now.el, queue.el, ended.el);
   /** @type {Map<string, Card>} */
@@ -128,8 +137,8 @@ export function registerSidebar() {
   app.extensionManager.registerSidebarTab({
     id: ID,
     icon: "pi pi-chart-line",
-    title: TITLE,
-    tooltip: TITLE,
+    title: say(TITLE),
+    tooltip: say(TITLE),
     type: "custom",
     render(container) {
       unsubscribe();

@@ -6,13 +6,14 @@ import { execId, randomToken, renameCopies, uidOf } from "./graph.js";
 import { showError } from "./notices.js";
 import { ACTIVE } from "./phases.js";
 import { jobs } from "./store.js";
+import { phrase, say } from "./words.js";
 
 /** @import { Refusal } from "../../../scripts/api.js" */
 /** @import { GraphNode } from "../../../scripts/app.js" */
 /** @import { Phase } from "./phases.js" */
 
 /** @type {Partial<Record<Phase, string>>} */
-const LABELS = { queued: "Waiting...", paused: "Paused" };
+const LABELS = { queued: phrase("Waiting..."), paused: phrase("Paused") };
 const ENDS = /** @type {const} */ ([
   "execution_success",
   "execution_error",
@@ -32,8 +33,10 @@ let endedEarly = new Set(); // prompts that ended before that
  */
 export function buttonOf(uid) {
   const view = jobs.byUid(uid);
-  if (view && ACTIVE.includes(view.phase)) return [LABELS[view.phase] ?? "Training...", false];
-  return starting.has(uid) ? ["Starting...", false] : ["Train", true];
+  if (view && ACTIVE.includes(view.phase)) {
+    return [say(LABELS[view.phase] ?? phrase("Training...")), false];
+  }
+  return starting.has(uid) ? [say("Starting..."), false] : [say("Train"), true];
 }
 
 /**
@@ -55,7 +58,7 @@ async function submit(node, uid) {
   const id = execId(node);
   const prompt = await app.graphToPrompt();
   const entry = id && prompt.output[id];
-  if (!entry) throw new Error("This node is muted or bypassed: enable it first.");
+  if (!entry) throw new Error(say("This node is muted or bypassed: enable it first."));
   Object.assign(entry.inputs, { run_token: randomToken(), node_uid: uid });
   return await api.queuePrompt(-1, prompt, { partialExecutionTargets: [id] });
 }
@@ -77,7 +80,7 @@ export async function train(node, changed) {
     if (endedEarly.has(id)) starting.delete(uid);
   } catch (error) {
     starting.delete(uid);
-    showError("Training did not start", new Error(reasonOf(/** @type {Error} */ (error))));
+    showError(say("Training did not start"), new Error(reasonOf(/** @type {Error} */ (error))));
   }
   if (![...starting.values()].includes(null)) endedEarly = new Set();
   changed();

@@ -30,6 +30,8 @@ declare module "*/scripts/api.js" {
   export const api: {
     fetchApi(path: string, options?: RequestInit): Promise<Response>;
     apiURL(path: string): string;
+    /** By language, what the packs' locales/<language>/main.json have. */
+    getCustomNodesI18n(): Promise<Record<string, Record<string, Record<string, string>>>>;
     /** number: -1 puts it first. Throws an Error with the server's `response`: a Refusal. */
     queuePrompt(
       number: number,
@@ -123,6 +125,7 @@ declare module "*/scripts/app.js" {
     registerSidebarTab(tab: SidebarTab): void;
     getSidebarTabs?(): SidebarTab[];
     sidebarTabs?: SidebarTab[];
+    setting?: { get(id: "Comfy.Locale"): string | undefined };
     toast: { add(toast: Toast): void };
     dialog?: {
       confirm?(question: {
@@ -135,6 +138,7 @@ declare module "*/scripts/app.js" {
 
   interface Extension {
     name: string;
+    init?(): Promise<void>;
     setup?(): Promise<void>;
     nodeCreated?(node: GraphNode): Promise<void>;
     afterConfigureGraph?(): void;

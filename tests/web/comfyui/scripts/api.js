@@ -8,6 +8,13 @@ class Api extends EventTarget {
     return Promise.resolve(this.server(path, options));
   }
 
+  /** language -> texts of every pack's locales/<language>/main.json */
+  locales = {};
+
+  async getCustomNodesI18n() {
+    return this.locales;
+  }
+
   apiURL(path) {
     return `/api${path}`;
   }

@@ -83,6 +83,8 @@ class ExtensionManager {
   toasts = [];
   questions = [];
   answer = true; // to the next question
+  settings = {};
+  setting = { get: (id) => this.settings[id] };
   toast = { add: (toast) => this.toasts.push(toast) };
   dialog = {
     confirm: async (question) => {
