@@ -76,7 +76,9 @@ def test_a_language_has_a_word_for_everything_and_nothing_else(language):
         return None
 
     assert named(node_texts(language)) == named(ENGLISH)
-    assert named(main_texts(language)) == named(main_texts("en"))
+    # The page's own words have English for keys: tests/web/words.test.js.
+    others = {key: words for key, words in main_texts(language).items() if key != "stillMoving"}
+    assert named(others) == named(main_texts("en"))
 
 
 @other
