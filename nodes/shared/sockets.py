@@ -58,8 +58,14 @@ def amount_input(tooltip: str) -> io.Float.Input:
     )
 
 
-def seed_input(tooltip: str) -> io.Int.Input:
+def seed_input(tooltip: str, optional: bool = False) -> io.Int.Input:
     """One that stays as it is: with another seed everything after the node would be made anew."""
     return io.Int.Input(
-        "seed", default=0, min=0, max=2**48, control_after_generate=False, tooltip=tooltip
+        "seed",
+        optional=optional,
+        default=0,
+        min=0,
+        max=2**48,
+        control_after_generate=False,
+        tooltip=tooltip,
     )

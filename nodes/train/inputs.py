@@ -7,9 +7,10 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...training.recipes.presets import PRESETS, make_recipe
+from ...training.recipes.presets import make_recipe
 from ...training.recipes.recipe import Recipe
 from ..shared.sockets import advanced, seed_input
+from .preset_numbers import NUMBERS, preset_of
 
 # What a node's list of files has as its type, so that the new adapter can be connected to one.
 FileName = io.Custom("COMBO")
@@ -20,16 +21,6 @@ def whole(name: str, most: int, tooltip: str) -> io.Input:
     """A number of the recipe; 0 is the preset's."""
     text = f"{tooltip} 0: as the preset says."
     return advanced(io.Int.Input(name, default=0, min=0, max=most, tooltip=text))
-
-
-def number_inputs(kind: str) -> list[io.Input]:
-    """What an artist may leave alone."""
-    stage = make_recipe(kind, "paper").stages[0]
-    return learning_inputs(
-        f"Optimizer steps; the paper's are {stage.steps}.",
-        f"Size of the adapter; the paper's is {stage.rank}.",
-        f"Learning rate; the paper's is {stage.lr:g}.",
-    )
 
 
 def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
@@ -49,10 +40,19 @@ def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
             )
         ),
         whole("frames", 32, "Frames of a training clip. Fewer need less memory."),
-        advanced(seed_input("Of the run: the same seed and sets give the same adapter.")),
+        *machine_inputs(),
+    ]
+
+
+def machine_inputs() -> list[io.Input]:
+    """Of the run, whatever is trained. All optional, or else the page would put them before the
+    numbers, which are: a workflow knows its values by their order."""
+    return [
+        advanced(seed_input("Of the run: the same seed and sets give the same adapter.", True)),
         advanced(
             io.Combo.Input(
                 "memory",
+                optional=True,
                 options=["auto", "none", "top", "two", "all"],
                 tooltip="How much of the network is computed twice to save memory: none is fastest,"
                 " all needs least. auto: what fits, and more when memory runs out.",
@@ -61,6 +61,7 @@ def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
         advanced(
             io.Combo.Input(
                 "precision",
+                optional=True,
                 options=["auto", "float32", "bfloat16", "float16"],
                 tooltip="Of the frozen weights. auto: bfloat16 on cards that have it, float16 on"
                 " most older ones.",
@@ -69,6 +70,7 @@ def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
         advanced(
             io.Combo.Input(
                 "sharing",
+                optional=True,
                 options=POLICIES,
                 tooltip="While ComfyUI generates: yield frees the card and waits, keep waits with"
                 " everything loaded, share trains on.",
@@ -77,28 +79,22 @@ def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
     ]
 
 
-def name_and_preset(kind: str) -> list[io.Input]:
-    return [
-        io.String.Input("name", default=f"my_{kind}_adapter", tooltip="Of the new adapter's file."),
-        io.Combo.Input(
-            "preset",
-            options=list(PRESETS[kind]),
-            tooltip="paper: the paper's numbers. fast: fewer steps at a higher learning rate. low"
-            " memory: for cards of 8 GB and less. shapes world: for the demo.",
-        ),
-    ]
+def name_input(kind: str) -> io.Input:
+    return io.String.Input(
+        "name", default=f"my_{kind}_adapter", tooltip="Of the new adapter's file."
+    )
 
 
 def recipe_of(kind: str, inputs: Mapping[str, Any], **choices: Any) -> Recipe:
-    """The preset's recipe with what an artist has put into ``learning_inputs``.
+    """The preset's recipe with what an artist has put into the numbers and ``machine_inputs``.
 
-    inputs: of the node, by name; 0 and "auto" leave a number to the preset. choices: more fields of
-    the recipe, where None does. Raises UserError for what does not fit.
+    inputs: of the node, by name; a number that is 0 or missing, and "auto", are the preset's.
+    choices: more fields of the recipe, where None does. Raises UserError for what does not fit.
     """
-    numbers = {name: inputs[name] or None for name in ("steps", "rank", "lr", "frames", "seed")}
-    selected = {"tier": inputs["memory"], "dtype": inputs["precision"]}
+    numbers = {name: inputs.get(name) or None for name in (*NUMBERS, "seed")}
+    selected = {"tier": inputs.get("memory", "auto"), "dtype": inputs.get("precision", "auto")}
     numbers |= {name: None if word == "auto" else word for name, word in selected.items()}
-    return make_recipe(kind, inputs["preset"], **numbers, **choices)
+    return make_recipe(kind, preset_of(inputs["preset"]), **numbers, **choices)
 
 
 def outputs() -> list[io.Output]:

@@ -34,7 +34,7 @@ from ..shared import folders, jobs
 from ..shared.cancel import cancellable
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking
-from .inputs import outputs, recipe_of
+from .inputs import POLICIES, outputs, recipe_of
 from .motion_inputs import METHOD_NAMES, NO_FILE, artist_inputs, method_inputs
 from .trainers import Trainer
 
@@ -122,7 +122,7 @@ class TrainMotionFromClips(Trainer):
         files = [Path(file) for file in (job.checkpoint, job.text_encoder) if file]
         uses = (*files, *{path for clips_set in sets.values() for path in clips_set.uses})
         place, words = folder_of(recipe), trained_words(job)
-        press = (cls.press_id(), cls.uid(), inputs["sharing"])
+        press = (cls.press_id(), cls.uid(), inputs.get("sharing", POLICIES[0]))
         return cls.begun(jobs.start(method, job, *press, uses, place, words), notes)
 
 

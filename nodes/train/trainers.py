@@ -18,8 +18,8 @@ from ..shared import folders, jobs
 from ..shared.cancel import cancellable
 from ..shared.notices import output
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
-from . import baking
-from .inputs import name_and_preset, number_inputs, outputs, recipe_of
+from . import baking, preset_numbers
+from .inputs import POLICIES, machine_inputs, name_input, outputs, recipe_of
 
 # Put into the prompt by the Train button, or by who talks to /prompt. They are not declared: an
 # optional input is drawn on the node, as a socket, or as a widget whose value a workflow keeps,
@@ -74,7 +74,7 @@ class Trainer(io.ComfyNode):
     ) -> io.NodeOutput:
         """Bake the model and start a job on these sets, with these adapters in use.
 
-        inputs: of ``name_and_preset`` and ``number_inputs``.
+        inputs: those of ``asked``.
         """
         recipe = recipe_of(cls.KIND, inputs, **baking.predicted(model))
         refuse_short_clips(recipe, sets)
@@ -90,7 +90,7 @@ class Trainer(io.ComfyNode):
             adapters=adapters,
         )
         uses = (checkpoint, *(path for cached in sets.values() for path in cached.uses))
-        press = (cls.press_id(), cls.uid(), inputs["sharing"])
+        press = (cls.press_id(), cls.uid(), inputs.get("sharing", POLICIES[0]))
         return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER), notes)
 
     @classmethod
@@ -118,6 +118,12 @@ class Trainer(io.ComfyNode):
         text = jobs.describe(view)
         shown = ui.PreviewText(text)
         return io.NodeOutput(view["adapter"], text, ui=shown)
+
+
+def asked(kind: str) -> list[io.Input]:
+    """Name and preset first, the numbers after."""
+    first = [name_input(kind), preset_numbers.preset_input(kind)]
+    return [*first, *preset_numbers.number_inputs(kind), *machine_inputs()]
 
 
 def refuse_short_clips(recipe: Recipe, sets: dict[str, CachedSet]) -> None:
@@ -156,11 +162,14 @@ class TrainMotionAdapter(Trainer):
                     lazy=True,
                     tooltip="Clips or images; a single frame of each is held still.",
                 ),
-                *name_and_preset("motion"),
-                *number_inputs("motion"),
+                *asked("motion"),
             ],
             outputs=outputs(),
         )
+
+    @classmethod
+    def validate_inputs(cls, preset: Any = None) -> bool | str:
+        return preset_numbers.accepted(cls.KIND, preset)
 
     @classmethod
     def execute(
@@ -215,15 +224,15 @@ class TrainSpatialAdapter(Trainer):
                     tooltip="The Motion Adapter of the same motion module. May be connected to"
                     " Train Motion Adapter.",
                 ),
-                *name_and_preset("spatial"),
-                *number_inputs("spatial"),
+                *asked("spatial"),
             ],
             outputs=outputs(),
         )
 
     @classmethod
-    def validate_inputs(cls, motion_adapter: Any = None) -> bool | str:
-        return folders.accepted(folders.MOTION_ADAPTERS, motion_adapter)
+    def validate_inputs(cls, motion_adapter: Any = None, preset: Any = None) -> bool | str:
+        said = folders.accepted(folders.MOTION_ADAPTERS, motion_adapter)
+        return said if said is not True else preset_numbers.accepted(cls.KIND, preset)
 
     @classmethod
     def execute(

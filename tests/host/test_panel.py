@@ -247,3 +247,37 @@ def test_the_notes_of_a_run_are_on_its_node_and_go_with_the_next(editor):
     assert last["y"] + last["height"] <= box["y"] + box["height"] + 1
     editor.page.evaluate(ran, [number, []])
     lines.first.wait_for(state="detached")
+
+
+SHOWN = """number => Object.fromEntries(
+    app.graph.getNodeById(number).widgets.slice(0, 6).map(({name, value}) => [name, value]))"""
+CHANGE = """([number, name, value]) => {  // as the classic editor does after its own dialog
+  const node = app.graph.getNodeById(number);
+  const widget = node.widgets.find(one => one.name === name);
+  if (widget.setValue) widget.setValue(value, {e: {}, node, canvas: app.canvas});
+  else { widget.value = value; widget.callback?.(value, app.canvas, node); }
+}"""
+
+
+def test_a_preset_fills_its_numbers_in_and_a_changed_number_makes_it_custom(editor):
+    number = editor.add()
+    numbers = {"steps": 4000, "rank": 4, "lr": 2e-5, "frames": 16}
+    preset = {"name": "my_motion_adapter", "preset": "paper"}
+    assert editor.page.evaluate(SHOWN, number) == preset | numbers
+    editor.page.evaluate(CHANGE, [number, "preset", "fast"])
+    numbers |= {"steps": 1000, "lr": 1e-4}
+    assert editor.page.evaluate(SHOWN, number) == preset | numbers | {"preset": "fast"}
+    editor.page.evaluate(CHANGE, [number, "steps", 500])
+    expected = preset | numbers | {"preset": "fast, custom", "steps": 500}
+    assert editor.page.evaluate(SHOWN, number) == expected
+    (sent,) = editor.page.evaluate("async () => Object.values((await app.graphToPrompt()).output)")
+    assert {name: sent["inputs"][name] for name in expected} == expected
+    editor.page.evaluate("async () => app.loadGraphData(app.graph.serialize())")
+    editor.drawn()
+    assert editor.page.evaluate(SHOWN, number) == expected
+    (widget,) = editor.page.evaluate(
+        "number => app.graph.getNodeById(number).widgets.filter(one => one.name === 'preset')"
+        ".map(one => one.options.values)",
+        number,
+    )
+    assert widget == ["paper", "fast", "low memory", "shapes world", "fast, custom"]

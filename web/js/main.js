@@ -8,6 +8,7 @@ import { loadStyles, oncePerFrame } from "./dom.js";
 import { ensureUid, isOurs, isTrainer, renameCopies, trainers, uidOf } from "./graph.js";
 import { growNode, watchNotes } from "./notes.js";
 import { announceEnd, showError, showHint } from "./notices.js";
+import { watchNumbers } from "./numbers.js";
 import { createPanel } from "./panel.js";
 import { registerSidebar, showBadge } from "./sidebar.js";
 import { jobs } from "./store.js";
@@ -19,6 +20,12 @@ import { loadWords, say } from "./words.js";
 const WIDTH = 340; // of a new node: four buttons in a row
 /** @type {WeakMap<GraphNode, { panel: ReturnType<typeof createPanel>, button: Widget }>} */
 const widgets = new WeakMap();
+
+/**
+ * By the node's type, its presets and their numbers.
+ * @type {Map<string, Parameters<typeof watchNumbers>[1]>}
+ */
+const presets = new Map();
 
 /** Show every open node its job. */
 const refresh = oncePerFrame(() => {
@@ -109,9 +116,14 @@ app.registerExtension({
     jobs.subscribe(oncePerFrame(showBadge));
     await load();
   },
+  async beforeRegisterNodeDef(type, { name, input }) {
+    const numbers = input?.required?.preset?.[1]?.numbers;
+    if (numbers) presets.set(name, numbers);
+  },
   async nodeCreated(node) {
     if (isOurs(node)) watchNotes(node);
     if (!isTrainer(node)) return;
+    watchNumbers(node, presets.get(node.comfyClass ?? ""));
     ensureUid(node);
     addWidgets(node);
     watchRuns(node);

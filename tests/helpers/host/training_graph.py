@@ -8,10 +8,9 @@ from still_moving.training.jobs.phase import ENDED
 
 Prompt = dict[str, dict[str, Any]]
 SMALL = {"width": 128, "height": 128, "crop": "centre"}
-NUMBERS = {
-    "rank": 0, "lr": 0.0, "frames": 0, "seed": 0, "memory": "auto", "precision": "auto",
-    "sharing": "yield",
-}  # fmt: skip  # many short values, several a line
+# Without the preset's own numbers, as a script may leave them out.
+MACHINE = {"seed": 0, "memory": "auto", "precision": "auto", "sharing": "yield"}
+NUMBERS = MACHINE | {"rank": 0, "lr": 0.0, "frames": 0}  # as older workflows have them
 PROMPTS = "red circle left night\nblue square up fog\ngreen triangle down sand"
 
 INPUTS = NUMBERS | {
@@ -53,7 +52,7 @@ def motion_graph(steps: int, name: str, count: int = 3) -> Prompt:
         "clips": generating("GeneratePriorClips", ["moving", 0], count, PROMPTS, frames=8),
         "train": node(
             "TrainMotionAdapter", model=["world", 0], motion_module=["module", 0],
-            training_set=["clips", 0], name=name, preset="shapes world", steps=steps, **NUMBERS,
+            training_set=["clips", 0], name=name, preset="shapes world", steps=steps, **MACHINE,
         ),
     }  # fmt: skip  # many short values, several a line
 
@@ -67,7 +66,7 @@ def spatial_graph(steps: int, name: str, motion_adapter: Any) -> Prompt:
     prompt["train"] = node(
         "TrainSpatialAdapter", model=["world", 1], motion_module=["module", 0],
         customized_images=["images", 0], natural_clips=["clips", 0], motion_adapter=motion_adapter,
-        name=name, preset="shapes world", steps=steps, **NUMBERS,
+        name=name, preset="shapes world, custom", steps=steps, **MACHINE,
     )  # fmt: skip  # many short values, several a line
     return prompt
 

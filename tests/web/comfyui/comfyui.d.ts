@@ -49,6 +49,10 @@ declare module "*/scripts/app.js" {
   import type { Prompt } from "*/scripts/api.js";
 
   export interface Widget {
+    name: string;
+    value?: unknown;
+    options?: { values?: string[] };
+    callback?: (this: Widget, ...given: unknown[]) => unknown;
     label?: string;
     disabled?: boolean;
     serialize?: boolean;
@@ -78,6 +82,8 @@ declare module "*/scripts/app.js" {
     size: [number, number];
     properties: Record<string, string | undefined>;
     subgraph?: Graph;
+    widgets?: Widget[];
+    onConfigure?: (...given: unknown[]) => void;
     onExecuted?: (output: Output | null, ...rest: unknown[]) => void;
     computeSize(): [number, number];
     setSize(size: [number, number]): void;
@@ -136,10 +142,22 @@ declare module "*/scripts/app.js" {
     };
   }
 
+  /** What /object_info says of a node: by input, its type and what else is known of it. */
+  export interface NodeDefinition {
+    name: string;
+    input?: { required?: Record<string, [unknown, InputOptions?]> };
+  }
+
+  interface InputOptions {
+    /** Of a preset: by its name, the numbers by the names of their inputs. */
+    numbers?: Record<string, Record<string, number>>;
+  }
+
   interface Extension {
     name: string;
     init?(): Promise<void>;
     setup?(): Promise<void>;
+    beforeRegisterNodeDef?(type: unknown, definition: NodeDefinition): Promise<void>;
     nodeCreated?(node: GraphNode): Promise<void>;
     afterConfigureGraph?(): void;
   }

@@ -65,6 +65,7 @@ export class Node {
     this.properties = structuredClone(properties);
     const saved = this.widgets.filter((widget) => widget.serialize !== false);
     saved.forEach((widget, i) => (widget.value = values[i]));
+    this.onConfigure?.();
   }
 }
 

@@ -1,0 +1,114 @@
+/** A preset and its numbers, as an artist changes them and as workflows keep them. */
+
+import "./page.js";
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Node } from "./comfyui/scripts/app.js";
+import { presetOf, watchNumbers } from "../../web/js/numbers.js";
+
+const PRESETS = {
+  paper: { steps: 4000, rank: 4, lr: 2e-5 },
+  fast: { steps: 1000, rank: 4, lr: 1e-4 },
+};
+const VALUES = Object.keys(PRESETS); // one list for all nodes, as the frontend has it
+
+function trainer(values = { preset: "paper", ...PRESETS.paper }) {
+  const node = new Node("Trainer", values);
+  widget(node, "preset").options = { values: VALUES };
+  watchNumbers(node, PRESETS);
+  return node;
+}
+
+const widget = (node, name) => node.widgets.find((one) => one.name === name);
+const shown = (node) => node.widgets.map(({ value }) => value);
+
+/** As the editor does when a person changes a widget. */
+function change(node, name, value) {
+  const changed = widget(node, name);
+  changed.value = value;
+  changed.callback?.(value);
+}
+
+test("choosing a preset fills its numbers in", () => {
+  const node = trainer();
+  change(node, "preset", "fast");
+  assert.deepEqual(shown(node), ["fast", 1000, 4, 1e-4]);
+  change(node, "preset", "paper");
+  assert.deepEqual(shown(node), ["paper", 4000, 4, 2e-5]);
+});
+
+test("a changed number makes the preset custom, and changed back it is the preset again", () => {
+  const node = trainer();
+  change(node, "preset", "fast");
+  change(node, "rank", 8);
+  assert.deepEqual(shown(node), ["fast, custom", 1000, 8, 1e-4]);
+  assert.ok(widget(node, "preset").options.values.includes("fast, custom"));
+  change(node, "rank", 4);
+  assert.deepEqual(shown(node), ["fast", 1000, 4, 1e-4]);
+  assert.deepEqual(widget(node, "preset").options.values, VALUES);
+});
+
+test("choosing the preset of a custom one brings its numbers back", () => {
+  const node = trainer();
+  change(node, "steps", 7);
+  change(node, "preset", "paper");
+  assert.deepEqual(shown(node), ["paper", 4000, 4, 2e-5]);
+  change(node, "steps", 7);
+  change(node, "preset", "paper, custom"); // chosen again: nothing changes
+  assert.deepEqual(shown(node), ["paper, custom", 7, 4, 2e-5]);
+});
+
+test("no number is 0: it is the preset's", () => {
+  const node = trainer();
+  change(node, "preset", "fast");
+  change(node, "steps", 0);
+  assert.deepEqual(shown(node), ["fast", 1000, 4, 1e-4]);
+});
+
+test("a saved workflow keeps what it showed, an older one shows what its 0 meant", () => {
+  const node = trainer();
+  change(node, "preset", "fast");
+  change(node, "steps", 500);
+  const again = trainer();
+  again.configure(node.serialize());
+  assert.deepEqual(shown(again), ["fast, custom", 500, 4, 1e-4]);
+  const older = trainer();
+  older.configure({ ...node.serialize(), widgets_values: ["fast", 0, 0, 0] });
+  assert.deepEqual(shown(older), ["fast", 1000, 4, 1e-4]);
+});
+
+test("numbers that a preset has no longer are kept, and said to be custom", () => {
+  const node = trainer();
+  node.configure({ ...node.serialize(), widgets_values: ["fast", 900, 4, 1e-4] });
+  assert.deepEqual(shown(node), ["fast, custom", 900, 4, 1e-4]);
+});
+
+test("a node's list is its own, and a preset that nobody knows stays as it is", () => {
+  const [one, other] = [trainer(), trainer()];
+  change(one, "rank", 9);
+  assert.deepEqual(widget(other, "preset").options.values, VALUES);
+  assert.deepEqual(VALUES, Object.keys(PRESETS));
+  other.configure({ ...other.serialize(), widgets_values: ["gone", 3, 4, 5] });
+  assert.deepEqual(shown(other), ["gone", 3, 4, 5]);
+});
+
+test("what else a widget does when it is changed is done, too", () => {
+  const node = new Node("Trainer", { preset: "paper", ...PRESETS.paper });
+  const seen = [];
+  widget(node, "steps").callback = (value) => seen.push(value);
+  watchNumbers(node, PRESETS);
+  change(node, "steps", 5);
+  assert.deepEqual(seen, [5]);
+});
+
+test("a node without presets is left alone", () => {
+  const node = new Node("Other", { steps: 0 });
+  watchNumbers(node, PRESETS);
+  watchNumbers(trainer(), undefined);
+  assert.deepEqual(shown(node), [0]);
+});
+
+test("the preset behind what is shown", () => {
+  assert.equal(presetOf("low memory, custom"), "low memory");
+  assert.equal(presetOf("low memory"), "low memory");
+});
