@@ -16,6 +16,7 @@ from .sets.folders import ClipSet, ImageSet
 from .sets.generate import GenerateImages, GeneratePriorClips
 from .shared import folders
 from .train.motion_clips import TrainMotionFromClips
+from .train.motion_methods import TrainCustomizeAVideo, TrainNewMove, TrainVMC
 from .train.trainers import TrainMotionAdapter, TrainSpatialAdapter
 from .worlds.shapes import LoadShapesWorld
 
@@ -39,6 +40,9 @@ NODES: list[type[io.ComfyNode]] = [
     GeneratePriorClips,
     TrainMotionAdapter,
     TrainSpatialAdapter,
+    TrainCustomizeAVideo,
+    TrainVMC,
+    TrainNewMove,
     TrainMotionFromClips,
 ]
 

@@ -154,21 +154,24 @@ def trainer(
     }
 
 
+MOTION_TRAINERS = {
+    "TrainCustomizeAVideo": {"prompt": "a ginger cat jumping", "appearance": "a ginger cat"},
+    "TrainVMC": {"prompt": "a cat jumping"},
+    "TrainNewMove": {"token": "pll", "prompt": "a person doing the pll"},
+    "TrainMotionFromClips": {"prompt": "a ginger cat jumping on a sofa"},
+}
+
+
 def training_scenes() -> dict[str, Scene]:
     """Of the nodes that train."""
+    clips = {"clips": ("_clips", 0), "clip": ("checkpoint", 1)}
     return {
         "TrainMotionAdapter": trainer(
             "TrainMotionAdapter",
             {"training_set": ("_clips", 0)},
             name=ADAPTER.removesuffix(".safetensors"),
         ),
-        "TrainMotionFromClips": trainer(
-            "TrainMotionFromClips",
-            {"clips": ("_clips", 0), "clip": ("checkpoint", 1)},
-            name="my_cat_jumps",
-            prompt="a ginger cat jumping on a sofa",
-            appearance="a ginger cat on a sofa",
-        ),
+        **{name: trainer(name, clips, **widgets) for name, widgets in MOTION_TRAINERS.items()},
         "TrainSpatialAdapter": trainer(
             "TrainSpatialAdapter",
             {"customized_images": ("_images", 0), "natural_clips": ("_clips", 0)},

@@ -30,7 +30,7 @@ class ApplyMotionWeights(io.ComfyNode):
                     "file",
                     options=folders.choices(folders.MOTION_WEIGHTS),
                     tooltip="Motion weights from models/still_moving_motion_weights. May be"
-                    " connected to Train Motion from Clips.",
+                    " connected to Train VMC or Train NewMove.",
                 ),
                 amount_input(
                     "1 is the motion as trained, 0 the model as it was, between them less"

@@ -1,4 +1,4 @@
-"""What the trainers ask and give: name and preset first, the numbers of every training after."""
+"""What all trainers ask and give, beside a preset's numbers."""
 
 from __future__ import annotations
 
@@ -15,33 +15,6 @@ from .preset_numbers import NUMBERS, preset_of
 # What a node's list of files has as its type, so that the new adapter can be connected to one.
 FileName = io.Custom("COMBO")
 POLICIES = ["yield", "keep", "share"]
-
-
-def whole(name: str, most: int, tooltip: str) -> io.Input:
-    """A number of the recipe; 0 is the preset's."""
-    text = f"{tooltip} 0: as the preset says."
-    return advanced(io.Int.Input(name, default=0, min=0, max=most, tooltip=text))
-
-
-def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
-    """The numbers of every training. steps, rank, lr: what their tooltips say."""
-    return [
-        whole("steps", 100_000, steps),
-        whole("rank", 512, rank),
-        advanced(
-            io.Float.Input(
-                "lr",
-                default=0.0,
-                min=0.0,
-                max=0.1,
-                step=1e-5,
-                round=1e-7,
-                tooltip=f"{lr} 0: as the preset says.",
-            )
-        ),
-        whole("frames", 32, "Frames of a training clip. Fewer need less memory."),
-        *machine_inputs(),
-    ]
 
 
 def machine_inputs() -> list[io.Input]:
@@ -79,10 +52,8 @@ def machine_inputs() -> list[io.Input]:
     ]
 
 
-def name_input(kind: str) -> io.Input:
-    return io.String.Input(
-        "name", default=f"my_{kind}_adapter", tooltip="Of the new adapter's file."
-    )
+def name_input(default: str) -> io.Input:
+    return io.String.Input("name", default=default, tooltip="Of the new file.")
 
 
 def recipe_of(kind: str, inputs: Mapping[str, Any], **choices: Any) -> Recipe:

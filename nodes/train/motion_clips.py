@@ -1,45 +1,33 @@
-"""Train Motion from Clips: Customize-A-Video, VMC or NewMove, by the same button and jobs."""
+"""Train Motion from Clips, the node of three methods at once: it is there for older workflows.
+
+Each method has a node of its own now (motion_methods.py). A number of 0 here is the preset's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import comfy.sd1_clip
-import folder_paths
-import torch
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ...adapters.files.checkpoint import UNetWeights
-from ...adapters.files.image_lora import read_image_lora
-from ...adapters.files.motion_module import LAYERS, MotionModule
-from ...adapters.files.templates import module_shapes
-from ...adapters.host import hooks
-from ...adapters.host.motion_module import LoadedMotionModule
-from ...common.errors import UserError
-from ...training.checks.budget import budget
-from ...training.checks.captions import check_recipe
-from ...training.checks.device import pick_device, pick_dtype
-from ...training.jobs.exports import embeddings_of
-from ...training.jobs.job import Job
-from ...training.recipes.recipe import Recipe
-from ...training.sets import store
-from ...training.text.prompts import reads_texts, text_model
-from ...worlds.known import WORLDS
+from ...training.recipes.presets import PRESETS
 from ..sets.cached import CachedSet
-from ..shared import folders, jobs
+from ..shared import folders
 from ..shared.cancel import cancellable
-from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
-from . import baking
-from .inputs import POLICIES, outputs, recipe_of
-from .motion_inputs import METHOD_NAMES, NO_FILE, artist_inputs, method_inputs
-from .trainers import Trainer
+from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET, advanced
+from .inputs import machine_inputs, outputs
+from .motion_choices import absorbing, calling, following
+from .motion_trainer import NO_FILE, MotionTrainer
+
+METHOD_NAMES = {"Customize-A-Video": "customize-a-video", "VMC": "vmc", "NewMove": "newmove"}
+WORDS = (
+    "For the absorbers words and both: 2 to 6 words from both captions that say the look, with"
+    " commas between them."
+)
+LOSSES = ["residual_cosine", "residual_official", "residual_l2", "epsilon_mse"]
 
 
-class TrainMotionFromClips(Trainer):
+class TrainMotionFromClips(MotionTrainer):
     """MODEL, MOTION_MODULE and clips -> a job that learns their motion."""
 
     @classmethod
@@ -50,6 +38,7 @@ class TrainMotionFromClips(Trainer):
             category=CATEGORY,
             description="Learns the motion of one clip, or what several share, in the background."
             " Press Train; Run gives the newest file that is ready.",
+            is_deprecated=True,
             is_output_node=True,
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
@@ -99,127 +88,136 @@ class TrainMotionFromClips(Trainer):
             return answer
         assert clips is not None
         method: Any = METHOD_NAMES[inputs["method"]]
-        name = jobs.adapter_name(inputs["name"])
+        given: dict[str, Any] = {"model": model, "motion_module": motion_module, "clip": clip}
+        given |= {"regularization": regularization, "inputs": inputs}
         choices = choices_of(method, inputs, regularization is not None)
-        recipe = recipe_of(method, inputs, **choices, **baking.predicted(model))
-        sets = sets_of(recipe, clips, regularization)
-        cached = {role: store.load_set(clips_set.folder) for role, clips_set in sets.items()}
-        check_recipe(recipe, cached)
-        notes = [*baking.check(model), *memory_of(model, motion_module, recipe)]
-        if method == "newmove" and regularization is None:
-            notes.append("No regularization clips: motions like the new one may be lost.")
-        adapters = absorber_file(recipe, inputs["absorber_file"])
-        notes += [note for file in adapters.values() for note in read_image_lora(file).notes]
-        job = Job(
-            name=name,
-            recipe=recipe,
-            checkpoint="",  # the largest file: written when all else is found right
-            motion_module=str(motion_module.path.resolve()),
-            sets={role: str(clips_set.folder) for role, clips_set in sets.items()},
-            adapters=adapters,
-        )
-        job = replace(with_texts(job, model, clip, cached), checkpoint=str(baking.bake(model)))
-        files = [Path(file) for file in (job.checkpoint, job.text_encoder) if file]
-        uses = (*files, *{path for clips_set in sets.values() for path in clips_set.uses})
-        place, words = folder_of(recipe), trained_words(job)
-        press = (cls.press_id(), cls.uid(), inputs.get("sharing", POLICIES[0]))
-        return cls.begun(jobs.start(method, job, *press, uses, place, words), notes)
-
-
-def sets_of(
-    recipe: Recipe, clips: CachedSet, regularization: CachedSet | None
-) -> dict[str, CachedSet]:
-    """The recipe's names for the sets that it uses."""
-    used = {source.set for stage in recipe.stages for source in stage.sources}
-    others = {} if regularization is None else {"regularization": regularization}
-    return {role: others.get(role, clips) for role in sorted(used)}
-
-
-def with_texts(
-    job: Job, model: ModelPatcher, clip: Any, sets: Mapping[str, store.LoadedSet]
-) -> Job:
-    """The job with the files that it reads prompts and words with, where it has some.
-
-    All of them are read here as the worker will. Raises UserError where there is no CLIP, and for
-    what cannot be read: a caption that lacks a word, the CLIP of another checkpoint.
-    """
-    base = hooks.layout_of(model)[1]
-    if reads_texts(job.recipe) and base not in WORLDS:  # which has words of its own
-        if clip is None:
-            raise UserError(
-                "clip", "nothing", "the CLIP of the checkpoint, to read your words",
-                "Connect it; or train no words, and describe in Clip Set instead of prompts.",
-            )  # fmt: skip  # file, found, expected, next move
-        job = replace(job, text_encoder=str(baking.bake_clip(clip)), tokenizer=str(tokenizer()))
-    text_model(job, base, sets)
-    return job
+        return cls.learn(method, choices, clips, **given)
 
 
 def choices_of(method: str, inputs: Mapping[str, Any], regularized: bool) -> dict[str, Any]:
     """What a method is asked beside its numbers; None: as the preset says."""
-    prompt, learns = inputs["prompt"].strip(), inputs["learns"]
     if method == "customize-a-video":
-        with_words = inputs["absorber"] in ("words", "both")
-        words = tuple(word.strip() for word in inputs["words"].split(",") if word.strip())
-        choices = {"caption": prompt, "appearance": inputs["appearance"].strip()}
-        choices |= {"absorber": inputs["absorber"], "words": words if with_words else ()}
-        choices |= {"appearance_steps": inputs["appearance_steps"] or None}
-    elif method == "vmc":
-        sites = {"auto": None, "LoRA": "temporal.qkv", "weights": "temporal.qkv.full"}[learns]
-        choices = {"prompt": prompt, "loss": inputs["loss"], "backward": inputs["backward"]}
-        choices |= {"sites": sites}
-    else:
-        choices = {"prompt": prompt, "motion_word": inputs["token"].strip()}
-        choices |= {"regularization": regularized, "keys_values": inputs["keys_values"]}
-        choices |= {"full": learns != "LoRA"}
-    return {**choices, "check_captions": inputs["check_captions"]}
+        return absorbing(inputs)
+    if method == "vmc":
+        return following(inputs)
+    return calling(inputs, regularized)
 
 
-def absorber_file(recipe: Recipe, name: str) -> dict[str, str]:
-    """The job's file for an absorber that no stage of its own trains."""
-    last = recipe.stages[-1]
-    if "appearance" not in last.use or len(recipe.stages) > 1:
-        return {}
-    if name == NO_FILE:
-        raise UserError(
-            "absorber_file", "none", "a LoRA for images, as absorber says",
-            "Choose one, or another absorber.",
-        )  # fmt: skip  # file, found, expected, next move
-    return {"appearance": str(folders.path_of(folders.LORAS, name).resolve())}
+def whole(name: str, most: int, tooltip: str) -> io.Input:
+    """A number of the recipe; 0 is the preset's."""
+    text = f"{tooltip} 0: as the preset says."
+    return advanced(io.Int.Input(name, default=0, min=0, max=most, tooltip=text))
 
 
-def folder_of(recipe: Recipe) -> str:
-    """The folder that loaders of the result look in."""
-    adapter = recipe.stages[-1].site.result == "Motion Adapter"
-    return folders.MOTION_ADAPTERS if adapter else folders.MOTION_WEIGHTS
-
-
-def trained_words(job: Job) -> dict[str, Path]:
-    """Exports with trained words, by name, and where ComfyUI's CLIP finds them.
-
-    A prompt names them with ``embedding:``, which ends at a space.
-    """
-    folder = Path(folder_paths.get_folder_paths(folders.EMBEDDINGS)[0])
-    return {name: folder / name.replace(" ", "_") for name in embeddings_of(job)}
-
-
-def tokenizer() -> Path:
-    """The folder of CLIP's words in this ComfyUI."""
-    return Path(comfy.sd1_clip.__file__).resolve().parent / "sd1_tokenizer"
-
-
-def memory_of(model: ModelPatcher, module: LoadedMotionModule, recipe: Recipe) -> list[str]:
-    """What each stage takes, in words."""
-    layout, base = hooks.layout_of(model)
-    weights = UNetWeights(hooks.unpatched_unet(model), layout, base, "", "")
-    info = module.info
-    shapes = module_shapes(
-        info.channels, LAYERS[info.channels], info.has_mid_block, info.max_frames
-    )
-    motion = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    files = weights, MotionModule(info, motion, module.hash, module.name)
-    dtype = pick_dtype(recipe.dtype, pick_device("auto"))  # the worker's choice, not ComfyUI's
+def learning_inputs(steps: str, rank: str, lr: str) -> list[io.Input]:
+    """The numbers of every training. steps, rank, lr: what their tooltips say."""
     return [
-        f"Memory, {stage.name}: {budget(*files, recipe, i, dtype)}"
-        for i, stage in enumerate(recipe.stages)
+        whole("steps", 100_000, steps),
+        whole("rank", 512, rank),
+        advanced(
+            io.Float.Input(
+                "lr",
+                default=0.0,
+                min=0.0,
+                max=0.1,
+                step=1e-5,
+                round=1e-7,
+                tooltip=f"{lr} 0: as the preset says.",
+            )
+        ),
+        whole("frames", 32, "Frames of a training clip. Fewer need less memory."),
+        *machine_inputs(),
+    ]
+
+
+def text_input(name: str, tooltip: str, **more: Any) -> io.Input:
+    return io.String.Input(name, default="", tooltip=tooltip, **more)
+
+
+def artist_inputs() -> list[io.Input]:
+    """What an artist is asked first."""
+    return [
+        io.Combo.Input(
+            "method",
+            options=list(METHOD_NAMES),
+            tooltip="Customize-A-Video: the motion of one clip, as a motion LoRA. VMC: the motion"
+            " of one clip, as close as can be. NewMove: what several clips share, by a new word.",
+        ),
+        io.String.Input("name", default="my_motion", tooltip="Of the new file."),
+        io.Combo.Input(
+            "preset",  # each method has the same
+            options=list(PRESETS["vmc"]),
+            tooltip="paper: the paper's numbers, and our own where its text has none. low memory:"
+            " for cards of 8 GB and less. shapes world: for the demo.",
+        ),
+        text_input(
+            "prompt",
+            "Instead of the clips' captions. Customize-A-Video: all that is seen, motion"
+            " included. VMC: who or what moves how, without look and place: 'a cat is roaring'."
+            " NewMove: with the token: 'a person doing the pll'.",
+            multiline=True,
+        ),
+        text_input(
+            "appearance",
+            "Customize-A-Video: the caption without its motion, 'a ginger cat on a sofa'.",
+            multiline=True,
+        ),
+        text_input("token", "NewMove: a rare word that shall mean the motion, such as pll."),
+    ]
+
+
+def absorber_inputs() -> list[io.Input]:
+    """Customize-A-Video: what takes up the look of the clip, so that the motion is free of it."""
+    return [
+        advanced(
+            io.Combo.Input(
+                "absorber",
+                options=["lora", "words", "both", "file", "none"],
+                tooltip="Customize-A-Video: what takes up the clip's look first: a LoRA, trained"
+                " words, both, a file that did so, or nothing.",
+            )
+        ),
+        advanced(text_input("words", WORDS)),
+        advanced(
+            io.Combo.Input(
+                "absorber_file",
+                options=[NO_FILE, *folders.choices(folders.LORAS)],
+                tooltip="For the absorber file: a LoRA for images of the clip's look.",
+            )
+        ),
+    ]
+
+
+def method_inputs() -> list[io.Input]:
+    """Choices of the methods that may be left alone."""
+
+    def switch(name: str, default: bool, tooltip: str) -> io.Input:
+        return advanced(io.Boolean.Input(name, default=default, tooltip=tooltip))
+
+    return [
+        *absorber_inputs(),
+        whole("appearance_steps", 100_000, "Customize-A-Video: steps of the absorber."),
+        advanced(
+            io.Combo.Input(
+                "loss",
+                options=LOSSES,
+                tooltip="VMC: the paper's, that of its code, its plain form, or none of its own.",
+            )
+        ),
+        switch("backward", False, "VMC: learn the clip from its last frame to the first."),
+        advanced(
+            io.Combo.Input(
+                "learns",
+                options=["auto", "weights", "LoRA"],
+                tooltip="VMC and NewMove: weights in full, or a LoRA for small cards. auto: as the"
+                " preset says. Customize-A-Video is always a LoRA.",
+            )
+        ),
+        switch("keys_values", True, "NewMove: also how the model reads words."),
+        switch("check_captions", True, "Refuse captions without a motion, and common tokens."),
+        *learning_inputs(
+            "Optimizer steps: 500 for Customize-A-Video, 400 for VMC, 800 for NewMove.",
+            "Of a LoRA: 4, or 32 for NewMove.",
+            "Learning rate: 1e-4, or 1e-5 for NewMove in full.",
+        ),
     ]

@@ -122,7 +122,7 @@ class Trainer(io.ComfyNode):
 
 def asked(kind: str) -> list[io.Input]:
     """Name and preset first, the numbers after."""
-    first = [name_input(kind), preset_numbers.preset_input(kind)]
+    first = [name_input(f"my_{kind}_adapter"), preset_numbers.preset_input(kind)]
     return [*first, *preset_numbers.number_inputs(kind), *machine_inputs()]
 
 

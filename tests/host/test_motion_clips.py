@@ -92,3 +92,12 @@ def test_what_would_spoil_a_training_is_said_before_it(server, method, changes, 
     with pytest.raises(RuntimeError, match=message):
         server.run(pressed(clips_graph(method, **changes), f"bad {method} {changes}", "bad"))
     assert len(server.get("/still_moving/jobs")["jobs"]) == before
+
+
+@pytest.mark.parametrize("method", WISHES)
+def test_an_older_workflow_trains_what_the_methods_own_node_does(server, jobs, method):
+    older = clips_graph(method, older=True, name=f"older {method}")
+    begun = server.run(pressed(older, f"press older {method}", f"older {method}"))["train"]
+    job = ended(server, begun["still_moving_job"][0])
+    assert (job["phase"], job["kind"]) == ("finished", jobs[method]["kind"]), job["message"]
+    assert job["loss"] == jobs[method]["loss"]

@@ -8,6 +8,7 @@ of paths is watched without being listed.
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,10 @@ def touched(tmp_path_factory, comfyui) -> dict[str, set[str]]:
 def do_everything(server: live.Server) -> set[str]:
     """Train with words and in full, sample, stop, export, delete; what lay there at last."""
     name, ids = "n" * MOST_NAME, {}
-    methods = {"Customize-A-Video": {"steps": 100_000, "appearance_steps": 1}, "VMC": {"steps": 1}}
+    methods: dict[str, dict[str, Any]] = {
+        "Customize-A-Video": {"steps": 100_000, "appearance_steps": 1},
+        "VMC": {"steps": 1},
+    }
     for method, numbers in methods.items():
         graph = clips_graph(method, name=name, **numbers)
         out = server.run(pressed(graph, f"long {method}", method))["train"]

@@ -108,6 +108,42 @@ test("a node without presets is left alone", () => {
   assert.deepEqual(shown(node), [0]);
 });
 
+/** Of Customize-A-Video: what the absorber takes, by what it is. */
+const ABSORBING = {
+  paper: { steps: 500, learns: "LoRA", first: { absorber: { lora: 150, both: 300, none: 0 } } },
+  fast: { steps: 90, learns: "weights", first: { absorber: { lora: 10, both: 10, none: 0 } } },
+};
+
+function absorbing() {
+  const values = { preset: "paper", absorber: "lora", first: 150, learns: "LoRA", steps: 500 };
+  const node = new Node("Trainer", values);
+  widget(node, "preset").options = { values: VALUES };
+  watchNumbers(node, ABSORBING);
+  return node;
+}
+
+test("a number that hangs on a choice follows it, while it is the preset's", () => {
+  const node = absorbing();
+  change(node, "absorber", "both");
+  assert.deepEqual(shown(node), ["paper", "both", 300, "LoRA", 500]);
+  change(node, "absorber", "none");
+  assert.deepEqual(shown(node), ["paper", "none", 0, "LoRA", 500]);
+  change(node, "absorber", "lora");
+  change(node, "first", 7);
+  change(node, "absorber", "both");
+  assert.deepEqual(shown(node), ["paper, custom", "both", 7, "LoRA", 500]);
+  change(node, "preset", "fast");
+  assert.deepEqual(shown(node), ["fast", "both", 10, "weights", 90]);
+});
+
+test("a choice can be a preset's, too", () => {
+  const node = absorbing();
+  change(node, "learns", "weights");
+  assert.deepEqual(shown(node), ["paper, custom", "lora", 150, "weights", 500]);
+  change(node, "preset", "paper");
+  assert.deepEqual(shown(node), ["paper", "lora", 150, "LoRA", 500]);
+});
+
 test("the preset behind what is shown", () => {
   assert.equal(presetOf("low memory, custom"), "low memory");
   assert.equal(presetOf("low memory"), "low memory");

@@ -67,6 +67,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "newmove": {
         "paper": {},
+        "LoRA": {"full": False},
         "low memory": {"tier": "all", "frames": 8},
         "shapes world": {**_MOTION_DEMO, "lr": 1e-3},
     },

@@ -12,7 +12,10 @@ import { app } from "../../../scripts/app.js";
 const TRAINERS = new Set([
   "StillMovingTrainMotionAdapter",
   "StillMovingTrainSpatialAdapter",
-  "StillMovingTrainMotionFromClips",
+  "StillMovingTrainCustomizeAVideo",
+  "StillMovingTrainVMC",
+  "StillMovingTrainNewMove",
+  "StillMovingTrainMotionFromClips", // of older workflows
 ]);
 const UID = "still_moving_uid";
 

@@ -7,7 +7,11 @@
 
 /** @import { GraphNode, Widget } from "../../../scripts/app.js" */
 
-/** @typedef {Record<string, number>} Numbers by the name of an input */
+/**
+ * By the name of an input. One that hangs on another input is a table by what is chosen there.
+ * @typedef {number | string} Value
+ * @typedef {Record<string, Value | Record<string, Record<string, Value>>>} Numbers
+ */
 
 const CUSTOM = ", custom"; // behind the preset's name, as nodes/train/preset_numbers.py has it
 
@@ -15,8 +19,8 @@ const CUSTOM = ", custom"; // behind the preset's name, as nodes/train/preset_nu
 export const presetOf = (shown) =>
   shown.endsWith(CUSTOM) ? shown.slice(0, -CUSTOM.length) : shown;
 
-/** @type {(widget: Widget, number: number) => [Widget, number]} */
-const pair = (widget, number) => [widget, number];
+/** @type {(widget: Widget, value: Value) => [Widget, Value]} */
+const pair = (widget, value) => [widget, value];
 
 /**
  * What a widget does when a person changes it, after what it did before.
@@ -53,42 +57,79 @@ export function watchNumbers(node, presets) {
   if (preset && presets) keepAlike(node, preset, presets);
 }
 
+/**
+ * {pairs(), tables()}: what the chosen preset has for a node's widgets.
+ * @param {Widget[]} widgets
+ * @param {Widget} preset
+ * @param {Record<string, Numbers>} presets
+ */
+function valuesOf(widgets, preset, presets) {
+  const numbers = () => Object.entries(presets[presetOf(String(preset.value))] ?? {});
+  const find = (/** @type {string} */ key) => widgets.filter(({ name }) => name === key);
+
+  /** The numbers that hang on another widget: which, on which, and the table. */
+  const tables = () =>
+    numbers().flatMap(([key, number]) =>
+      Object.entries(typeof number === "object" ? number : {}).flatMap(([other, table]) => {
+        const [[widget], [on]] = [find(key), find(other)];
+        return widget && on ? [{ widget, on, table }] : [];
+      }),
+    );
+
+  /** What the preset has for each widget. */
+  const pairs = () => [
+    ...numbers().flatMap(([key, number]) =>
+      typeof number === "object" ? [] : find(key).map((widget) => pair(widget, number)),
+    ),
+    ...tables().flatMap(({ widget, on, table }) => {
+      const number = table[String(on.value)];
+      return number === undefined ? [] : [pair(widget, number)];
+    }),
+  ];
+
+  return { pairs, tables };
+}
+
 /** @type {(node: GraphNode, preset: Widget, presets: Record<string, Numbers>) => void} */
 function keepAlike(node, preset, presets) {
   preset.options = { ...preset.options }; // not those of all nodes of this kind
-  const widgets = node.widgets ?? [];
-  const base = () => presetOf(String(preset.value));
-  /** @returns {[Widget, number][]} */
-  const numbers = () =>
-    Object.entries(presets[base()] ?? {}).flatMap(([key, number]) =>
-      widgets.filter(({ name }) => name === key).map((widget) => pair(widget, number)),
-    );
+  const { pairs, tables } = valuesOf(node.widgets ?? [], preset, presets);
 
   /** @type {(empty: boolean) => void} */
   function fill(empty) {
-    for (const [widget, number] of numbers()) if (!empty || !widget.value) widget.value = number;
+    for (const [widget, number] of pairs()) if (!empty || !widget.value) widget.value = number;
+  }
+
+  /** A number that was the preset's stays the preset's when what it hangs on changes. */
+  function follow() {
+    for (const { widget, on, table } of tables()) {
+      const number = table[String(on.value)];
+      const own = Object.values(table).some((one) => one === widget.value);
+      if (own && number !== undefined) widget.value = number;
+    }
   }
 
   function rename() {
-    const same = numbers().every(([{ value }, number]) => value === number);
-    preset.value = same ? base() : base() + CUSTOM;
+    const same = pairs().every(([{ value }, number]) => value === number);
+    const base = presetOf(String(preset.value));
+    preset.value = same ? base : base + CUSTOM;
     offer(preset, Object.keys(presets));
   }
 
-  watch(preset, () => {
-    fill(String(preset.value).endsWith(CUSTOM));
+  const then = (/** @type {() => void} */ first) => () => {
+    first();
     rename();
-  });
-  for (const [widget] of numbers()) {
-    watch(widget, () => {
-      fill(true);
-      rename();
-    });
-  }
+  };
+  watch(
+    preset,
+    then(() => fill(String(preset.value).endsWith(CUSTOM))),
+  );
+  for (const { on } of tables()) watch(on, then(follow));
+  const complete = then(() => fill(true));
+  for (const [widget] of pairs()) watch(widget, complete);
   const { onConfigure } = node;
   node.onConfigure = function (...given) {
     onConfigure?.apply(this, given);
-    fill(true);
-    rename();
+    complete();
   };
 }

@@ -10,21 +10,21 @@ Prompt = dict[str, dict[str, Any]]
 SMALL = {"width": 128, "height": 128, "crop": "centre"}
 # Without the preset's own numbers, as a script may leave them out.
 MACHINE = {"seed": 0, "memory": "auto", "precision": "auto", "sharing": "yield"}
-NUMBERS = MACHINE | {"rank": 0, "lr": 0.0, "frames": 0}  # as older workflows have them
 PROMPTS = "red circle left night\nblue square up fog\ngreen triangle down sand"
-
-INPUTS = NUMBERS | {
-    "prompt": "", "appearance": "", "token": "", "preset": "shapes world", "steps": 3, "name": "it",
-    "absorber": "lora", "words": "", "absorber_file": "none", "appearance_steps": 2,
-    "loss": "residual_cosine", "backward": False, "learns": "auto", "keys_values": True,
-    "check_captions": True,
-}  # fmt: skip  # many short values, several a line
 WISHES = {
     "Customize-A-Video": {
-        "absorber": "both", "words": "red, circle", "appearance": "red circle night",
+        "prompt": "", "absorber": "both", "words": "red, circle", "appearance": "red circle night",
+        "appearance_steps": 2,
     },
     "VMC": {"prompt": "circle left"},
     "NewMove": {"prompt": "red circle pll night", "token": "pll"},
+}  # fmt: skip  # many short values, several a line
+# Of the node of three methods at once, whose numbers are 0 where the preset's are meant.
+OLDER = MACHINE | {
+    "prompt": "", "appearance": "", "token": "", "preset": "shapes world", "steps": 3, "name": "it",
+    "absorber": "lora", "words": "", "absorber_file": "none", "appearance_steps": 2, "rank": 0,
+    "lr": 0.0, "frames": 0, "loss": "residual_cosine", "backward": False, "learns": "auto",
+    "keys_values": True, "check_captions": True,
 }  # fmt: skip  # many short values, several a line
 
 
@@ -71,18 +71,24 @@ def spatial_graph(steps: int, name: str, motion_adapter: Any) -> Prompt:
     return prompt
 
 
-def clips_graph(method: str, **changes) -> dict:
-    """Train Motion from Clips on what the base draws; the trainer's id is "train"."""
+def clips_graph(method: str, older: bool = False, **changes) -> dict:
+    """A method's trainer on what the base draws; the trainer's id is "train".
+
+    older: by the node that older workflows have, of three methods at once.
+    """
     prompt = motion_graph(3, "unused", 1)
     del prompt["train"]
-    inputs = INPUTS | WISHES[method] | {"method": method, "name": f"my {method}"} | changes
+    inputs = {"name": f"my {method}", "preset": "shapes world", "steps": 3} | WISHES[method]
+    kind = f"Train{method.replace('-', '')}"
+    if older:
+        kind, inputs = "TrainMotionFromClips", OLDER | inputs | {"method": method}
     if method == "NewMove":
         prompts = "blue square up fog\ngreen triangle down sand"
         prompt["others"] = generating("GeneratePriorClips", ["moving", 0], 2, prompts, frames=8)
         inputs["regularization"] = ["others", 0]
     prompt["train"] = node(
-        "TrainMotionFromClips", model=["world", 0], motion_module=["module", 0],
-        clips=["clips", 0], clip=["world", 2], **inputs,
+        kind, model=["world", 0], motion_module=["module", 0], clips=["clips", 0],
+        clip=["world", 2], **inputs | changes,
     )  # fmt: skip  # many short values, several a line
     return prompt
 

@@ -150,7 +150,7 @@ declare module "*/scripts/app.js" {
 
   interface InputOptions {
     /** Of a preset: by its name, the numbers by the names of their inputs. */
-    numbers?: Record<string, Record<string, number>>;
+    numbers?: Record<string, import("../../../web/js/numbers.js").Numbers>;
   }
 
   interface Extension {
