@@ -89,6 +89,11 @@ def run(
     return rows, {"commit": ", ".join(before), "seconds": round(clock.keep())}
 
 
+def missing(args: argparse.Namespace, parts: Parts) -> list[str]:
+    """The parts that are not measured yet, for a report of what is there."""
+    return [name for name in parts if not _file(args, name).exists()]
+
+
 def _announce(args: argparse.Namespace, parts: Parts, work: Mapping[str, Work]) -> None:
     """Say how long it will take, measured beside the other processes."""
     left = [name for name in parts if not _file(args, name).exists()]

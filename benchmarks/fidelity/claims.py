@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +67,10 @@ CLAIMS = (
 
 
 def judged(claim: Claim, results: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """("shown", "shown in part" or "not shown", the figures), at the longest length."""
+    """("shown", "shown in part", "not shown" or "not measured", the figures).
+
+    At the longest length. Customizations without clips of both methods say nothing.
+    """
     last = str(results["size"]["lengths"][-1])
     if claim.share is not None:
         return _by_share(claim, results, last, claim.share)
@@ -77,6 +81,8 @@ def judged(claim: Claim, results: Mapping[str, Any]) -> tuple[str, list[str]]:
             continue
         for measure in claim.measures:
             value, error = difference[measure], difference[f"{measure}_error"]
+            if math.isnan(value):  # no clip of both methods yet
+                continue
             found.append(value < -SURE * error and value < 0)
             figures.append(f"{kind}, {TITLES[measure]}: {value:+.3f} ± {error:.3f}")
     return _verdict(found), figures
@@ -106,5 +112,6 @@ def sentences(results: Mapping[str, Any]) -> list[str]:
     lines = []
     for claim in CLAIMS:
         verdict, figures = judged(claim, results)
-        lines.append(f"- {claim.says} **{verdict.capitalize()}** ({'; '.join(figures)}).")
+        told = f" ({'; '.join(figures)})" if figures else ""
+        lines.append(f"- {claim.says} **{verdict.capitalize()}**{told}.")
     return lines

@@ -126,7 +126,8 @@ def write(page: Path, out: Path, results: Mapping[str, Any]) -> None:
     for name in PICTURES:
         (pictures / name).write_bytes((out / name).read_bytes())
     lead, *others = (f"![{about}](pictures/{name})" for name, about in PICTURES.items())
-    lines = [lead, "", _about(results), "", "**The paper's claims**, at the longest length", ""]
+    lines = [lead, "", _about(results), "", *_missing(results["missing"])]
+    lines += ["**The paper's claims**, at the longest length", ""]
     lines += sentences(results)
     for kind in KINDS:
         for measure, title in TITLES.items():
@@ -152,6 +153,13 @@ def _about(results: Mapping[str, Any]) -> str:
         f"method; {size['seeds']} seeds of training for the main rows, one for the others; batch "
         f"{size['batch']}. Mean and standard error over clips; at 0 steps everything is injection."
     )
+
+
+def _missing(parts: Sequence[str]) -> list[str]:
+    if not parts:
+        return []
+    told = f"**{len(parts)} parts are not measured yet**: {', '.join(parts)}."
+    return [f"{told} Figures that need them are of the others alone.", ""]
 
 
 def _lengths(methods: Mapping[str, Any], measure: str) -> list[str]:

@@ -28,7 +28,8 @@ def main() -> None:
     if options.only:
         print(json.dumps(rows))
         return
-    results = summarize(rows, size) | origin
+    missing = parts.missing(options, bench.parts())
+    results = summarize(rows, size) | origin | {"missing": missing}
     atomic_write_text(options.out / "results.json", json.dumps(results, indent=2))
     report.draw(options.out, results, bench)
     if options.docs or not options.quick:

@@ -3,6 +3,7 @@
 import pytest
 
 from still_moving.benchmarks.common.results_page import TABLES, put_tables
+from still_moving.benchmarks.fidelity import report
 from still_moving.benchmarks.fidelity.claims import CLAIMS, judged, sentences
 from still_moving.benchmarks.fidelity.methods import (
     FULL,
@@ -145,3 +146,21 @@ def test_each_seed_trains_on_other_draws():
     )
     assert (first.seed, second.seed) == (0, 1)
     assert first.stages == second.stages
+
+
+def test_what_is_not_measured_yet_is_said_and_judges_nothing(tmp_path):
+    clips = [
+        *(row(OURS, 0.8, 1.0, prompt) for prompt in "ab"),
+        *(row(NAIVE, 0.5, 1.0, prompt, token=token) for prompt in "ab" for token in ("sks", "pll")),
+    ]
+    results = summarize(clips, SIZE) | {"commit": "abc", "seconds": 1, "missing": ["pll-x-0"]}
+    (claim,) = [claim for claim in CLAIMS if claim.method == NAIVE]
+    verdict, figures = judged(claim, results)
+    assert verdict == "shown"
+    assert len(figures) == 1
+    assert figures[0].startswith("styles")
+    told = sentences(results)
+    assert "nan" not in "".join(told)
+    assert sum("**Not measured**." in line for line in told) == len(CLAIMS) - 1
+    assert "1 parts are not measured yet**: pll-x-0." in "".join(report._missing(["pll-x-0"]))
+    assert report._missing([]) == []
