@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 from pathlib import Path
 
@@ -22,6 +23,10 @@ SHARED_DATA = ROOT.parent / "shared" / "data"
 
 card.put_in()  # before anything imports torch
 load_pack()
+# Under nohup a hang-up is ignored, by every process that is started from here as well, and what
+# ends a training could not be tried. One that is handled means nothing to them.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is looked at
