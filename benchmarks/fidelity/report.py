@@ -34,17 +34,18 @@ from .summary import KINDS, TITLES
 LEADING = {OURS: COLOURS[0], NO_MOTION: COLOURS[1], NO_SPATIAL: COLOURS[2], NO_NATURAL: "#8a5fbf"}
 PICTURED = ("motion", "fidelity", "frame_accuracy")
 IN_CLIPS = (*UNTRAINED, OURS, INTERLEAVED, NO_MOTION, NO_SPATIAL, SAME_RATE, NO_NATURAL)
+SWEEP = "scale_sweep.png"
 PICTURES = {
     "fidelity_curves.png": "Motion, fidelity and right prompts against steps of training",
     "fidelity.gif": "Clips side by side, at the longest length",
-    "scale_sweep.png": "Motion against scale",
+    SWEEP: "Motion against scale",
 }
 
 
 # ------------------------------------------------------------------------------ pictures
 def draw(out: Path, results: Mapping[str, Any], bench: Bench) -> None:
     _curves(out / "fidelity_curves.png", results)
-    _sweep(out / "scale_sweep.png", results["sweep"])
+    _sweep(out / SWEEP, results["sweep"])
     _clips(out, bench)
 
 
@@ -54,6 +55,8 @@ def _curves(path: Path, results: Mapping[str, Any]) -> None:
     figure, axes = plt.subplots(
         *shape, figsize=(9.2, 8.4), layout="constrained", sharex=True, sharey="row"
     )
+    for axis, kind in zip(axes[0], KINDS, strict=True):
+        axis.set_title(kind)
     for line, measure in zip(axes, PICTURED, strict=True):
         for axis, kind in zip(line, KINDS, strict=True):
             methods = results["curves"][kind]
@@ -64,7 +67,6 @@ def _curves(path: Path, results: Mapping[str, Any]) -> None:
                 level = methods[NAIVE]["0"][measure]
                 axis.axhline(level, color="#888", linestyle="--", linewidth=1, label=NAIVE)
             axis.grid(alpha=0.3)
-            axis.set_title(kind if line is axes[0] else "")
         line[0].set_ylabel(TITLES[measure])
         line[0].set_ylim(bottom=0)
     for axis in axes[-1]:
@@ -123,9 +125,10 @@ def write(page: Path, out: Path, results: Mapping[str, Any]) -> None:
     """The page of figures, and its pictures beside it."""
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    for name in PICTURES:
+    made = {n: about for n, about in PICTURES.items() if results["sweep"] or n != SWEEP}
+    for name in made:
         (pictures / name).write_bytes((out / name).read_bytes())
-    lead, *others = (f"![{about}](pictures/{name})" for name, about in PICTURES.items())
+    lead, *others = (f"![{about}](pictures/{name})" for name, about in made.items())
     lines = [lead, "", _about(results), "", *_missing(results["missing"])]
     lines += ["**The paper's claims**, at the longest length", ""]
     lines += sentences(results)

@@ -105,10 +105,11 @@ def less_ours(rows: Sequence[Row]) -> Means:
 def between_seeds(rows: Sequence[Row], tokens: Sequence[str], size: Size) -> Means:
     """How far apart two trainings with other seeds are at the longest length, in the mean."""
     found: Means = {}
-    for name, method in METHODS.items():
+    for name in METHODS:
         own = [r for r in rows if r["method"] == name and r["token"] in tokens]
         own = [r for r in own if r["steps"] == size.last]
-        if len(method.seeds(size)) > 1 and own:
+        own = [r for r in own if len({s["seed"] for s in own if s["token"] == r["token"]}) > 1]
+        if own:
             found[name] = {m: _spread(own, m) for m in MEASURES}
     return found
 
