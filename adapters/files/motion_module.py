@@ -25,10 +25,8 @@ from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_na
 SD15 = (320, 640, 1280, 1280)
 SDXL = (320, 640, 1280)
 WORLD_OF = {world.channels: world.name for world in WORLDS.values()}
-LAYERS = {
-    SD15: 2,
-    **dict.fromkeys(WORLD_OF, 1),
-}  # motion modules per down block; an up block has one more
+# Motion modules per down block; an up block has one more.
+LAYERS = {SD15: 2, **dict.fromkeys(WORLD_OF, 1)}
 
 V1_FRAMES = 24
 LCM_FRAMES = 64

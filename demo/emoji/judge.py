@@ -60,9 +60,8 @@ class Judge:
         raw = read_tensors(kept)[0]["features"].float()
         # Without what all emoji have in common, the angles between them tell more.
         self.mean = raw.flatten(0, -2).mean(0)
-        self.truth = F.normalize(
-            raw - self.mean, dim=-1
-        )  # (backgrounds, looks, subjects, places, n)
+        # (backgrounds, looks, subjects, places, features)
+        self.truth = F.normalize(raw - self.mean, dim=-1)
 
     def seen(self, frames: Tensor, scene: Scene) -> Seen:
         """frames: (n, 3, h, w) in 0..1; one frame for a picture."""

@@ -88,17 +88,6 @@ def base_clips(folder: Path, emoji: Emoji, vae: AutoencoderTiny, views: int) -> 
     return encoded(folder / f"clips_{views}.safetensors", vae, scenes, clips)
 
 
-def look_stills(
-    folder: Path, emoji: Emoji, vae: AutoencoderTiny, scenes: Sequence[Scene], views: int
-) -> Encoded:
-    """The few stills of a customization, each at several places: as an artist crops and turns."""
-    generator = torch.Generator().manual_seed(8)
-    every = [scene for scene in scenes for _ in range(views)]
-    pictures = (emoji.still(scene, random_place(generator))[None] for scene in every)
-    name = f"{scenes[0].look}_{scenes[0].subject}_{len(scenes)}_{views}"
-    return encoded(folder / f"{name}.safetensors", vae, every, pictures)
-
-
 def _scenes(subjects: Sequence[str], looks: Sequence[str], views: int) -> list[Scene]:
     behind = list(BACKGROUNDS)
     return [

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SIZE = 128  # pixels of a picture
-FRAMES = 16  # of a clip
+from ...worlds.known import EMOJI
+from ...worlds.layout import FACTOR
+
+SIZE = FACTOR * EMOJI.size  # pixels of a picture
+FRAMES = EMOJI.frames  # of a clip
 FRAME_MS = 125
 
 # As the emoji standard calls them, with hyphens. All of them move visibly in the "3d" look.
@@ -36,12 +39,6 @@ HELD_OUT = ("unicorn", "octopus")  # of everything: the customized subjects
 BASE_LOOKS = ("3d", "flat")  # that the base draws; clips are of the first alone
 NEW_LOOKS = ("noto", "twemoji")  # the customized ones
 LOOKS = (*BASE_LOOKS, *NEW_LOOKS)
-# From which a look is learned; every other subject is held out of it.
-LOOK_STILLS = (
-    *("cat-face", "penguin", "fox", "tropical-fish", "owl", "crab", "horse", "butterfly"),
-    *("clown-face", "ghost", "snowman", "alien"),
-    *("rocket", "birthday-cake", "fire", "police-car"),
-)
 # Rare words that customizations are called by: no prompt of the base has them.
 TOKENS = {"noto": "sks", "twemoji": "zwx", "unicorn": "pll", "octopus": "vrk"}
 
