@@ -6,8 +6,8 @@ what is marked ``every_comfyui``. So is what looks at the newest frontend (NEW_F
 ``make`` put it), and what runs on the pretended card (helpers/card). As many
 parts run side by side as there are cores, up to two; what is marked ``big`` comes after them,
 alone, since two of SD1.5's real size would not fit a small machine's memory. Marks and tiers:
-CONTRIBUTING.md. Other arguments go to every pytest. Ends with the slowest tests, one line a part
-and one for all, and fails if any failed.
+CONTRIBUTING.md. Other arguments go to every pytest. Ends with the slowest tests, those that
+failed, one line a part and one for all, and fails if any failed.
 """
 
 import argparse
@@ -57,7 +57,10 @@ PAGES = Part("pages", [], "", Path())  # no pytest: Node runs them
 
 
 class Result(NamedTuple):
-    """How a part ended, its counts and (seconds, name) of its tests; nothing if it crashed."""
+    """How a part ended: counts, (seconds, name) of its tests, (name, error) of those that failed.
+
+    Nothing if it crashed.
+    """
 
     code: int
     minutes: float
@@ -65,6 +68,7 @@ class Result(NamedTuple):
     failed: int = 0
     skipped: int = 0
     seconds: tuple[tuple[float, str], ...] = ()
+    failures: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
@@ -231,14 +235,22 @@ def result_of(code: int, minutes: float, junit: Path) -> Result:
     if not junit.is_file():
         return Result(code, minutes)
     cases = list(ElementTree.parse(junit).getroot().iter("testcase"))
-    failed = sum(any(case.find(tag) is not None for tag in ("failure", "error")) for case in cases)
+    failures = tuple((_name(case), error) for case in cases if (error := _error(case)))
     skipped = sum(case.find("skipped") is not None for case in cases)
     seconds = tuple((float(case.get("time", 0)), _name(case)) for case in cases)
-    return Result(code, minutes, len(cases) - failed - skipped, failed, skipped, seconds)
+    passed = len(cases) - len(failures) - skipped
+    return Result(code, minutes, passed, len(failures), skipped, seconds, failures)
 
 
 def _name(case: ElementTree.Element) -> str:
     return f"{case.get('classname', '').removeprefix('tests.')}.{case.get('name')}"
+
+
+def _error(case: ElementTree.Element) -> str:
+    """The first line of what a test failed with; empty for one that did not."""
+    found = [case.find(tag) for tag in ("failure", "error")]
+    messages = [element.get("message", "") for element in found if element is not None]
+    return (messages[0].splitlines() or ["no message"])[0] if messages else ""
 
 
 def _both(*marks: str) -> str:
@@ -252,6 +264,9 @@ def report(parts: list[Part], results: list[Result], seconds: float) -> int:
     for time_s, name in reversed(slowest):
         print(f"{time_s:7.1f} s  {name}")
     print()
+    for part, result in zip(parts, results, strict=True):
+        for name, error in result.failures:
+            print(f"FAILED on {part.name}: {name}: {error}")
     for part, result in zip(parts, results, strict=True):
         if result.code != NO_TESTS:
             print(f"{part.name}: {result} in {result.minutes:.1f} minutes")
