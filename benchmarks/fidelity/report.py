@@ -161,7 +161,15 @@ def _about(results: Mapping[str, Any]) -> str:
 def _missing(parts: Sequence[str]) -> list[str]:
     if not parts:
         return []
-    told = f"**{len(parts)} parts are not measured yet**: {', '.join(parts)}."
+    groups: dict[str, list[str]] = {}
+    for name in parts:
+        first, rest = name.split("-", 1)
+        method, _, seed = rest.rpartition("-")
+        groups.setdefault(f"{method}, seed {seed}" if method else first, []).append(
+            first if method else rest
+        )
+    listed = "; ".join(f"{what}: {', '.join(who)}" for what, who in groups.items())
+    told = f"**{len(parts)} parts are not measured yet** ({listed})."
     return [f"{told} Figures that need them are of the others alone.", ""]
 
 

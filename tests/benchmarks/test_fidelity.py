@@ -162,5 +162,9 @@ def test_what_is_not_measured_yet_is_said_and_judges_nothing(tmp_path):
     told = sentences(results)
     assert "nan" not in "".join(told)
     assert sum("**Not measured**." in line for line in told) == len(CLAIMS) - 1
-    assert "1 parts are not measured yet**: pll-x-0." in "".join(report._missing(["pll-x-0"]))
+    missing = ["pll-x y-0", "vrk-x y-0", "pll-x y-1", "sweep-base"]
+    listed = (
+        "4 parts are not measured yet** (x y, seed 0: pll, vrk; x y, seed 1: pll; sweep: base)."
+    )
+    assert listed in "".join(report._missing(missing))
     assert report._missing([]) == []
