@@ -10,6 +10,7 @@ from .apply.motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModul
 from .apply.motion_weights import ApplyMotionWeights
 from .apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
 from .apply.windows import ContextWindows
+from .clips.compare import CompareClips
 from .clips.invert import InvertClip
 from .clips.measure import FreezeClip, MeasureMotion
 from .sets.folders import ClipSet, ImageSet
@@ -32,6 +33,7 @@ NODES: list[type[io.ComfyNode]] = [
     FreezeClip,
     ContextWindows,
     InvertClip,
+    CompareClips,
     MeasureMotion,
     LoadShapesWorld,
     ImageSet,
