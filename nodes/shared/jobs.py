@@ -7,6 +7,7 @@ import secrets
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -20,6 +21,8 @@ from ...training.jobs.ticket import Kind, Policy, Ticket
 from ...training.queue.host import Host, JobView
 from ...training.queue.supervisor import Supervisor
 from . import places
+
+_LEAST_BETWEEN_SAMPLES = 150  # steps
 
 PACK = Path(__file__).resolve().parents[2]
 
@@ -78,9 +81,19 @@ def start(
         others={name: str(path) for name, path in others.items()},
         uses=tuple(str(path) for path in uses),
     )
-    view = supervisor().add(job, ticket)
+    view = supervisor().add(replace(job, sample_every=steps_between_samples(job)), ticket)
     _started[press_id] = ticket.id
     return view
+
+
+def steps_between_samples(job: Job) -> int:
+    """Three on the way through the longest stage and one at its end, where that is long.
+
+    A sample is a pass without gradients for each of its steps and scales: what a few steps of
+    training take.
+    """
+    longest = max(stage.steps for stage in job.recipe.stages)
+    return max(longest // 4, _LEAST_BETWEEN_SAMPLES)
 
 
 def new_id(name: str) -> str:

@@ -6,7 +6,7 @@ import torch
 from helpers import small
 from helpers.small import motion_recipe, new_training, spatial_recipe
 from still_moving.training.network import inversion
-from still_moving.training.worker.preview import sample_pair
+from still_moving.training.worker.preview import sample_clips
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 CLOSE = {torch.float32: 1e-3, torch.bfloat16: 0.2, torch.float16: 0.05}
@@ -21,7 +21,7 @@ precisions = pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 )
 def test_a_preview_is_the_cpus(recipe, dtype, note_difference):
     clips = [
-        sample_pair(new_training(recipe, dtype, device), lambda: True) for device in (CPU, CUDA)
+        sample_clips(new_training(recipe, dtype, device), lambda: True) for device in (CPU, CUDA)
     ]
     difference = float((clips[1] - clips[0]).norm() / clips[0].norm())
     note_difference(f"preview, {dtype}", difference)

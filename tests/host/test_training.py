@@ -6,6 +6,7 @@ import string
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from helpers.host.training_graph import (
     spatial_graph,
 )
 from still_moving.adapters.files.adapter import load_adapter
+from still_moving.nodes.shared import jobs
+from still_moving.training.jobs.job import Job
+from still_moving.training.recipes.presets import make_recipe
 
 STEPS = 3
 
@@ -57,6 +61,17 @@ def test_a_press_of_train_makes_an_adapter_that_loaders_offer(server, motion_job
     assert motion_job["adapter"] in choices(server, "StillMovingApplyMotionAdapter")
     file = server.base / "models" / "animatediff_motion_lora" / motion_job["adapter"]
     assert load_adapter(file, kind="motion").info.steps == STEPS
+
+
+def test_a_long_training_is_seen_on_its_way(server, motion_job):
+    """A stage of four samples at least is seen, and this short one pays for none."""
+    assert motion_job["samples"] == []
+    spec = server.base / "user" / "still_moving" / "jobs" / motion_job["id"] / "job.json"
+    job = Job.from_json(spec.read_text(encoding="utf-8"))
+    assert job.sample_every > STEPS
+    longer = replace(job, recipe=make_recipe("motion", "paper"))
+    steps = longer.recipe.stages[0].steps
+    assert steps / 5 < jobs.steps_between_samples(longer) <= steps / 4
 
 
 def test_a_run_gives_the_newest_adapter_of_this_node(server, motion_job):

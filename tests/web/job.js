@@ -29,6 +29,9 @@ export function view(changes = {}) {
     adapter: null,
     position: null,
     samples: [],
+    scales: [1, 0],
+    motion: [],
+    lost_motion: null,
     seq: 1,
     ...changes,
   };

@@ -85,17 +85,6 @@ test("a sample's name is never HTML", () => {
   assert.equal(el.querySelector("figcaption").textContent, `step ${HTML}`);
 });
 
-test("the newest three samples are shown, with their steps", () => {
-  const { el, show } = create();
-  show(view({ id: "a", seq: 7, samples: ["100.webp", "200.webp", "300.webp", "400.webp"] }));
-  const captions = [...el.querySelectorAll("figcaption")].map((it) => it.textContent);
-  assert.deepEqual(captions, ["step 200", "step 300", "step 400"]);
-  const urls = [200, 300, 400].map((step) => `/samples/a/${step}.webp?v=7`);
-  assert.deepEqual(srcs(el), urls);
-  const { alt, title } = el.querySelector("img");
-  assert.deepEqual([alt, title], Array(2).fill("Step 200: scale 1 and scale 0"));
-});
-
 test("samples are not loaded again while they are the same", () => {
   const { el, show } = create();
   show(view({ seq: 1, samples: ["100.webp"] }));

@@ -11,6 +11,7 @@ from typing import Any, cast
 from ...common import files
 
 POINTS = 200  # of a curve, however long the run
+LOST, UNSEEN = 0.5, 0.5  # motion: share that is too little; px per frame that say nothing
 MOST_BYTES = 2**22  # that are read at one look; the rest of a long file is read at the next ones
 
 
@@ -104,6 +105,8 @@ class History:
         self.exports = 0  # how often the adapter was written
         self.note = ""  # why the newest sample failed
         self.samples = self._list_samples()
+        self.scales: list[float] = []  # of the newest sample, from top to bottom
+        self.motion: list[list[float]] = []  # [step, px per frame at each of its scales], a sample
 
     @property
     def more(self) -> bool:
@@ -135,8 +138,32 @@ class History:
             self.exports += 1
         elif kind == "sample":
             self.note, self.samples = "", self._list_samples()
+            self._take_motion(event)
         elif kind == "sample_failed":
             self.note = f"No sample: {event['reason']}"[:300]
+
+    def _take_motion(self, event: dict[str, Any]) -> None:
+        """What a sample shows; nothing of a worker of before it was measured."""
+        scales, motion = (
+            [number(value) for value in event.get(name, ())] for name in ("scales", "motion")
+        )
+        if None in scales or None in motion or len(scales) != len(motion):
+            return
+        self.scales = cast("list[float]", scales)
+        row = [self._of_all(event), *cast("list[float]", motion)]
+        self.motion = [*[old for old in self.motion if old[0] != row[0]], row][-POINTS:]
+
+    def lost_motion(self) -> tuple[float, float] | None:
+        """(px per frame of the newest sample, the same without the adapter) where most is lost.
+
+        Still-Moving (arXiv:2407.08674), section 3.3 and its ablation: a Spatial Adapter that is
+        trained too long on stills learns that nothing moves.
+        """
+        if not self.motion or not {0.0, 1.0} <= set(self.scales):
+            return None
+        at = dict(zip(self.scales, self.motion[-1][1:], strict=False))
+        lost = at[0.0] > UNSEEN and at[1.0] < LOST * at[0.0]
+        return (at[1.0], at[0.0]) if lost else None
 
     def _of_all(self, event: dict[str, Any]) -> int:
         """A step counted over all stages, so that curves go from left to right."""

@@ -39,6 +39,9 @@ class JobView(TypedDict):
     adapter: str | None  # name of the published file, once the job has ended
     position: int | None  # in the queue, from 1
     samples: list[str]
+    scales: list[float]  # of the newest sample, from top to bottom
+    motion: Points  # [step over all stages, px per frame at each scale], a sample
+    lost_motion: tuple[float, float] | None  # px per frame with a Spatial Adapter and without
     seq: int  # rises with every change of any job
 
 

@@ -21,6 +21,7 @@ from ..jobs.job import Job, Sharing
 from ..jobs.ticket import Ticket
 from .board import Board, new_folder, no_room
 from .commands import COMMANDS, Command, obey
+from .history import end_of
 from .host import Host, JobView
 from .trash import Trash
 from .watched_job import WatchedJob
@@ -90,7 +91,7 @@ class Supervisor:
         """The end of a worker's log."""
         with self._guard:
             watched = self._board.find(id)
-        return watched.log_tail(bytes)
+        return end_of(watched.folder.log, bytes)
 
     def latest(self, uid: str) -> JobView | None:
         """The newest job of a node."""

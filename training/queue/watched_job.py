@@ -143,7 +143,7 @@ class WatchedJob:
         self.deaths = 1 if checkpoint != self._checkpoint else self.deaths + 1
         self._checkpoint = checkpoint
         if self.deaths >= _MOST_DEATHS:
-            tail = self.log_tail(_TAIL_BYTES).strip() or "its log is empty"
+            tail = end_of(self.folder.log, _TAIL_BYTES).strip() or "its log is empty"
             self.fail(f"The worker ended {self.deaths} times without a new checkpoint: {tail}")
 
     def fail(self, message: str) -> None:
@@ -270,6 +270,9 @@ class WatchedJob:
             "adapter": self._adapter(phase),
             "position": position,
             "samples": list(self.history.samples),
+            "scales": list(self.history.scales),
+            "motion": [list(row) for row in self.history.motion],
+            "lost_motion": self.history.lost_motion() if ticket.kind == "spatial" else None,
             "seq": seq,
         }
 
@@ -286,10 +289,6 @@ class WatchedJob:
             return files.read_text(self.folder.checkpoints / "latest", patience_s=0)
         except (OSError, UnicodeDecodeError):
             return ""
-
-    def log_tail(self, size: int) -> str:
-        """The last bytes of the log as text; empty when there is none."""
-        return end_of(self.folder.log, size)
 
 
 def _creation_time(path: Path) -> float:

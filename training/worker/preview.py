@@ -1,14 +1,17 @@
-"""Small clips of a network in training: with what is learned (scale 1) beside without (scale 0)."""
+"""Small clips of a network in training: what is learned at several scales, and how they move."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
+from ...adapters.meter import measure_motion
 from ...common import files
 from ...common.atomic import atomic_path
 from ..checks.device import give_back, is_out_of_memory
@@ -21,6 +24,7 @@ STEPS = 12
 NO_ROOM = "the device has no room for a clip"
 _SEED = 1
 _FRAME_MS = 125
+_ENLARGED, _PICTURE = 4, 8  # pixels of the preview, and of the finished picture, to a latent one
 # What each latent channel of SD1.5 adds to red, green and blue: a linear fit known to many tools.
 _SD15_RGB = (
     (0.3512, 0.2297, 0.3227),
@@ -34,14 +38,39 @@ class Postponed(Exception):
     """The device is wanted elsewhere; the clip can be made later."""
 
 
-def sample_pair(training: StageTraining, may_go_on: Callable[[], bool]) -> Tensor:
-    """Latent clips (2, channels, frames, height, width) of the first held-out item's caption.
+def make_sample(
+    training: StageTraining, path: Path, encoder: str, may_go_on: Callable[[], bool]
+) -> dict[str, Any]:
+    """Write a sample's file; returns what is told of it: its scales, and the motion at each.
 
-    At scale 1 and at scale 0 of the adapter in training; a Spatial Adapter is shown with the
-    Motion Adapter off, as it is used. One seed, no CFG. Training goes on as if nothing had been:
-    no generator of its own is drawn from, and scales are set anew or put back. Where every
-    spatial weight is trained there is no scale 0, and the two are the same network. Raises
-    Postponed at the first step at which ``may_go_on`` is false.
+    encoder: of the cached set that the stage reads first. Raises Postponed as ``sample_clips``.
+    """
+    clips = sample_clips(training, may_go_on)
+    write_clip(path, clips, encoder)
+    return {
+        "file": path.name,
+        "scales": scales_of(training),
+        "motion": motion_of(clips, encoder),
+    }
+
+
+def scales_of(training: StageTraining) -> tuple[float, ...]:
+    """What a sample shows: frozen, as it is and more motion of a Motion Adapter; with and without.
+
+    Weights that are trained as they are cannot be switched off: with alone.
+    """
+    if training.trainable.site.trains_motion_adapter:
+        return (1.0, 0.0, -1.0)
+    return (1.0,) if training.trainable.full else (1.0, 0.0)
+
+
+def sample_clips(training: StageTraining, may_go_on: Callable[[], bool]) -> Tensor:
+    """Latent clips (scales, channels, frames, height, width) of the first held-out item's caption.
+
+    At each of ``scales_of`` of the adapter in training; a Spatial Adapter is shown with the Motion
+    Adapter off, as it is used. One seed, no CFG. Training goes on as if nothing had been: no
+    generator of its own is drawn from, and scales are set anew or put back. Raises Postponed at the
+    first step at which ``may_go_on`` is false.
     """
     item = training.held_out_items[0][0]
     text = item.text[None].to(training.device)
@@ -60,7 +89,7 @@ def sample_pair(training: StageTraining, may_go_on: Callable[[], bool]) -> Tenso
         training.time.on = any(source.view != "frame" for source in training.stage.sources)
     clips = []
     try:
-        for scale in (1.0, 0.0):
+        for scale in scales_of(training):
             _set_scale(training, scale)
             (clip,) = denoise(
                 network, text, text[0], seeds=[_SEED], size=size, steps=STEPS, cfg=1,
@@ -98,25 +127,51 @@ def _set_scale(training: StageTraining, scale: float) -> None:
     training.trainable.set_scale(scale)
 
 
-def to_pixels(latents: Tensor, encoder: str) -> Tensor:
-    """Latents (n, 4, h, w) to pixels (n, 3, H, W) in 0..1; encoder: the cached set's.
+def to_colours(latents: Tensor, encoder: str) -> Tensor:
+    """Latents (n, 4, h, w) to colours (n, 3, h, w) in 0..1; encoder: the cached set's.
 
-    Exact in the shapes world. For SD1.5 it is a preview: colours by a linear map, no detail and
-    half the size, because the VAE is not in the worker.
+    Exact in the shapes world. For SD1.5 it is a linear map, because the VAE is not in the worker.
     """
     if encoder.startswith("shapes-"):
-        from ...worlds.shapes.latents import decode_image
+        from ...worlds.shapes.latents import decode_world
 
-        return decode_image(latents)
+        return decode_world(latents)
     colours = torch.einsum("lc,nlhw->nchw", torch.tensor(_SD15_RGB), latents.float())
-    pixels = ((colours + 1) / 2).clamp(0, 1)
-    return torch.nn.functional.interpolate(pixels, scale_factor=4, mode="bilinear")
+    return ((colours + 1) / 2).clamp(0, 1)
+
+
+def to_pixels(latents: Tensor, encoder: str) -> Tensor:
+    """Latents (n, 4, h, w) to a preview's pixels (n, 3, H, W) in 0..1.
+
+    The shapes world's pictures as they are; of SD1.5 half the size and no detail.
+    """
+    colours = to_colours(latents, encoder)
+    if encoder.startswith("shapes-"):
+        from ...worlds.shapes.latents import enlarge
+
+        return enlarge(colours)
+    return F.interpolate(colours, scale_factor=_ENLARGED, mode="bilinear")
+
+
+def motion_of(clips: Tensor, encoder: str) -> list[float]:
+    """How far content of each clip (n, channels, frames, h, w) travels: px per frame.
+
+    Of the finished picture; measured on a smooth preview, where the meter can follow less than a
+    latent pixel.
+    """
+    motion = []
+    for clip in clips:
+        colours = to_colours(clip.transpose(0, 1), encoder)
+        smooth = F.interpolate(colours, scale_factor=_ENLARGED, mode="bicubic").clamp(0, 1)
+        moved = measure_motion(smooth.movedim(1, -1)).mean_displacement
+        motion.append(round(moved * _PICTURE / _ENLARGED, 3))
+    return motion
 
 
 def write_clip(path: Path, clips: Tensor, encoder: str) -> None:
-    """An animated WebP with the clips (n, channels, frames, h, w) side by side; whole or not."""
+    """An animated WebP with the clips (n, channels, frames, h, w) in a column; whole or not."""
     rows = [to_pixels(clip.transpose(0, 1), encoder) for clip in clips]
-    pixels = torch.cat(rows, dim=-1).mul(255).round().byte()
+    pixels = torch.cat(rows, dim=-2).mul(255).round().byte()
     first, *rest = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in pixels]
     files.make_folder(path.parent)
     with atomic_path(path) as temporary:

@@ -263,12 +263,13 @@ class Session:
             training.park()
 
     def _sample(self, training: StageTraining) -> None:
-        pair = preview.sample_pair(training, lambda: self.folder.read_sharing() == "run")
         before = sum(stage.steps for stage in self.job.recipe.stages[: training.stage_index])
         path = self.folder.samples / f"{before + training.step}.webp"
         encoder = self.inputs.sets[training.stage.sources[0].set].encoder
-        preview.write_clip(path, pair, encoder)
-        self.report.tell("sample", training, file=path.name)
+        told = preview.make_sample(
+            training, path, encoder, lambda: self.folder.read_sharing() == "run"
+        )
+        self.report.tell("sample", training, **told)
 
     def _held_out(self, training: StageTraining) -> None:
         self.doing = f"measuring after step {training.step}"

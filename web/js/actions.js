@@ -40,7 +40,7 @@ const ACTIONS = [
     command: "sample",
     label: phrase("Sample"),
     phases: SAMPLABLE,
-    title: phrase("Make a small clip at scale 1 and at scale 0 with the adapter as it is now"),
+    title: phrase("Make a small clip with the adapter as it is now, at several scales"),
   },
 ];
 

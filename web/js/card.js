@@ -4,6 +4,7 @@ import { createActions } from "./actions.js";
 import { button, h, setText } from "./dom.js";
 import { createHeader, createMessage } from "./panel.js";
 import { ENDED } from "./phases.js";
+import { createWarning } from "./samples.js";
 import { language, phrase, say } from "./words.js";
 
 /** @import { Act, JobView, Kind } from "./types.js" */
@@ -78,6 +79,7 @@ function createMover(id, move) {
 export function createCard(id, { act, readLog, remove, move }) {
   const header = createHeader();
   const message = createMessage();
+  const warning = createWarning(act);
   const actions = createActions(act);
   const mover = createMover(id, move);
   const log = createLog(readLog);
@@ -96,7 +98,7 @@ export function createCard(id, { act, readLog, remove, move }) {
     button(say("Log"), () => log.toggle(id), { title: say("What the training process wrote") }),
     discard,
   );
-  const inner = [header.el, about, message.el, actions.el, folder, log.el];
+  const inner = [header.el, about, message.el, warning.el, actions.el, folder, log.el];
   const main = h("div", { className: "sm-card-main" }, ...inner);
   const el = h("li", { className: "sm-card" }, mover.el, main);
   el.dataset.job = id;
@@ -104,7 +106,7 @@ export function createCard(id, { act, readLog, remove, move }) {
   /** @type {(view: JobView, place: number, count: number) => void} */
   function show(view, place, count) {
     shown = view;
-    for (const part of [header, message, actions]) part.show(view);
+    for (const part of [header, message, warning, actions]) part.show(view);
     mover.show(place, count);
     const created = new Date(view.created * 1000).toLocaleString(language(), WHEN);
     setText(about, `${say(KINDS[view.kind] ?? view.kind)} · ${created}`);

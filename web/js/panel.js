@@ -4,12 +4,12 @@ import { createActions } from "./actions.js";
 import { h, setText } from "./dom.js";
 import { createPlot } from "./plot.js";
 import { costOf, messageOf, phaseLabel, progressOf, stepsOf, timeLeft } from "./phrases.js";
+import { createSamples, createWarning } from "./samples.js";
 import { say } from "./words.js";
 
 /** @import { Act, JobView, Part } from "./types.js" */
-/** @typedef {(id: string, file: string, seq: number) => string} SampleUrl */
+/** @import { SampleUrl } from "./samples.js" */
 
-const NEWEST = 3; // samples that are shown
 const PLOT = 80; // the least height of the plot, which takes what room there is
 const GAP = 5; // between the parts, as in the style sheet
 const PADDING = 16; // above and below them
@@ -77,38 +77,6 @@ export function createMessage() {
   return { el, show };
 }
 
-/** @type {(view: JobView, file: string, sampleUrl: SampleUrl) => HTMLElement} */
-function sampleOf(view, file, sampleUrl) {
-  const step = file.replace(/\.\w+$/, "");
-  const description = say("Step {step}: scale 1 and scale 0", { step });
-  const src = sampleUrl(view.id, file, view.seq);
-  return h(
-    "figure",
-    {},
-    h("img", { src, alt: description, title: description, draggable: false }),
-    h("figcaption", { textContent: say("step {step}", { step }) }),
-  );
-}
-
-/** @type {(sampleUrl: SampleUrl) => Part} */
-function createSamples(sampleUrl) {
-  const el = h("div", { className: "sm-samples" });
-  let shown = "";
-
-  /** @param {JobView} view */
-  function show(view) {
-    const newest = (view.samples ?? []).slice(-NEWEST);
-    el.hidden = !newest.length;
-    // Made anew only when the files change, else every event would load the pictures again.
-    const now = JSON.stringify([view.id, newest]);
-    if (now === shown) return;
-    shown = now;
-    el.replaceChildren(...newest.map((file) => sampleOf(view, file, sampleUrl)));
-  }
-
-  return { el, show };
-}
-
 function createEmpty() {
   return h(
     "div",
@@ -145,6 +113,7 @@ export function createPanel({ act, sampleUrl }) {
   const plot = createPlot();
   const cost = h("div", { className: "sm-cost" });
   const message = createMessage();
+  const warning = createWarning(act);
   const samples = createSamples(sampleUrl);
   const actions = createActions(act);
   const job = h(
@@ -154,6 +123,7 @@ export function createPanel({ act, sampleUrl }) {
     plot.el,
     cost,
     message.el,
+    warning.el,
     samples.el,
     actions.el,
   );
@@ -166,7 +136,7 @@ export function createPanel({ act, sampleUrl }) {
     empty.hidden = Boolean(view);
     job.hidden = !view;
     if (view) {
-      for (const part of [header, message, samples, actions]) part.show(view);
+      for (const part of [header, message, warning, samples, actions]) part.show(view);
       plot.draw(view);
       setText(cost, costOf(view));
       cost.hidden = !cost.textContent;

@@ -43,6 +43,12 @@ export interface JobView {
   position: number | null;
   /** The files' names, oldest first. */
   samples: string[];
+  /** Of the adapter in the newest sample, from top to bottom. */
+  scales: number[];
+  /** [step over all stages, px per frame at each scale], a sample. */
+  motion: number[][];
+  /** [px per frame, px without it] of a Spatial Adapter that takes most of the motion away. */
+  lost_motion: [number, number] | null;
   /** Rises with every change. */
   seq: number;
 }

@@ -41,6 +41,9 @@ def view(number: int = 1, **changes) -> dict:
         "adapter": None,
         "position": None,
         "samples": [],
+        "scales": [1.0, 0.0],
+        "motion": [],
+        "lost_motion": None,
         "seq": 1,
     } | changes
 

@@ -1,5 +1,7 @@
 """What pages see of a job's events: whole curves in few points, read once as they grow."""
 
+from typing import Any
+
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.queue import history
 from still_moving.training.queue.history import History, Series
@@ -55,3 +57,32 @@ def test_a_long_file_is_read_in_bounded_looks(tmp_path, monkeypatch):
     assert looks > 3
     assert seen.last["step"] == 30
     assert len(seen.loss.points()) == 30
+
+
+def sampled(tmp_path, *motion: float, step: int = 10, **wrong: Any) -> History:
+    told = {"scales": (1.0, 0.0), "motion": motion} | wrong
+    JobFolder(tmp_path).report("sample", stage=0, step=step, file=f"{step}.webp", **told)
+    seen = History(tmp_path, (50,))
+    seen.update()
+    return seen
+
+
+def test_motion_that_an_adapter_takes_away_is_told(tmp_path):
+    seen = sampled(tmp_path, 0.8, 1.0)
+    assert (seen.scales, seen.motion, seen.lost_motion()) == ([1.0, 0.0], [[10, 0.8, 1.0]], None)
+    assert sampled(tmp_path, 0.4, 1.0, step=20).lost_motion() == (0.4, 1.0)
+    again = sampled(tmp_path, 0.6, 1.0, step=20)  # a new life makes the sample of its step again
+    assert again.motion == [[10, 0.8, 1.0], [20, 0.6, 1.0]]
+    assert again.lost_motion() is None
+
+
+def test_what_hardly_moved_before_has_no_motion_to_lose(tmp_path):
+    assert sampled(tmp_path, 0.0, 0.4).lost_motion() is None
+
+
+def test_a_sample_without_measures_is_a_sample_all_the_same(tmp_path):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "10.webp").touch()
+    for wrong in ({"scales": [1]}, {"motion": ["x", None]}, {"scales": None}):
+        seen = sampled(tmp_path, 0.4, 1.0, **wrong)
+        assert (seen.samples, seen.scales, seen.lost_motion()) == (["10.webp"], [], None)

@@ -15,7 +15,7 @@ from still_moving import cli
 from still_moving.training.jobs.job import State
 from still_moving.training.worker import preview, session
 from still_moving.training.worker.session import FINISHED, run_job
-from still_moving.worlds.shapes.latents import decode_image
+from still_moving.worlds.shapes.latents import decode_image, encode_world
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,7 +109,7 @@ def test_the_artist_stands_above_sharing(tmp_path, files):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RECIPES)
-def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
+def test_samples_change_nothing_and_show_each_scale(tmp_path, files, kind):
     recipe = RECIPES[kind]
     folder = new_job(tmp_path / "job", recipe, files)
     job = folder.load()
@@ -127,11 +127,14 @@ def test_samples_change_nothing_and_show_both_scales(tmp_path, files, kind):
     assert all(torch.equal(draws[0], state) for state in draws)
     names = sorted(path.name for path in folder.samples.iterdir())
     assert names == ["3.webp", "4.webp", "6.webp"]
-    samples = [e["file"] for e in folder.read_events() if e["event"] == "sample"]
-    assert samples == names
+    samples = [e for e in folder.read_events() if e["event"] == "sample"]
+    assert [e["file"] for e in samples] == names
+    with_more = {"motion": [1.0, 0.0, -1.0], "all": [1.0]}
+    scales = with_more.get(kind, [1.0, 0.0])
+    assert all(e["scales"] == scales and len(e["motion"]) == len(scales) for e in samples)
     with Image.open(folder.samples / "6.webp") as clip:
         assert getattr(clip, "n_frames", 1) == recipe.frames
-        assert clip.width == 2 * clip.height
+        assert clip.height == len(scales) * clip.width
     same(undisturbed(tmp_path, recipe, files), folder)
 
 
@@ -167,7 +170,7 @@ def test_a_sample_makes_way_and_is_made_later(tmp_path, files, monkeypatch):
     ask = at_steps({2: lambda: folder.send(sample=True)})
     assert run_job(folder, ask) == FINISHED
     threads[0].join()
-    assert len(calls) == 5 + 2 * preview.STEPS
+    assert len(calls) == 5 + 3 * preview.STEPS
     assert [path.name for path in folder.samples.iterdir()] == ["2.webp"]
     same(undisturbed(tmp_path, RECIPES["motion"], files), folder)
 
@@ -215,3 +218,16 @@ def test_a_new_worker_is_loading_before_its_long_imports(monkeypatch, tmp_path, 
     )
     assert cli.main(["train", "work", str(folder.path)]) == 0
     assert seen == [State("loading", 0, 3, 10)]
+
+
+def test_motion_is_that_of_what_moves():
+    """A square of the shapes world, a latent pixel a frame: eight of the picture's."""
+    clip = torch.zeros(2, 3, 6, 16, 16)
+    for i in range(6):
+        clip[0, :, i, 6:10, 2 + i : 6 + i] = 1.0
+        clip[1, :, i, 6:10, 6:10] = 1.0
+    moving, still = preview.motion_of(
+        encode_world(clip.transpose(1, 2)).transpose(1, 2), "shapes-1"
+    )
+    assert moving == pytest.approx(8, rel=0.2)
+    assert still == 0
