@@ -83,6 +83,7 @@ def test_what_hardly_moved_before_has_no_motion_to_lose(tmp_path):
 def test_a_sample_without_measures_is_a_sample_all_the_same(tmp_path):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples" / "10.webp").touch()
-    for wrong in ({"scales": [1]}, {"motion": ["x", None]}, {"scales": None}):
+    cases: list[dict[str, Any]] = [{"scales": [1]}, {"motion": ["x", None]}, {"scales": None}]
+    for wrong in cases:
         seen = sampled(tmp_path, 0.4, 1.0, **wrong)
         assert (seen.samples, seen.scales, seen.lost_motion()) == (["10.webp"], [], None)
