@@ -68,6 +68,7 @@ function addWidgets(node) {
     setValue() {},
   });
   shown.serialize = false;
+  shown.label = say("Training"); // where an app lists it among its inputs
   widgets.set(node, { panel, button });
 }
 

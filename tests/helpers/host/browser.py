@@ -193,8 +193,17 @@ class Browser:
     @property
     def has_nodes_2(self) -> bool:
         """Whether Nodes 2.0 of this frontend shows the widgets of packs; a prototype did not."""
+        return self._frontend >= (1, 30)
+
+    @property
+    def has_app_mode(self) -> bool:
+        """Whether a workflow can say which of its inputs make an app of it."""
+        return self._frontend >= (1, 42)
+
+    @property
+    def _frontend(self) -> tuple[int, int]:
         major, minor = map(int, frontend_version(self.server.comfyui).split(".")[:2])
-        return (major, minor) >= (1, 30)
+        return major, minor
 
     def open(self, nodes_2: bool = False) -> Page:
         """The editor in classic or in Nodes 2.0 mode."""
