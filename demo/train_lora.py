@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import LoraConfig
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..adapters.files.tensors import write_tensors
-from ..common import files
 from ..worlds.shapes import latents
 from ..worlds.shapes.files import BASE, LORA, LORAS
 from . import world
 from .encoded import stills
+from .image_lora import save_lora, with_lora
 from .image_model import load_image_model
 from .optimize import batches, image_loss, optimize
 from .world import Scene
 
 LORA_RANK = 8
-
-
-LORA_LAYERS = ("to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2")
-
-
 LORA_STILLS = 12
-
-
 LORA_PLACES = 48  # that each of them is shown at
-
-
 LORA_TOKEN = "dusk"
-
-
 SKY, HORIZON = (0.30, 0.12, 0.42), (0.98, 0.56, 0.30)  # its background, from top to bottom
 
 
@@ -65,19 +51,11 @@ def dusk_stills(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return latents.encode_world(torch.cat(images)), torch.cat(text)
 
 
-def with_lora(model: Any) -> Any:
-    """The image model, frozen, with an untrained LoRA on its attention."""
-    model.requires_grad_(False)
-    config = LoraConfig(r=LORA_RANK, lora_alpha=LORA_RANK, target_modules=list(LORA_LAYERS))
-    model.add_adapter(config)
-    return model
-
-
 def train_lora(out: Path, device: torch.device, steps: int = 350) -> None:
     """The LoRA, on stills at dusk, with the world's own looks kept as they are."""
     torch.manual_seed(4)
     generator = torch.Generator().manual_seed(4)
-    model = with_lora(load_image_model(out / BASE)).to(device)
+    model = with_lora(load_image_model(out / BASE), LORA_RANK).to(device)
     few = batches(dusk_stills(generator), 12, generator, device)
     prior = batches(stills(4, generator), 4, generator, device)
     new_loss, prior_loss = (image_loss(model, s, generator) for s in (few, prior))
@@ -89,18 +67,5 @@ def train_lora(out: Path, device: torch.device, steps: int = 350) -> None:
         ema=0.99,
         label="dusk",
     )
-    path = out / LORAS.name / LORA
-    files.make_folder(path.parent)
-    save_lora(path, average.module)
-
-
-def save_lora(path: Path, model: nn.Module) -> None:
-    """Write an image model's LoRA in the naming of kohya's trainer, fp16."""
-    tensors = {}
-    for name, value in model.state_dict().items():
-        for part, saved in (("lora_A", "lora_down"), ("lora_B", "lora_up")):
-            if name.endswith(f".{part}.default.weight"):
-                layer = name.removesuffix(f".{part}.default.weight").replace(".", "_")
-                tensors[f"lora_unet_{layer}.{saved}.weight"] = value.half().cpu()
-                tensors[f"lora_unet_{layer}.alpha"] = torch.tensor(float(LORA_RANK))
-    write_tensors(path, tensors, {"description": f"The shapes world: a LoRA, say {LORA_TOKEN!r}"})
+    description = f"The shapes world: a LoRA, say {LORA_TOKEN!r}"
+    save_lora(out / LORAS.name / LORA, average.module, description)

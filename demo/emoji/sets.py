@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ...adapters.files.tensors import read_tensors, write_tensors
 from ...worlds.known import EMOJI
 from ..optimize import CAPTION_DROPOUT
+from .customize import customized_scenes
 from .pictures import Emoji, random_place
 from .subjects import BACKGROUNDS, BASE_LOOKS, FRAMES, SUBJECTS, Scene
 from .vae import encode
@@ -86,6 +87,16 @@ def base_clips(folder: Path, emoji: Emoji, vae: AutoencoderTiny, views: int) -> 
     scenes = _scenes(SUBJECTS, ("3d",), views)
     clips = (emoji.clip(scene, random_place(generator))[:FRAMES] for scene in scenes)
     return encoded(folder / f"clips_{views}.safetensors", vae, scenes, clips)
+
+
+def customized_stills(
+    folder: Path, emoji: Emoji, vae: AutoencoderTiny, name: str, views: int
+) -> Encoded:
+    """The few stills that teach a look or a subject, each at many places."""
+    generator = torch.Generator().manual_seed(8)
+    scenes = [scene for scene in customized_scenes(name) for _ in range(views)]
+    pictures = (emoji.still(scene, random_place(generator))[None] for scene in scenes)
+    return encoded(folder / f"{name}_{views}.safetensors", vae, scenes, pictures)
 
 
 def _scenes(subjects: Sequence[str], looks: Sequence[str], views: int) -> list[Scene]:

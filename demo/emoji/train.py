@@ -6,9 +6,10 @@ on where it was. Drafts stay outside of the pack: git forgets no file.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -26,8 +27,10 @@ from ..image_model import image_model, save_image_model
 from ..motion_model import new_motion_module, save_motion_module
 from ..optimize import Keep, optimize, weighted_loss
 from .collect import collect, is_complete
+from .customize import customized_name, customizing, save_customization, with_prior
 from .pictures import Emoji
-from .sets import base_clips, base_stills
+from .sets import base_clips, base_stills, customized_stills
+from .subjects import TOKENS
 from .vae import load_vae, on_device, train_vae
 
 
@@ -51,6 +54,8 @@ class Size:
     still_views: int  # of each subject in each look
     motion: Stage
     clip_views: int
+    customization: Stage
+    customized_views: int  # of each still that teaches it
 
 
 # The hours of two cores, or the minutes of a card.
@@ -61,6 +66,8 @@ CPU = Size(
     still_views=48,
     motion=Stage(4000, 2, 5e-4, 600),
     clip_views=8,
+    customization=Stage(600, 16, 2e-3, 60),
+    customized_views=32,
 )
 CARD = Size(
     vae=Stage(12000, 64, 1e-3, 3),
@@ -69,6 +76,8 @@ CARD = Size(
     still_views=96,
     motion=Stage(12000, 16, 5e-4, 4),
     clip_views=24,
+    customization=Stage(1500, 64, 2e-3, 0.3),
+    customized_views=64,
 )
 
 
@@ -78,12 +87,18 @@ class Training:
     def __init__(self, out: Path, data: Path, device: torch.device, size: Size):
         self.out, self.device, self.size = out, device, size
         self.emoji = Emoji(data, device)
-        files.make_folder(self.kept)
 
-    @property
-    def kept(self) -> Path:
-        """What a stage that was cut goes on from, and encoded sets."""
-        return self.out / "unfinished"
+    def kept(self, *made_with: str) -> Path:
+        """A folder for encoded sets, and for what a stage that was cut goes on from.
+
+        made_with: files of earlier stages: with others, it is another folder.
+        """
+        digest = hashlib.sha256()
+        for name in made_with:
+            digest.update(files.read_bytes(self.out / name))
+        folder = self.out / "unfinished" / (digest.hexdigest()[:12] if made_with else "vae")
+        files.make_folder(folder)
+        return folder
 
     @cached_property
     def encoder(self) -> AutoencoderTiny:
@@ -93,7 +108,7 @@ class Training:
         stage, path = self.size.vae, self.out / VAE
         train_vae(
             self.emoji, path, self.device, steps=stage.steps, batch=stage.batch, lr=stage.lr,
-            width=self.size.vae_width, keep=self.kept / "vae.pt", minutes=stage.minutes,
+            width=self.size.vae_width, keep=self.kept() / "vae.pt", minutes=stage.minutes,
         )  # fmt: skip  # what, where, then how
 
     def images(self) -> None:
@@ -101,13 +116,13 @@ class Training:
         torch.manual_seed(0)
         generator = torch.Generator().manual_seed(0)
         stage, model = self.size.images, image_model(EMOJI).to(self.device)
-        data = base_stills(self.kept, self.emoji, self.encoder, self.size.still_views)
+        data = base_stills(self.kept(VAE), self.emoji, self.encoder, self.size.still_views)
         stream = data.batches(stage.batch, generator, self.device)
         # What a subject is, is decided at high noise.
         loss = weighted_loss(
             self.fast(lambda x, t, text: model(x, t, text).sample), stream, generator, early=0.3
         )
-        average = self._optimize(model, loss, stage, "images", generator)
+        average = self._optimize(model, loss, stage, self.kept(VAE) / "images.pt", generator)
         save_image_model(self.out / BASE, average, EMOJI)
 
     def motion(self) -> None:
@@ -118,14 +133,32 @@ class Training:
         unet = build_unet(weights, untrained, torch.float32, self.device)
         for name, parameter in unet.named_parameters():
             parameter.requires_grad_("motion_modules" in name)
-        data = base_clips(self.kept, self.emoji, self.encoder, self.size.clip_views)
+        data = base_clips(self.kept(VAE), self.emoji, self.encoder, self.size.clip_views)
         stream = data.batches(stage.batch, generator, self.device)
         # Motion is decided early, and the image model already knows what comes late.
         loss = weighted_loss(
             self.fast(lambda x, t, text: predict(unet, x, t, text)), stream, generator, early=0.7
         )
-        average = self._optimize(unet, loss, stage, "motion", generator)
+        average = self._optimize(unet, loss, stage, self.kept(VAE, BASE) / "motion.pt", generator)
         save_motion_module(self.out / MOTION_MODULE, average, EMOJI)
+
+    def customization(self, name: str) -> None:
+        """A look or a subject that the base never saw, as a LoRA."""
+        torch.manual_seed(2)
+        generator = torch.Generator().manual_seed(2)
+        stage, model = self.size.customization, customizing(self.out / BASE).to(self.device)
+        network = self.fast(lambda x, t, text: model(x, t, text).sample)
+        few = customized_stills(
+            self.kept(VAE), self.emoji, self.encoder, name, self.size.customized_views
+        )
+        prior = base_stills(self.kept(VAE), self.emoji, self.encoder, self.size.still_views)
+        own, others = (
+            weighted_loss(network, data.batches(size, generator, self.device), generator, early=0.3)
+            for data, size in ((few, stage.batch), (prior, stage.batch // 2))
+        )
+        path = self.kept(VAE, BASE) / f"{name}.pt"
+        average = self._optimize(model, with_prior(own, others), stage, path, generator)
+        save_customization(self.out / customized_name(name), average, name)
 
     def fast(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """The network in bfloat16 on a card, which has no time to lose."""
@@ -137,11 +170,11 @@ class Training:
         return half
 
     def _optimize(
-        self, model: torch.nn.Module, loss: Callable[[], Tensor], stage: Stage, label: str,
+        self, model: torch.nn.Module, loss: Callable[[], Tensor], stage: Stage, path: Path,
         generator: torch.Generator,
     ) -> torch.nn.Module:  # fmt: skip  # what is trained, then how
-        keep = Keep(self.kept / f"{label}.pt", (generator,), stage.minutes)
-        found = optimize(model, loss, steps=stage.steps, lr=stage.lr, label=label, keep=keep)
+        keep = Keep(path, (generator,), stage.minutes)
+        found = optimize(model, loss, steps=stage.steps, lr=stage.lr, label=path.stem, keep=keep)
         return found.module
 
 
@@ -159,6 +192,7 @@ def train_emoji(device: str, folder: Path) -> None:
         (VAE, training.vae),
         (BASE, training.images),
         (MOTION_MODULE, training.motion),
+        *((customized_name(n), partial(training.customization, n)) for n in TOKENS),
     ):
         if (out / name).exists():
             tqdm.write(f"{name} is there; delete it to train it anew")

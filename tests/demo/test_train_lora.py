@@ -9,6 +9,7 @@ import torch
 from still_moving.adapters.files.tensors import read_tensors
 from still_moving.demo import train_lora as lora
 from still_moving.demo import world
+from still_moving.demo.image_lora import save_lora, with_lora
 from still_moving.demo.image_model import load_image_model
 from still_moving.demo.measure import measure
 from still_moving.training.network.sampling import denoise
@@ -55,7 +56,7 @@ def test_dusk_changes_what_is_behind_the_shape_alone():
 def load_lora(path: Path, model: Any) -> Any:
     """The image model with a file of ``train_lora`` at scale 1."""
     tensors, _ = read_tensors(path)
-    model = lora.with_lora(model)
+    model = with_lora(model, lora.LORA_RANK)
     state = {}
     for name in model.state_dict():
         for part, saved in (("lora_A", "lora_down"), ("lora_B", "lora_up")):
@@ -68,7 +69,7 @@ def load_lora(path: Path, model: Any) -> Any:
 
 def test_a_lora_is_what_was_saved(tmp_path):
     x, t, text = noisy(2)
-    model = lora.with_lora(load_image_model(WEIGHTS / BASE))
+    model = with_lora(load_image_model(WEIGHTS / BASE), lora.LORA_RANK)
     with torch.no_grad():
         plain = load_image_model(WEIGHTS / BASE)(x, t, text).sample
         assert torch.equal(model(x, t, text).sample, plain)  # untrained: nothing changes
@@ -76,7 +77,7 @@ def test_a_lora_is_what_was_saved(tmp_path):
             if "lora_" in name:
                 value.copy_(torch.randn_like(value).half() / 8)
         changed = model(x, t, text).sample
-        lora.save_lora(tmp_path / LORA, model)
+        save_lora(tmp_path / LORA, model, "")
         loaded = load_lora(tmp_path / LORA, load_image_model(WEIGHTS / BASE))
         assert torch.equal(loaded(x, t, text).sample, changed)
     assert not torch.allclose(changed, plain, atol=0.1)
