@@ -10,6 +10,7 @@ SHAPES = WorldLayout(
     words=Words(6, 64, "Write colour, shape, direction, look, as in 'red circle left night'."),
     size=16,
     frames=8,
+    plain=True,
 )
 EMOJI = WorldLayout(
     "emoji",

@@ -14,7 +14,8 @@ FACTOR = 8  # image pixels per latent pixel, as in SD
 class WorldLayout:
     """name: as files and messages have it. channels: of the UNet's levels, finest first, each a
     multiple of ComfyUI's 32 GroupNorm groups, with one layer per block and attention on every
-    level. size: latent pixels a side; frames: of a clip."""
+    level. size: latent pixels a side; frames: of a clip. plain: a latent pixel is all that its
+    pixels show, so that latents need no VAE."""
 
     name: str
     title: str
@@ -22,6 +23,7 @@ class WorldLayout:
     words: Words
     size: int
     frames: int
+    plain: bool = False
 
     @property
     def multiples(self) -> tuple[int, ...]:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...adapters.files.tensors import read_tensors, write_tensors
+from ...worlds.colours import FRAME, SCALE
 from ...worlds.layout import FACTOR, LATENT_CHANNELS
-from ...worlds.shapes.latents import FRAME, SCALE
 from ..optimize import Keep, optimize
 from .pictures import Emoji, random_place
 from .subjects import BACKGROUNDS, LOOKS, SUBJECTS, Scene

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from ...adapters.meter import measure_motion
 from ...common import files
 from ...common.atomic import atomic_path
+from ...worlds.colours import decode_world
+from ...worlds.known import WORLDS
+from ...worlds.shapes.latents import enlarge
 from ..checks.device import give_back, is_out_of_memory
 from ..network.lora import set_motion_scale
 from ..network.sampling import denoise
@@ -39,18 +42,18 @@ class Postponed(Exception):
 
 
 def make_sample(
-    training: StageTraining, path: Path, encoder: str, may_go_on: Callable[[], bool]
+    training: StageTraining, path: Path, base: str, may_go_on: Callable[[], bool]
 ) -> dict[str, Any]:
     """Write a sample's file; returns what is told of it: its scales, and the motion at each.
 
-    encoder: of the cached set that the stage reads first. Raises Postponed as ``sample_clips``.
+    base: "sd15" or a world's name, as checkpoints have it. Raises Postponed as ``sample_clips``.
     """
     clips = sample_clips(training, may_go_on)
-    write_clip(path, clips, encoder)
+    write_clip(path, clips, base)
     return {
         "file": path.name,
         "scales": scales_of(training),
-        "motion": motion_of(clips, encoder),
+        "motion": motion_of(clips, base),
     }
 
 
@@ -127,33 +130,30 @@ def _set_scale(training: StageTraining, scale: float) -> None:
     training.trainable.set_scale(scale)
 
 
-def to_colours(latents: Tensor, encoder: str) -> Tensor:
-    """Latents (n, 4, h, w) to colours (n, 3, h, w) in 0..1; encoder: the cached set's.
+def to_colours(latents: Tensor, base: str) -> Tensor:
+    """Latents (n, 4, h, w) to colours (n, 3, h, w) in 0..1, by a linear map.
 
-    Exact in the shapes world. For SD1.5 it is a linear map, because the VAE is not in the worker.
+    base: "sd15" or a world's name. Exact in the shapes world; the others have a VAE, which is not
+    in the worker.
     """
-    if encoder.startswith("shapes-"):
-        from ...worlds.shapes.latents import decode_world
-
+    if base in WORLDS:
         return decode_world(latents)
     colours = torch.einsum("lc,nlhw->nchw", torch.tensor(_SD15_RGB), latents.float())
     return ((colours + 1) / 2).clamp(0, 1)
 
 
-def to_pixels(latents: Tensor, encoder: str) -> Tensor:
+def to_pixels(latents: Tensor, base: str) -> Tensor:
     """Latents (n, 4, h, w) to a preview's pixels (n, 3, H, W) in 0..1.
 
-    The shapes world's pictures as they are; of SD1.5 half the size and no detail.
+    The shapes world's pictures as they are; of others half the size and no detail.
     """
-    colours = to_colours(latents, encoder)
-    if encoder.startswith("shapes-"):
-        from ...worlds.shapes.latents import enlarge
-
+    colours = to_colours(latents, base)
+    if base in WORLDS and WORLDS[base].plain:
         return enlarge(colours)
     return F.interpolate(colours, scale_factor=_ENLARGED, mode="bilinear")
 
 
-def motion_of(clips: Tensor, encoder: str) -> list[float]:
+def motion_of(clips: Tensor, base: str) -> list[float]:
     """How far content of each clip (n, channels, frames, h, w) travels: px per frame.
 
     Of the finished picture; measured on a smooth preview, where the meter can follow less than a
@@ -161,16 +161,16 @@ def motion_of(clips: Tensor, encoder: str) -> list[float]:
     """
     motion = []
     for clip in clips:
-        colours = to_colours(clip.transpose(0, 1), encoder)
+        colours = to_colours(clip.transpose(0, 1), base)
         smooth = F.interpolate(colours, scale_factor=_ENLARGED, mode="bicubic").clamp(0, 1)
         moved = measure_motion(smooth.movedim(1, -1)).mean_displacement
         motion.append(round(moved * _PICTURE / _ENLARGED, 3))
     return motion
 
 
-def write_clip(path: Path, clips: Tensor, encoder: str) -> None:
+def write_clip(path: Path, clips: Tensor, base: str) -> None:
     """An animated WebP with the clips (n, channels, frames, h, w) in a column; whole or not."""
-    rows = [to_pixels(clip.transpose(0, 1), encoder) for clip in clips]
+    rows = [to_pixels(clip.transpose(0, 1), base) for clip in clips]
     pixels = torch.cat(rows, dim=-2).mul(255).round().byte()
     first, *rest = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in pixels]
     files.make_folder(path.parent)

@@ -265,9 +265,9 @@ class Session:
     def _sample(self, training: StageTraining) -> None:
         before = sum(stage.steps for stage in self.job.recipe.stages[: training.stage_index])
         path = self.folder.samples / f"{before + training.step}.webp"
-        encoder = self.inputs.sets[training.stage.sources[0].set].encoder
+        base = self.inputs.weights.base
         told = preview.make_sample(
-            training, path, encoder, lambda: self.folder.read_sharing() == "run"
+            training, path, base, lambda: self.folder.read_sharing() == "run"
         )
         self.report.tell("sample", training, **told)
 

@@ -6,10 +6,10 @@ Both are exact and need no weights. Latents keep SD's geometry (4 channels, one 
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..colours import decode_world, encode_world
 from ..known import SHAPES
 from ..layout import FACTOR, LATENT_CHANNELS
 
@@ -17,21 +17,6 @@ CHANNELS = LATENT_CHANNELS
 WORDS = SHAPES.words
 TOKENS, TEXT_DIM = WORDS.tokens, WORDS.dim
 split_prompt, encode_word, encode_prompt = WORDS.split, WORDS.encode_word, WORDS.encode
-SCALE = 1.6  # brings the world's latents to about unit variance
-
-# Four corners of a tetrahedron: the columns are orthonormal, so the transpose inverts it.
-FRAME = torch.tensor([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=torch.float32) / 2
-
-
-def encode_world(pixels: Tensor) -> Tensor:
-    """World pixels (..., 3, h, w) in 0..1 to latents (..., 4, h, w)."""
-    return SCALE * torch.einsum("lc,...chw->...lhw", FRAME, 2 * pixels - 1)
-
-
-def decode_world(latents: Tensor) -> Tensor:
-    """Latents (..., 4, h, w) to world pixels (..., 3, h, w), clamped to 0..1."""
-    pixels = torch.einsum("lc,...lhw->...chw", FRAME, latents.float()) / SCALE
-    return ((pixels + 1) / 2).clamp(0, 1)
 
 
 def encode_image(images: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from still_moving.demo.emoji.vae import (
     reconstruction_loss,
     save_vae,
 )
-from still_moving.worlds.shapes.latents import decode_world, encode_world
+from still_moving.worlds.colours import decode_world, encode_world
 
 
 @pytest.fixture

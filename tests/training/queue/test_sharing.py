@@ -193,10 +193,13 @@ def test_a_paused_job_shows_a_clip_too(tmp_path, files):
 
 def test_preview_colours():
     latents = torch.randn(3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(preview.to_pixels(latents, "shapes-1"), decode_image(latents))
-    shown = preview.to_pixels(latents, "sd15")
-    assert shown.shape == (3, 3, 20, 24)
-    assert 0 <= shown.min() <= shown.max() <= 1
+    assert torch.equal(preview.to_pixels(latents, "shapes"), decode_image(latents))
+    for base in ("sd15", "emoji"):  # whose VAEs are elsewhere
+        shown = preview.to_pixels(latents, base)
+        assert shown.shape == (3, 3, 20, 24)
+        assert 0 <= shown.min() <= shown.max() <= 1
+    small = torch.rand(1, 3, 4, 4)
+    assert torch.allclose(preview.to_colours(encode_world(small), "emoji"), small, atol=1e-5)
     grey = preview.to_pixels(torch.zeros(1, 4, 2, 2), "sd15")
     assert torch.equal(grey, torch.full((1, 3, 8, 8), 0.5))
 
@@ -226,8 +229,7 @@ def test_motion_is_that_of_what_moves():
     for i in range(6):
         clip[0, :, i, 6:10, 2 + i : 6 + i] = 1.0
         clip[1, :, i, 6:10, 6:10] = 1.0
-    moving, still = preview.motion_of(
-        encode_world(clip.transpose(1, 2)).transpose(1, 2), "shapes-1"
-    )
+    latents = encode_world(clip.transpose(1, 2)).transpose(1, 2)
+    moving, still = preview.motion_of(latents, "shapes")
     assert moving == pytest.approx(8, rel=0.2)
     assert still == 0
