@@ -10,16 +10,19 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ...training.jobs.ticket import Kind
 from ...training.recipes.presets import PRESETS
-from ..sets.cached import CachedSet
 from ..shared import folders
-from ..shared.cancel import cancellable
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET, advanced
 from .inputs import machine_inputs, outputs
 from .motion_choices import absorbing, calling, following
 from .motion_trainer import NO_FILE, MotionTrainer
 
-METHOD_NAMES = {"Customize-A-Video": "customize-a-video", "VMC": "vmc", "NewMove": "newmove"}
+METHOD_NAMES: dict[str, Kind] = {
+    "Customize-A-Video": "customize-a-video",
+    "VMC": "vmc",
+    "NewMove": "newmove",
+}
 WORDS = (
     "For the absorbers words and both: 2 to 6 words from both captions that say the look, with"
     " commas between them."
@@ -74,33 +77,17 @@ class TrainMotionFromClips(MotionTrainer):
         return folders.accepted(folders.LORAS, absorber_file, NO_FILE)
 
     @classmethod
-    @cancellable()
-    def execute(
-        cls,
-        model: Any = None,
-        motion_module: Any = None,
-        clips: CachedSet | None = None,
-        clip: Any = None,
-        regularization: CachedSet | None = None,
-        **inputs: Any,
-    ) -> io.NodeOutput:
-        if answer := cls.without_training():
-            return answer
-        assert clips is not None
-        method: Any = METHOD_NAMES[inputs["method"]]
-        given: dict[str, Any] = {"model": model, "motion_module": motion_module, "clip": clip}
-        given |= {"regularization": regularization, "inputs": inputs}
-        choices = choices_of(method, inputs, regularization is not None)
-        return cls.learn(method, choices, clips, **given)
+    def method_of(cls, inputs: Mapping[str, Any]) -> Kind:
+        return METHOD_NAMES[inputs["method"]]
 
-
-def choices_of(method: str, inputs: Mapping[str, Any], regularized: bool) -> dict[str, Any]:
-    """What a method is asked beside its numbers; None: as the preset says."""
-    if method == "customize-a-video":
-        return absorbing(inputs)
-    if method == "vmc":
-        return following(inputs)
-    return calling(inputs, regularized)
+    @classmethod
+    def asked(cls, inputs: Mapping[str, Any], regularized: bool) -> dict[str, Any]:
+        method = cls.method_of(inputs)
+        if method == "customize-a-video":
+            return absorbing(inputs)
+        if method == "vmc":
+            return following(inputs)
+        return calling(inputs, regularized)
 
 
 def whole(name: str, most: int, tooltip: str) -> io.Input:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..sets.cached import CachedSet
 from ..shared import folders
-from ..shared.cancel import cancellable
 from ..shared.sockets import TRAINING_SET, advanced
 from .inputs import name_input
 from .motion_choices import ABSORBERS, absorbing, calling, following
@@ -74,20 +73,8 @@ class TrainCustomizeAVideo(MotionTrainer):
         return said if said is not True else super().validate_inputs(preset)
 
     @classmethod
-    @cancellable()
-    def execute(
-        cls,
-        model: Any = None,
-        motion_module: Any = None,
-        clips: CachedSet | None = None,
-        clip: Any = None,
-        **inputs: Any,
-    ) -> io.NodeOutput:
-        if answer := cls.without_training():
-            return answer
-        assert clips is not None
-        given: dict[str, Any] = {"model": model, "motion_module": motion_module, "clip": clip}
-        return cls.learn(cls.KIND, absorbing(inputs), clips, inputs=inputs, **given)
+    def asked(cls, inputs: Mapping[str, Any], regularized: bool) -> dict[str, Any]:
+        return absorbing(inputs)
 
 
 class TrainVMC(MotionTrainer):
@@ -122,20 +109,8 @@ class TrainVMC(MotionTrainer):
         )
 
     @classmethod
-    @cancellable()
-    def execute(
-        cls,
-        model: Any = None,
-        motion_module: Any = None,
-        clips: CachedSet | None = None,
-        clip: Any = None,
-        **inputs: Any,
-    ) -> io.NodeOutput:
-        if answer := cls.without_training():
-            return answer
-        assert clips is not None
-        given: dict[str, Any] = {"model": model, "motion_module": motion_module, "clip": clip}
-        return cls.learn(cls.KIND, following(inputs), clips, inputs=inputs, **given)
+    def asked(cls, inputs: Mapping[str, Any], regularized: bool) -> dict[str, Any]:
+        return following(inputs)
 
 
 class TrainNewMove(MotionTrainer):
@@ -176,20 +151,5 @@ class TrainNewMove(MotionTrainer):
         )
 
     @classmethod
-    @cancellable()
-    def execute(
-        cls,
-        model: Any = None,
-        motion_module: Any = None,
-        clips: CachedSet | None = None,
-        clip: Any = None,
-        regularization: CachedSet | None = None,
-        **inputs: Any,
-    ) -> io.NodeOutput:
-        if answer := cls.without_training():
-            return answer
-        assert clips is not None
-        given: dict[str, Any] = {"model": model, "motion_module": motion_module, "clip": clip}
-        choices = calling(inputs, regularization is not None)
-        given |= {"regularization": regularization, "inputs": inputs}
-        return cls.learn(cls.KIND, choices, clips, **given)
+    def asked(cls, inputs: Mapping[str, Any], regularized: bool) -> dict[str, Any]:
+        return calling(inputs, regularized)

@@ -32,6 +32,7 @@ from ...training.text.prompts import reads_texts, text_model
 from ...worlds.known import WORLDS
 from ..sets.cached import CachedSet
 from ..shared import folders, jobs
+from ..shared.cancel import cancellable
 from . import baking, preset_numbers
 from .inputs import POLICIES, recipe_of
 from .trainers import Trainer
@@ -41,6 +42,35 @@ NO_FILE = "none"
 
 class MotionTrainer(Trainer):
     """What the methods that learn motion from clips share."""
+
+    @classmethod
+    def method_of(cls, inputs: Mapping[str, Any]) -> Kind:
+        """The method that the inputs ask for: a node's own."""
+        return cls.KIND
+
+    @classmethod
+    def asked(cls, inputs: Mapping[str, Any], regularized: bool) -> dict[str, Any]:
+        """What the method is asked beside its numbers; None: as the preset says."""
+        raise NotImplementedError
+
+    @classmethod
+    @cancellable()
+    def execute(
+        cls,
+        model: Any = None,
+        motion_module: Any = None,
+        clips: CachedSet | None = None,
+        clip: Any = None,
+        regularization: CachedSet | None = None,
+        **inputs: Any,
+    ) -> io.NodeOutput:
+        if answer := cls.without_training():
+            return answer
+        assert clips is not None
+        given: dict[str, Any] = {"model": model, "motion_module": motion_module, "clip": clip}
+        given |= {"regularization": regularization, "inputs": inputs}
+        choices = cls.asked(inputs, regularization is not None)
+        return cls.learn(cls.method_of(inputs), choices, clips, **given)
 
     @classmethod
     def validate_inputs(cls, preset: Any = None) -> bool | str:
