@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import routes
 from .apply.motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule, MakeScaleSchedule
 from .apply.motion_weights import ApplyMotionWeights
+from .apply.scales import ScaleOverFrames
 from .apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
 from .apply.windows import ContextWindows
 from .clips.compare import CompareClips
@@ -28,6 +29,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyMotionAdapter,
     ApplyMotionWeights,
     MakeScaleSchedule,
+    ScaleOverFrames,
     ApplySpatialAdapter,
     ExportSpatialAdapter,
     FreezeClip,

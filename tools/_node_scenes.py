@@ -70,6 +70,12 @@ def scenes() -> dict[str, Scene]:
             "ApplyMotionAdapter": after("ApplyMotionAdapter", moving(), file=ADAPTER, scale=-0.5),
             "ApplyMotionWeights": after("ApplyMotionWeights", moving(), file=WEIGHTS, amount=0.8),
             "ScaleSchedule": after("ApplyMotionAdapter", schedule, "scale_schedule", file=ADAPTER),
+            "ScaleOverFrames": after(
+                "ApplyMotionAdapter",
+                ours("ScaleOverFrames", height=200),
+                "scale_schedule",
+                file=ADAPTER,
+            ),
             "ApplySpatialAdapter": after("ApplySpatialAdapter", moving(), file=SPATIAL),
             "ExportSpatialAdapter": after(
                 "ExportSpatialAdapter", checkpoint(CHECKPOINT), file=SPATIAL, name=LORA

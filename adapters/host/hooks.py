@@ -13,7 +13,6 @@ from typing import Any
 
 import comfy.utils
 import torch
-from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor, nn
@@ -21,14 +20,13 @@ from torch import Tensor, nn
 from ...common.errors import UserError
 from ..files.checkpoint import BASES, CHANNELS_IN, fingerprint, relative_of
 from ..files.keys import UNetLayout
-from ..scale_schedule import ScaleSchedule
+from .calls import Call, call_of
 from .graphs import refuse_captured, refuse_compiled_in_place, see_hooks
 
 UNET = "diffusion_model."  # the UNet's prefix in a MODEL's keys
 CHECKPOINT = "still_moving.checkpoint"  # attachment: fingerprint of what was injected, or None
 
-# (the MODEL's network, frames of a clip, sigmas of the batch) -> handles of the hooks it made.
-Register = Callable[[BaseModel, int, Tensor], list[Any]]
+Register = Callable[[Call], list[Any]]  # returns handles of the hooks it made
 
 
 def layout_of(model: ModelPatcher) -> tuple[UNetLayout, str]:
@@ -61,42 +59,18 @@ def unet_shapes_of(model: ModelPatcher) -> dict[str, torch.Size]:
     return shapes
 
 
-def frames_in(x: Tensor, transformer_options: dict[str, Any]) -> int:
-    """Frames of one clip: the batch holds every frame of one prompt, then of the next."""
-    return x.shape[0] // max(len(transformer_options.get("cond_or_uncond", ())), 1)
-
-
-def progress_of(model: BaseModel, sigma: Tensor) -> float:
-    """Where sampling is, as ControlNet's percentages count it: above 0 at the start, below 1."""
-    sampling: Any = model.model_sampling
-    timesteps = getattr(sampling, "num_timesteps", 1000)
-    # Read once from the device, where each further question would wait for it.
-    now = sampling.timestep(sigma.flatten()[:1].cpu())
-    # The middle of a timestep: the last one, at 0, is still a part of sampling.
-    return 1.0 - (float(now) + 0.5) / timesteps
-
-
-def scale_of_step(scale: float | ScaleSchedule, model: BaseModel, sigma: Tensor) -> Tensor | None:
-    """An adapter's scale at this step of sampling, () on the device; None where it is 0.
-
-    A tensor, because a number would be compiled into the network anew when it changes.
-    """
-    now = scale.at(progress_of(model, sigma)) if isinstance(scale, ScaleSchedule) else scale
-    return torch.full((), now, device=sigma.device, dtype=torch.float32) if now else None
-
-
 def add_scoped_hooks(model: ModelPatcher, key: str, register: Register) -> None:
     """Have `register` attach forward hooks for each call of the UNet, and take them off after.
 
     A key has one registrar: adding another replaces it. Which patcher runs is asked anew in each
-    call (`base.current_patcher`), because ComfyUI samples with clones of the one given here.
+    call (`call.base.current_patcher`), because ComfyUI samples with clones of the one given here.
     """
 
     def wrapper(executor, x, t, *rest, **named):
         # (c_concat, c_crossattn, control, transformer_options), by place or by name.
         options = rest[3] if len(rest) > 3 else named.get("transformer_options", {})
         base = executor.class_obj
-        with removing(register(base, frames_in(x, options), t)) as handles:
+        with removing(register(call_of(base, x, t, options))) as handles:
             if not handles:
                 return executor(x, t, *rest, **named)
             see_hooks()

@@ -15,12 +15,14 @@ from torch import Tensor, nn
 from ...common.errors import UserError
 from ..files.adapter import Adapter
 from ..files.lora_change import decomposed
+from ..frame_scales import Scale, simplest
 from ..low_rank import LowRank
-from ..scale_schedule import ScaleSchedule
 from . import hooks
+from .calls import Call
 from .fit import fit_layers, other_module, refuse_misfit
 from .motion_module import motion_patcher, precision, required_motion_patcher
 from .pairs import carry_pairs, pairs_in
+from .scales import CallScale, scale_of_call
 
 KEY = "still_moving.motion_adapter"
 
@@ -47,7 +49,7 @@ class DoraPatch(WeightAdapterBase):
 
 
 def apply_motion_adapter(
-    model: ModelPatcher, adapter: Adapter, scale: float | ScaleSchedule, name: str
+    model: ModelPatcher, adapter: Adapter, scale: Scale, name: str
 ) -> tuple[ModelPatcher, list[str]]:
     """A clone of a MODEL whose motion module has the adapter at a scale, and warnings.
 
@@ -55,6 +57,7 @@ def apply_motion_adapter(
     up when several are applied. Raises UserError for a MODEL without a motion module, where no
     layer of the adapter fits, or for a DoRA at a scale that changes.
     """
+    scale = simplest(scale)
     adapted = model.clone()
     patcher = required_motion_patcher(adapted, name, "Apply Motion Adapter")
     fitting, missing = _fit(patcher.model, adapter, name)
@@ -65,7 +68,7 @@ def apply_motion_adapter(
     warnings = adapter.notes + other_module(patcher.model, adapter.info, name, advice)
     if missing:
         warnings.append(_left_out(patcher.model, name, missing, len(adapter.pairs)))
-    if isinstance(scale, ScaleSchedule):
+    if not isinstance(scale, float | int):
         warnings += _refuse_unscheduled(adapter, name)
         _hook(adapted, fitting, scale)
     elif scale != 0:
@@ -107,14 +110,14 @@ def _refuse_unscheduled(adapter: Adapter, name: str) -> list[str]:
     """A warning of what a schedule leaves out; raises UserError for what it cannot do at all."""
     if adapter.magnitudes:
         raise UserError(
-            name, "a DoRA under a scale schedule",
+            name, "a DoRA under a scale that changes",
             "a LoRA, which adds to the layers, or one scale",
-            "Take the Scale Schedule off, and set the slider.",
+            "Take off what is connected to scale_schedule, and set the slider.",
         )  # fmt: skip  # file, found, expected, next move
     if not adapter.vectors:
         return []
     return [
-        f"{name}: under a scale schedule its {len(adapter.vectors)} changes of biases and norms"
+        f"{name}: under a scale that changes its {len(adapter.vectors)} changes of biases and norms"
         " are left out. With the slider they are used."
     ]
 
@@ -139,26 +142,26 @@ def _fit(motion: Any, adapter: Adapter, name: str) -> tuple[dict[str, LowRank], 
     return {layer: adapter.pairs[layer] for layer in fitting}, missing
 
 
-def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: ScaleSchedule) -> None:
+def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: Scale) -> None:
     """Add the pairs beside their layers, at the scale of each step."""
     key = hooks.unused_key(model, KEY)
 
-    def register(base: Any, frames: int, sigmas: Tensor) -> list[Any]:
-        step_scale = hooks.scale_of_step(scale, base, sigmas)
-        patcher = motion_patcher(base.current_patcher)
-        if step_scale is None or frames == 1 or patcher is None:
+    def register(call: Call) -> list[Any]:
+        now = scale_of_call(scale, call)
+        patcher = motion_patcher(call.base.current_patcher)
+        if now is None or call.frames == 1 or patcher is None:
             return []
-        here = pairs_in(base.current_patcher, key)
+        here = pairs_in(call.base.current_patcher, key)
         return hooks.hook_layers(
-            patcher.model, {layer: _beside(pair, step_scale) for layer, pair in here.items()}
+            patcher.model, {layer: _beside(pair, now) for layer, pair in here.items()}
         )
 
     carry_pairs(model, key, pairs, precision(model))
     hooks.add_scoped_hooks(model, key, register)
 
 
-def _beside(pair: nn.Module, scale: Tensor):
+def _beside(pair: nn.Module, scale: CallScale):
     def hook(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + scale * pair(inputs[0])
+        return output + scale.on_tracks(pair(inputs[0]))
 
     return hook

@@ -22,6 +22,7 @@ from ...common.errors import UserError
 from ...worlds.known import title_of
 from ..files.motion_module import WORLD_OF, MotionModuleInfo, read_motion_module
 from . import evolved, hooks
+from .calls import Call
 from .companions import carried, carry, companion, offload_device
 from .layers import MotionModel, Tables
 from .noise_schedule import Schedule, set_schedule
@@ -150,8 +151,8 @@ def motion_limit(model: ModelPatcher) -> int | None:
     return patcher.model.info.max_frames if patcher else None
 
 
-def _register(base: Any, frames: int, sigmas: Tensor) -> list[Any]:
-    patcher = motion_patcher(base.current_patcher)
+def _register(call: Call) -> list[Any]:
+    frames, patcher = call.frames, motion_patcher(call.base.current_patcher)
     if patcher is None or frames == 1:  # a single picture has no motion
         return []
     motion: Any = patcher.model
@@ -163,8 +164,8 @@ def _register(base: Any, frames: int, sigmas: Tensor) -> list[Any]:
             f"at most {limit}, the limit of this motion module",
             f"Make the clip shorter, or put {WINDOWS} before the sampler.",
         )
-    unet = base.diffusion_model
-    tables = motion.positions(frames, sigmas.device)
+    unet = call.base.diffusion_model
+    tables = motion.positions(frames, call.sigmas.device)
     handles = [
         _site(hooks.submodule(unet, block)).register_forward_hook(
             _after(transformer, frames, tables[block])

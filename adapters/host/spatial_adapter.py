@@ -22,13 +22,15 @@ from ..files.checkpoint import UNetWeights
 from ..files.metadata import UNKNOWN
 from ..files.quantized import widened
 from ..files.spatial_lora import export_lora
+from ..frame_scales import Scale, simplest
 from ..low_rank import LowRank, merge_spatial
-from ..scale_schedule import ScaleSchedule
 from . import hooks
+from .calls import Call
 from .fit import fit_layers, other_checkpoint, refuse_misfit
 from .graphs import watch_patches
 from .motion_module import precision
 from .pairs import carry_pairs, pairs_in
+from .scales import CallScale, scale_of_call
 
 KEY = "still_moving.spatial_adapter"
 LAST = "still_moving.spatial_adapter_last"
@@ -62,7 +64,7 @@ class SpatialPatch(WeightAdapterBase):
 def apply_spatial_adapter(
     model: ModelPatcher,
     adapter: Adapter,
-    scale: float | ScaleSchedule,
+    scale: Scale,
     mode: Mode,
     name: str,
 ) -> tuple[ModelPatcher, list[str]]:
@@ -74,23 +76,24 @@ def apply_spatial_adapter(
     _refuse_misfit(model, adapter, name)
     adapted = model.clone()
     warnings = other_checkpoint(model, adapter.info, name)
-    if isinstance(scale, float | int) and scale == 0:
+    scale = simplest(scale)
+    if scale == 0:
         return adapted, warnings
     if _at_run_time(model, adapter, scale, mode, name):
         _hook(adapted, adapter.pairs, scale)
     else:
-        assert not isinstance(scale, ScaleSchedule)
+        assert isinstance(scale, float | int)
         warnings += hooks.rounded(model, f"{name} with mode 'merged'")
         _merge(adapted, adapter.pairs, float(scale))
     return adapted, warnings
 
 
 def _at_run_time(
-    model: ModelPatcher, adapter: Adapter, scale: float | ScaleSchedule, mode: Mode, name: str
+    model: ModelPatcher, adapter: Adapter, scale: Scale, mode: Mode, name: str
 ) -> bool:
     reason = None
-    if isinstance(scale, ScaleSchedule):
-        reason = "a scale schedule"
+    if not isinstance(scale, float | int):
+        reason = "a scale that changes"
     elif adapter.info.sites == BLOCKS:
         reason = "an adapter of whole blocks"
     if mode == "merged" and reason:
@@ -136,26 +139,26 @@ def move_last(patches: dict[str, list[Any]]) -> bool:
     return moved
 
 
-def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: float | ScaleSchedule) -> None:
+def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: Scale) -> None:
     key = hooks.unused_key(model, KEY)
 
-    def register(base: Any, _frames: int, sigmas: Tensor) -> list[Any]:
-        step_scale = hooks.scale_of_step(scale, base, sigmas)
-        if step_scale is None:
+    def register(call: Call) -> list[Any]:
+        now = scale_of_call(scale, call)
+        if now is None:
             return []
-        here = pairs_in(base.current_patcher, key)
+        here = pairs_in(call.base.current_patcher, key)
         return hooks.hook_layers(
-            base.diffusion_model, {layer: _after(pair, step_scale) for layer, pair in here.items()}
+            call.base.diffusion_model, {layer: _after(pair, now) for layer, pair in here.items()}
         )
 
     carry_pairs(model, key, pairs, precision(model))
     hooks.add_scoped_hooks(model, key, register)
 
 
-def _after(pair: nn.Module, scale: Tensor):
+def _after(pair: nn.Module, scale: CallScale):
     def hook(layer: nn.Module, _inputs: tuple, output: Tensor) -> Tensor:
         channel_dim = -1 if isinstance(layer, nn.Linear) else 1
-        return output + scale * pair(output, channel_dim)
+        return output + scale.on_images(pair(output, channel_dim))
 
     return hook
 

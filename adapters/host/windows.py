@@ -29,6 +29,7 @@ from torch import Tensor
 
 from ...common.errors import UserError
 from . import evolved
+from .calls import entries
 from .motion_module import motion_limit
 
 KEY = "still_moving_windows"
@@ -60,12 +61,6 @@ SCHEDULES: dict[str, Callable[[int, int, int], list[list[int]]]] = {
     "uniform": uniform_windows,
     "looped": looped_windows,
 }
-
-
-def entries(values: Tensor, frames: list[int]) -> Tensor:
-    """The entries of frames along dim 0, repeating; a single one or a scalar stays as it is."""
-    count = values.shape[0] if values.ndim else 1
-    return values if count == 1 else values[[i % count for i in frames]]
 
 
 class FrameWindow(ContextWindowABC):

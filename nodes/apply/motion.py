@@ -115,7 +115,7 @@ class ApplyMotionAdapter(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, file: str, scale: float, scale_schedule: ScaleSchedule | None = None
+        cls, model: Any, file: str, scale: float, scale_schedule: Any = None
     ) -> io.NodeOutput:
         path = folders.path_of(folders.MOTION_ADAPTERS, file)
         adapter = load_adapter(path, kind="motion", pairs_only=False)

@@ -13,7 +13,6 @@ from ...adapters.host.hooks import rounded
 from ...adapters.host.injection import inject_checkpoint
 from ...adapters.host.model_parts import injection_notes
 from ...adapters.host.spatial_adapter import MODES, apply_spatial_adapter, export_spatial_adapter
-from ...adapters.scale_schedule import ScaleSchedule
 from ...common import files
 from ...common.names import check_name
 from ..shared import folders
@@ -111,7 +110,7 @@ class ApplySpatialAdapter(io.ComfyNode):
         file: str,
         scale: float,
         mode: Any,
-        scale_schedule: ScaleSchedule | None = None,
+        scale_schedule: Any = None,
     ) -> io.NodeOutput:
         adapter = load_adapter(folders.path_of(folders.SPATIAL_ADAPTERS, file), kind="spatial")
         adapted, warnings = apply_spatial_adapter(

@@ -10,7 +10,7 @@ from comfy_api.latest import io
 CATEGORY = "Still-Moving"  # where the menu lists the nodes
 
 MOTION_MODULE = io.Custom("MOTION_MODULE")  # adapters.host.motion_module.LoadedMotionModule
-SCALE_SCHEDULE = io.Custom("SCALE_SCHEDULE")  # adapters.scale_schedule.ScaleSchedule
+SCALE_SCHEDULE = io.Custom("SCALE_SCHEDULE")  # ScaleSchedule, FrameScales of adapters
 TRAINING_SET = io.Custom("TRAINING_SET")  # nodes.sets.cached.CachedSet
 
 
@@ -40,7 +40,8 @@ def schedule_input() -> io.Input:
     return SCALE_SCHEDULE.Input(
         "scale_schedule",
         optional=True,
-        tooltip="A scale that changes during sampling; replaces the slider.",
+        tooltip="A scale that changes during sampling, or from frame to frame; replaces the"
+        " slider.",
     )
 
 

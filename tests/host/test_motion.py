@@ -128,7 +128,7 @@ def test_weights_of_other_precisions(dtype):
 def test_scale_0_changes_nothing_bit_for_bit(model):
     moving = world.moving(model)
     first = world.sample(moving)
-    for scale in (0.0, ScaleSchedule(0.0, 0.0)):
+    for scale in (0.0, ScaleSchedule(0.0, 0.0), ScaleSchedule(1.0, 0.0, "step", 0.0, 0.0)):
         adapted, warnings = apply_motion_adapter(moving, world.motion_adapter(), scale, "a")
         assert torch.equal(world.sample(adapted), first)
         assert warnings == []
@@ -138,7 +138,7 @@ def test_scale_0_changes_nothing_bit_for_bit(model):
 def test_a_flat_schedule_equals_the_slider(model, scale):
     adapter, moving = world.motion_adapter(), world.moving(model)
     patched, _ = apply_motion_adapter(moving, adapter, scale, "a")
-    scheduled, _ = apply_motion_adapter(moving, adapter, ScaleSchedule(scale, scale), "a")
+    scheduled, _ = apply_motion_adapter(moving, adapter, world.always(scale), "a")
     expected = world.sample(patched)
     assert world.difference(expected, world.sample(moving)) > 0.01
     assert world.difference(world.sample(scheduled), expected) < 1e-5
@@ -159,9 +159,9 @@ def test_a_schedule_is_each_scale_in_its_part_of_sampling(model):
 
 def test_adapters_in_a_row_add_up(model):
     adapter, moving = world.motion_adapter(), world.moving(model)
-    for first in (0.75, ScaleSchedule(0.75, 0.75)):
+    for first in (0.75, world.always(0.75)):
         one, _ = apply_motion_adapter(moving, adapter, first, "a")
-        for second in (-0.25, ScaleSchedule(-0.25, -0.25)):
+        for second in (-0.25, world.always(-0.25)):
             two, _ = apply_motion_adapter(one, adapter, second, "a")
             half, _ = apply_motion_adapter(moving, adapter, 0.5, "a")
             assert world.difference(world.sample(two), world.sample(half)) < 1e-5

@@ -69,7 +69,7 @@ def test_scale_0_changes_nothing_bit_for_bit(model):
 def test_merged_equals_run_time(model, scale):
     merged = world.sample(apply(model, scale, "merged"))
     assert world.difference(merged, world.sample(model)) > 0.01
-    for other in (apply(model, scale, "runtime"), apply(model, ScaleSchedule(scale, scale))):
+    for other in (apply(model, scale, "runtime"), apply(model, world.always(scale))):
         assert world.difference(world.sample(other), merged) < SAME
     assert torch.equal(world.sample(apply(model, scale)), merged)
 
@@ -100,7 +100,7 @@ def test_blocks_run_and_cannot_be_merged(model):
     assert world.difference(world.sample(apply(model, adapter=adapter)), world.sample(model)) > 0.01
     with pytest.raises(UserError, match=r"whole blocks.*cannot be merged"):
         apply(model, mode="merged", adapter=adapter)
-    with pytest.raises(UserError, match=r"a scale schedule.*cannot be merged"):
+    with pytest.raises(UserError, match=r"a scale that changes.*cannot be merged"):
         apply(model, ScaleSchedule(0, 1), "merged")
 
 

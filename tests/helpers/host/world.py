@@ -19,6 +19,7 @@ from still_moving.adapters.host.motion_module import (
     motion_patcher,
 )
 from still_moving.adapters.low_rank import LowRank
+from still_moving.adapters.scale_schedule import ScaleSchedule
 from still_moving.nodes.worlds import model as shapes
 from still_moving.worlds.known import SHAPES
 from still_moving.worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
@@ -112,6 +113,11 @@ def spatial_adapter(sites: str = "layers", seed: int = 0) -> Adapter:
     layers = SPATIAL_LAYERS if sites == "layers" else ("input_blocks.1.0", "input_blocks.1.1")
     pairs = {name: small_pair(seed + i) for i, name in enumerate(layers)}
     return Adapter(AdapterInfo("spatial", 4, sites, "shapes"), pairs)
+
+
+def always(scale: float) -> ScaleSchedule:
+    """A scale for all of sampling, as one that changes: it was 0 before the first step."""
+    return ScaleSchedule(0.0, scale, "step", 0.0, 0.0)
 
 
 def small_pair(seed: int) -> LowRank:
