@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from ...common.errors import UserError
 from ..files.adapter import Adapter
 from ..files.lora_change import decomposed
-from ..frame_scales import Scale, simplest
+from ..frame_scales import Scale
 from ..low_rank import LowRank
 from . import hooks
 from .calls import Call
 from .fit import fit_layers, other_module, refuse_misfit
+from .masks import Mask, where
 from .motion_module import motion_patcher, precision, required_motion_patcher
 from .pairs import carry_pairs, pairs_in
 from .scales import CallScale, scale_of_call
@@ -49,15 +50,17 @@ class DoraPatch(WeightAdapterBase):
 
 
 def apply_motion_adapter(
-    model: ModelPatcher, adapter: Adapter, scale: Scale, name: str
+    model: ModelPatcher, adapter: Adapter, scale: Scale, name: str, mask: Tensor | None = None
 ) -> tuple[ModelPatcher, list[str]]:
     """A clone of a MODEL whose motion module has the adapter at a scale, and warnings.
 
-    adapter: kind "motion", or any tool's motion LoRA; name: its file, for messages. Adapters add
-    up when several are applied. Raises UserError for a MODEL without a motion module, where no
-    layer of the adapter fits, or for a DoRA at a scale that changes.
+    adapter: kind "motion", or any tool's motion LoRA; name: its file, for messages. mask: (height,
+    width) or (count, height, width), where it acts: at a place with 0 a frame asks and answers as
+    without the adapter. Adapters add up when several are applied. Raises UserError for a MODEL
+    without a motion module, where no layer of the adapter fits, or for a DoRA in a mask or at a
+    scale that changes.
     """
-    scale = simplest(scale)
+    scale, acting = where(mask, scale)
     adapted = model.clone()
     patcher = required_motion_patcher(adapted, name, "Apply Motion Adapter")
     fitting, missing = _fit(patcher.model, adapter, name)
@@ -68,9 +71,10 @@ def apply_motion_adapter(
     warnings = adapter.notes + other_module(patcher.model, adapter.info, name, advice)
     if missing:
         warnings.append(_left_out(patcher.model, name, missing, len(adapter.pairs)))
-    if not isinstance(scale, float | int):
-        warnings += _refuse_unscheduled(adapter, name)
-        _hook(adapted, fitting, scale)
+    if acting or not isinstance(scale, float | int):
+        condition = "in a mask" if acting else "under a scale that changes"
+        warnings += _refuse_unpatched(adapter, name, condition)
+        _hook(adapted, fitting, scale, acting)
     elif scale != 0:
         warnings += _patch(patcher, adapter, fitting, scale, name)
     return adapted, warnings
@@ -106,19 +110,19 @@ def _left_out(motion: Any, name: str, missing: list[str], count: int) -> str:
     )
 
 
-def _refuse_unscheduled(adapter: Adapter, name: str) -> list[str]:
-    """A warning of what a schedule leaves out; raises UserError for what it cannot do at all."""
+def _refuse_unpatched(adapter: Adapter, name: str, condition: str) -> list[str]:
+    """A warning of what hooks leave out; raises UserError for what they cannot do at all."""
     if adapter.magnitudes:
         raise UserError(
-            name, "a DoRA under a scale that changes",
-            "a LoRA, which adds to the layers, or one scale",
-            "Take off what is connected to scale_schedule, and set the slider.",
+            name, f"a DoRA {condition}",
+            "a LoRA, which adds to the layers, or one scale everywhere",
+            "Take off what is connected to scale_schedule and mask, and set the slider.",
         )  # fmt: skip  # file, found, expected, next move
     if not adapter.vectors:
         return []
     return [
-        f"{name}: under a scale that changes its {len(adapter.vectors)} changes of biases and norms"
-        " are left out. With the slider they are used."
+        f"{name}: {condition} its {len(adapter.vectors)} changes of biases and norms are left out."
+        " With the slider alone they are used."
     ]
 
 
@@ -142,12 +146,12 @@ def _fit(motion: Any, adapter: Adapter, name: str) -> tuple[dict[str, LowRank], 
     return {layer: adapter.pairs[layer] for layer in fitting}, missing
 
 
-def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: Scale) -> None:
-    """Add the pairs beside their layers, at the scale of each step."""
+def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: Scale, mask: Mask | None) -> None:
+    """Add the pairs beside their layers, at the scale of each step, frame and place."""
     key = hooks.unused_key(model, KEY)
 
     def register(call: Call) -> list[Any]:
-        now = scale_of_call(scale, call)
+        now = scale_of_call(scale, call, mask)
         patcher = motion_patcher(call.base.current_patcher)
         if now is None or call.frames == 1 or patcher is None:
             return []

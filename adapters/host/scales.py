@@ -13,9 +13,11 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
+from ...common.errors import UserError
 from ..frame_scales import FrameScales, Scale
 from ..scale_schedule import ScaleSchedule
 from .calls import Call
+from .masks import Mask
 
 
 def progress_of(model: BaseModel, sigma: Tensor) -> float:
@@ -31,33 +33,60 @@ def progress_of(model: BaseModel, sigma: Tensor) -> float:
 class CallScale:
     """An adapter's scale in one call of the UNet.
 
-    values: () for all frames, or (frames,); on the device. All are tensors, because a number would
-    be compiled into the network anew when it changes.
+    values: () for all frames, or (frames,); on the device. maps: None, or by how many places a
+    level of the UNet has, the scales there: (1 or frames, places). All are tensors, because a
+    number would be compiled into the network anew when it changes.
     """
 
-    def __init__(self, values: Tensor, call: Call) -> None:
+    def __init__(self, values: Tensor, call: Call, mask: Mask | None = None) -> None:
         self.values = values
         self.clips = call.clips
         self.batch = call.clips * call.frames
+        self.maps: dict[int, Tensor] | None = None
+        if mask is not None:
+            each = values[:, None] if values.ndim else values
+            self.maps = {places: each * own for places, own in mask.levels(call).items()}
 
     def on_images(self, change: Tensor) -> Tensor:
-        """What an adapter adds behind an image layer, scaled; change: (clips * frames, ...).
+        """What an adapter adds behind an image layer, scaled.
 
-        Other packs cut pictures into tiles for a layer: then each has its frame's scale.
+        change: (clips * frames, channels, height, width) or (clips * frames, places, channels).
+        Other packs cut pictures into tiles for a layer: then each tile has its frame's scale.
         """
+        if self.maps is not None:
+            shape = change.shape[2:] if change.ndim == 4 else change.shape[1:2]
+            rows = self._map(shape.numel(), len(change) // self.batch)
+            if len(rows) > 1:
+                rows = rows.repeat(self.clips, 1)
+            rows = rows.view(-1, 1, *shape) if change.ndim == 4 else rows[..., None]
+            return rows.to(change.dtype) * change
         if not self.values.ndim:
             return self.values * change
         rows = self.values.repeat(self.clips).repeat_interleave(len(change) // self.batch)
         return rows.to(change.dtype).view(-1, *[1] * (change.ndim - 1)) * change
 
     def on_tracks(self, change: Tensor) -> Tensor:
-        """The same behind a temporal layer; change: (clips * pixels, frames, channels)."""
+        """The same behind a temporal layer; change: (clips * places, frames, channels)."""
+        if self.maps is not None:
+            rows = self._map(len(change) // self.clips).T.repeat(self.clips, 1)
+            return rows[..., None].to(change.dtype) * change
         if not self.values.ndim:
             return self.values * change
         return self.values.to(change.dtype)[:, None] * change
 
+    def _map(self, places: int, tiles: int = 1) -> Tensor:
+        assert self.maps is not None
+        if places in self.maps and tiles == 1:
+            return self.maps[places]
+        raise UserError(
+            "mask", f"a layer of {tiles} x {places} places in the model",
+            f"one of {', '.join(map(str, self.maps))}, the sizes of its levels",
+            "Take off the node that changes the size inside the model, as HyperTile, Token Merging"
+            " and Kohya Deep Shrink do, or the mask.",
+        )  # fmt: skip  # file, found, expected, next move
 
-def scale_of_call(scale: Scale, call: Call) -> CallScale | None:
+
+def scale_of_call(scale: Scale, call: Call, mask: Mask | None = None) -> CallScale | None:
     """An adapter's scale in a call; None where it is 0 for every frame."""
     now: float | list[float] = scale if isinstance(scale, float | int) else 0.0
     if isinstance(scale, FrameScales | ScaleSchedule):
@@ -67,4 +96,4 @@ def scale_of_call(scale: Scale, call: Call) -> CallScale | None:
         else:
             now = scale.at(progress, call.indexes, call.total)
     values = torch.tensor(now, dtype=torch.float32)
-    return CallScale(values.to(call.sigmas.device), call) if values.any() else None
+    return CallScale(values.to(call.sigmas.device), call, mask) if values.any() else None

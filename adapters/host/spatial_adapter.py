@@ -1,8 +1,8 @@
 """A Spatial Adapter on any MODEL: merged into its weights, or run after its layers.
 
 Still-Moving (arXiv:2407.08674) eq. 4. Merged is exact for a single layer and costs nothing per
-step; run time serves scales that change, quantized weights, and whole blocks, whose output holds
-their input too.
+step; run time serves masks, scales that change, quantized weights, and whole blocks, whose output
+holds their input too.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from ..files.checkpoint import UNetWeights
 from ..files.metadata import UNKNOWN
 from ..files.quantized import widened
 from ..files.spatial_lora import export_lora
-from ..frame_scales import Scale, simplest
+from ..frame_scales import Scale
 from ..low_rank import LowRank, merge_spatial
 from . import hooks
 from .calls import Call
 from .fit import fit_layers, other_checkpoint, refuse_misfit
 from .graphs import watch_patches
+from .masks import Mask, where
 from .motion_module import precision
 from .pairs import carry_pairs, pairs_in
 from .scales import CallScale, scale_of_call
@@ -67,20 +68,22 @@ def apply_spatial_adapter(
     scale: Scale,
     mode: Mode,
     name: str,
+    mask: Tensor | None = None,
 ) -> tuple[ModelPatcher, list[str]]:
     """A clone of a MODEL with the adapter at a scale, and warnings.
 
-    adapter: kind "spatial"; name: its file, for messages; mode: "auto" merges where that is exact.
+    adapter: kind "spatial"; name: its file, for messages; mode: "auto" merges where that is exact;
+    mask: (height, width) or (count, height, width), where it acts.
     Raises UserError where a layer does not fit, or for "merged" where merging is impossible.
     """
     _refuse_misfit(model, adapter, name)
     adapted = model.clone()
     warnings = other_checkpoint(model, adapter.info, name)
-    scale = simplest(scale)
+    scale, acting = where(mask, scale)
     if scale == 0:
         return adapted, warnings
-    if _at_run_time(model, adapter, scale, mode, name):
-        _hook(adapted, adapter.pairs, scale)
+    if _at_run_time(model, adapter, scale, acting, mode, name):
+        _hook(adapted, adapter.pairs, scale, acting)
     else:
         assert isinstance(scale, float | int)
         warnings += hooks.rounded(model, f"{name} with mode 'merged'")
@@ -89,10 +92,12 @@ def apply_spatial_adapter(
 
 
 def _at_run_time(
-    model: ModelPatcher, adapter: Adapter, scale: Scale, mode: Mode, name: str
+    model: ModelPatcher, adapter: Adapter, scale: Scale, mask: Mask | None, mode: Mode, name: str
 ) -> bool:
     reason = None
-    if not isinstance(scale, float | int):
+    if mask is not None:
+        reason = "a mask"
+    elif not isinstance(scale, float | int):
         reason = "a scale that changes"
     elif adapter.info.sites == BLOCKS:
         reason = "an adapter of whole blocks"
@@ -139,11 +144,11 @@ def move_last(patches: dict[str, list[Any]]) -> bool:
     return moved
 
 
-def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: Scale) -> None:
+def _hook(model: ModelPatcher, pairs: dict[str, LowRank], scale: Scale, mask: Mask | None) -> None:
     key = hooks.unused_key(model, KEY)
 
     def register(call: Call) -> list[Any]:
-        now = scale_of_call(scale, call)
+        now = scale_of_call(scale, call, mask)
         if now is None:
             return []
         here = pairs_in(call.base.current_patcher, key)

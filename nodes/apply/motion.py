@@ -15,7 +15,14 @@ from ...adapters.scale_schedule import CURVES, ScaleSchedule
 from ..shared import folders
 from ..shared.cancel import cancellable
 from ..shared.notices import output
-from ..shared.sockets import CATEGORY, MOTION_MODULE, SCALE_SCHEDULE, scale_input, schedule_input
+from ..shared.sockets import (
+    CATEGORY,
+    MOTION_MODULE,
+    SCALE_SCHEDULE,
+    mask_input,
+    scale_input,
+    schedule_input,
+)
 
 
 class LoadMotionModule(io.ComfyNode):
@@ -105,6 +112,7 @@ class ApplyMotionAdapter(io.ComfyNode):
                     default=0.0,
                 ),
                 schedule_input(),
+                mask_input(),
             ],
             outputs=[io.Model.Output(display_name="model")],
         )
@@ -115,11 +123,13 @@ class ApplyMotionAdapter(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: Any, file: str, scale: float, scale_schedule: Any = None
+        cls, model: Any, file: str, scale: float, scale_schedule: Any = None, mask: Any = None
     ) -> io.NodeOutput:
         path = folders.path_of(folders.MOTION_ADAPTERS, file)
         adapter = load_adapter(path, kind="motion", pairs_only=False)
-        adapted, warnings = apply_motion_adapter(model, adapter, scale_schedule or scale, file)
+        adapted, warnings = apply_motion_adapter(
+            model, adapter, scale_schedule or scale, file, mask
+        )
         return output(adapted, notes=warnings)
 
 

@@ -18,7 +18,7 @@ from ...common.names import check_name
 from ..shared import folders
 from ..shared.cancel import cancellable
 from ..shared.notices import output
-from ..shared.sockets import CATEGORY, amount_input, scale_input, schedule_input
+from ..shared.sockets import CATEGORY, amount_input, mask_input, scale_input, schedule_input
 
 
 class InjectCheckpoint(io.ComfyNode):
@@ -91,10 +91,11 @@ class ApplySpatialAdapter(io.ComfyNode):
                     "mode",
                     options=list(MODES),
                     tooltip="merged: into the weights, no cost per step. runtime: after each layer,"
-                    " in every step; for fp8 weights and schedules. auto: merged where"
+                    " in every step; for fp8 weights, schedules and masks. auto: merged where"
                     " that is exact.",
                 ),
                 schedule_input(),
+                mask_input(),
             ],
             outputs=[io.Model.Output(display_name="model")],
         )
@@ -111,10 +112,11 @@ class ApplySpatialAdapter(io.ComfyNode):
         scale: float,
         mode: Any,
         scale_schedule: Any = None,
+        mask: Any = None,
     ) -> io.NodeOutput:
         adapter = load_adapter(folders.path_of(folders.SPATIAL_ADAPTERS, file), kind="spatial")
         adapted, warnings = apply_spatial_adapter(
-            model, adapter, scale_schedule or scale, mode, file
+            model, adapter, scale_schedule or scale, mode, file, mask
         )
         return output(adapted, notes=warnings)
 

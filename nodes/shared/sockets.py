@@ -45,6 +45,15 @@ def schedule_input() -> io.Input:
     )
 
 
+def mask_input() -> io.Input:
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip="Where it acts: white in full, black not at all. One for the clip, or one for each"
+        " frame.",
+    )
+
+
 def amount_input(tooltip: str) -> io.Float.Input:
     """How much of another file's weights: 0 none, 1 all."""
     return io.Float.Input(

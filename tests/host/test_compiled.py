@@ -17,6 +17,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras import nodes_torch_compile
 
 from helpers.host import world
+from still_moving.adapters.frame_scales import FrameScales
 from still_moving.adapters.host.injection import inject_checkpoint
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
@@ -80,6 +81,12 @@ def spatial(scale: float | ScaleSchedule, mode: Any, sites: str = "layers") -> S
     return lambda model: apply_spatial_adapter(model, adapter, scale, mode, "a")[0]
 
 
+def masked(model: ModelPatcher) -> ModelPatcher:
+    mask, frames = torch.eye(16), FrameScales(((0, 1.0), (3, -0.5)))
+    model = apply_motion_adapter(model, world.motion_adapter(), frames, "a", mask)[0]
+    return apply_spatial_adapter(model, world.spatial_adapter(), frames, "auto", "a", mask)[0]
+
+
 def injected(model: ModelPatcher) -> ModelPatcher:
     return inject_checkpoint(model, WEIGHTS / CUSTOMIZED, 0.5)
 
@@ -92,6 +99,7 @@ CHAINS: dict[str, tuple[Step, ...]] = {
     "Spatial Adapter of blocks": (world.moving, spatial(1.0, "auto", "blocks")),
     "both": (world.moving, spatial(CHANGES, "auto"), scheduled),
     "Spatial Adapter alone": (spatial(0.5, "runtime"),),
+    "in a mask, frame by frame": (world.moving, masked),
     "merged": (injected, world.moving, spatial(1.0, "merged")),
 }
 

@@ -1,18 +1,18 @@
 """Scales from frame to frame in a MODEL: each frame has its own, in windows, batches and CFG."""
 
 import inspect
-from contextlib import contextmanager
 
 import pytest
 import torch
 from comfy.context_windows import IndexListContextWindow
-from torch import Tensor
+from comfy_extras.nodes_hypertile import HyperTile
 
 from helpers.host import world
+from helpers.host.recorded import asked, given
+from still_moving.adapters.files.adapter import Adapter
 from still_moving.adapters.frame_scales import FrameScales, parse_key_frames
 from still_moving.adapters.host.calls import call_of
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
-from still_moving.adapters.host.motion_module import motion_patcher
 from still_moving.adapters.host.spatial_adapter import Mode, apply_spatial_adapter
 from still_moving.adapters.host.windows import FrameWindow, apply_windows
 from still_moving.adapters.scale_schedule import ScaleSchedule
@@ -39,32 +39,6 @@ def motion(model, scale):
 
 def spatial(model, scale, mode: Mode = "auto", sites="layers"):
     return apply_spatial_adapter(model, world.spatial_adapter(sites), scale, mode, "a")[0]
-
-
-@contextmanager
-def recording(model):
-    """What the first temporal attention asks in every call: (clips * pixels, frames, channels)."""
-    patcher = motion_patcher(model)
-    assert patcher is not None
-    blocks = next(iter(patcher.model.transformers().values())).transformer_blocks[0]
-    attention, queries = blocks.attention_blocks[0], []
-    attend = attention.attend
-
-    def record(q, k, v, heads):
-        queries.append(torch.cat([q, k, v], -1).clone())
-        return attend(q, k, v, heads)
-
-    attention.attend = record
-    try:
-        yield queries
-    finally:
-        attention.attend = attend
-
-
-def asked(model, frames: int = world.FRAMES) -> list[Tensor]:
-    with recording(model) as queries:
-        world.sample(model, frames, steps=1)
-    return queries
 
 
 def test_the_same_scale_in_every_frame_is_the_slider_itself(model):
@@ -179,6 +153,22 @@ def test_the_plain_model_is_left_alone(model):
     before = world.sample(moving)
     world.sample(motion(spatial(moving, ON_THEN_OFF), ON_THEN_OFF))
     assert torch.equal(world.sample(moving), before)
+
+
+def test_a_picture_in_tiles_keeps_the_scale_of_its_frame(model):
+    layer = "input_blocks.1.1.transformer_blocks.0.attn1.to_out.0"
+    adapter = Adapter(world.spatial_adapter().info, {layer: world.small_pair(0)})
+    tiled = HyperTile.execute(model, 32, 1, 0, False)[0]
+    both, on, off = (
+        given(apply_spatial_adapter(tiled, adapter, s, "runtime", "a")[0], layer)
+        for s in (ON_THEN_OFF, 1.0, 0.0)
+    )
+    tiles = len(both) // (2 * world.FRAMES)
+    assert tiles > 1
+    parts = [given.view(2, world.FRAMES, tiles, *given.shape[1:]) for given in (both, on, off)]
+    assert world.difference(parts[2], parts[1]) > 1e-3
+    assert torch.equal(parts[0][:, :2], parts[1][:, :2])
+    assert torch.equal(parts[0][:, 2:], parts[2][:, 2:])
 
 
 def test_what_cannot_change_from_frame_to_frame_says_so(model):

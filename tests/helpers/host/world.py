@@ -81,7 +81,8 @@ def text(prompt: str) -> Tensor:
 
 def sample(model: Any, frames: int = FRAMES, **options: Any) -> Tensor:
     """Latents (frames, 4, h, w) of one prompt, by ComfyUI's sampler."""
-    noise = torch.randn(frames, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(frames))
+    size = options.pop("size", (SIZE, SIZE))
+    noise = torch.randn(frames, 4, *size, generator=torch.Generator().manual_seed(frames))
     named = {"steps": 2, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"} | options
     positive = named.pop("positive", [[text(PROMPT), {}]])
     return comfy.sample.sample(
