@@ -6,9 +6,9 @@ Runs in ComfyUI.
 from comfy_api.latest import ComfyExtension, io
 
 from . import routes
-from .apply.motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule, MakeScaleSchedule
+from .apply.motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule
 from .apply.motion_weights import ApplyMotionWeights
-from .apply.scales import ScaleOverFrames
+from .apply.scales import MakeScaleSchedule, ScaleOverFrames
 from .apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
 from .apply.windows import ContextWindows
 from .clips.compare import CompareClips

@@ -55,7 +55,7 @@ def checkpoint(name: str) -> Node:
 def scenes() -> dict[str, Scene]:
     """By the part of the node's id after StillMoving."""
     module = ours("LoadMotionModule", widgets={"file": MODULE})
-    schedule = ours("ScaleSchedule", widgets={"start": -0.5, "end": 0.0, "end_percent": 0.6})
+    schedule = ours("ScaleSchedule", widgets={"preset": "motion first"})
     still = Node("LoadImage", {"image": "still.png"}, height=340)
     both = {"model": ("checkpoint", 0), "motion_module": ("module", 0)}
     return (

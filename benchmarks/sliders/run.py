@@ -19,7 +19,7 @@ import torch
 from ...adapters.files.adapter import load_adapter
 from ...adapters.files.checkpoint import read_unet
 from ...adapters.files.motion_module import read_motion_module
-from ...adapters.scale_schedule import ScaleSchedule
+from ...adapters.scale_schedule import PRESETS, ScaleSchedule
 from ...common.atomic import atomic_write_text
 from ...demo import world
 from ...demo.evaluate import Network
@@ -64,10 +64,8 @@ class Setting:
     spatial: Scale | None = None
 
 
-# As Scale Schedule's page has them.
-LIVELY = ScaleSchedule(-0.5, 0.0, "linear", 0.2, 0.6)
-CALM = ScaleSchedule(0.0, 0.5, "linear", 0.5, 1.0)
-LATE_LOOK = ScaleSchedule(0.0, 1.0, "linear", 0.1, 0.4)
+LIVELY, CALM = PRESETS["motion first"], PRESETS["calm surfaces"]
+LATE_LOOK = PRESETS["look fades in"]
 ON_BASE, ON_STYLE = "Motion Adapter, on the base", "Spatial Adapter, look sks"
 GROUPS: dict[str, dict[str, Setting]] = {
     ON_BASE: {

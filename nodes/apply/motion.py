@@ -11,14 +11,12 @@ from ...adapters.host.model_parts import sampling_notes
 from ...adapters.host.motion_adapter import apply_motion_adapter
 from ...adapters.host.motion_module import apply_motion_module, load_motion_module
 from ...adapters.host.noise_schedule import SCHEDULES
-from ...adapters.scale_schedule import CURVES, ScaleSchedule
 from ..shared import folders
 from ..shared.cancel import cancellable
 from ..shared.notices import output
 from ..shared.sockets import (
     CATEGORY,
     MOTION_MODULE,
-    SCALE_SCHEDULE,
     mask_input,
     scale_input,
     schedule_input,
@@ -131,43 +129,3 @@ class ApplyMotionAdapter(io.ComfyNode):
             model, adapter, scale_schedule or scale, file, mask
         )
         return output(adapted, notes=warnings)
-
-
-class MakeScaleSchedule(io.ComfyNode):
-    """Numbers -> SCALE_SCHEDULE."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        def scale(name: str, default: float, when: str) -> io.Float.Input:
-            return scale_input(f"The adapter's scale {when}.", default, name=name, slider=False)
-
-        def percent(name: str, default: float, tooltip: str) -> io.Float.Input:
-            return io.Float.Input(
-                name, default=default, min=0.0, max=1.0, step=0.01, round=0.001, tooltip=tooltip
-            )
-
-        return io.Schema(
-            node_id="StillMovingScaleSchedule",
-            display_name="Scale Schedule",
-            category=CATEGORY,
-            description="A scale that changes while a clip is sampled. Motion is decided early,"
-            " details late.",
-            inputs=[
-                scale("start", 0.0, "before the change"),
-                scale("end", 1.0, "after the change"),
-                io.Combo.Input(
-                    "curve",
-                    options=list(CURVES),
-                    tooltip="linear: evenly. smooth: slowly at both ends. step: at once, halfway.",
-                ),
-                percent("start_percent", 0.0, "Where the change begins: 0 is the first step."),
-                percent("end_percent", 1.0, "Where the change is complete: 1 is the end."),
-            ],
-            outputs=[SCALE_SCHEDULE.Output(display_name="scale_schedule")],
-        )
-
-    @classmethod
-    def execute(
-        cls, start: float, end: float, curve: Any, start_percent: float, end_percent: float
-    ) -> io.NodeOutput:
-        return io.NodeOutput(ScaleSchedule(start, end, curve, start_percent, end_percent))

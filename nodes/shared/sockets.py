@@ -8,6 +8,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 CATEGORY = "Still-Moving"  # where the menu lists the nodes
+CUSTOM = ", custom"  # behind the preset that the other numbers are of
 
 MOTION_MODULE = io.Custom("MOTION_MODULE")  # adapters.host.motion_module.LoadedMotionModule
 SCALE_SCHEDULE = io.Custom("SCALE_SCHEDULE")  # ScaleSchedule, FrameScales of adapters

@@ -15,10 +15,9 @@ from comfy_api.latest import io
 
 from ...training.recipes.presets import PRESETS, make_recipe
 from ...training.recipes.recipe import Recipe
-from ..shared.sockets import advanced
+from ..shared.sockets import CUSTOM, advanced
 
 NUMBERS = ("steps", "rank", "lr", "frames")
-CUSTOM = ", custom"  # behind the preset that the other numbers are of
 # What a preset is for, where the artist's list has it.
 ABOUT = {
     "paper": "the paper's numbers, and our own where its text has none",

@@ -5,7 +5,7 @@ import re
 import torch
 
 from helpers.texts import text_of
-from still_moving.adapters.scale_schedule import ScaleSchedule
+from still_moving.adapters.scale_schedule import PRESETS, ScaleSchedule
 from still_moving.benchmarks.common.results_page import TABLES
 from still_moving.benchmarks.sliders.run import (
     GROUPS,
@@ -24,13 +24,14 @@ CPU = torch.device("cpu")
 
 def test_the_schedules_that_the_page_proposes_are_the_measured_ones():
     cells = re.findall(
-        r"\| (Motion|Spatial) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|",
+        r"\| \*(.+)\* \| .* \| (Motion|Spatial) \| (\S+) \| (\S+) \| (\S+) \| (\S+) \|",
         text_of("StillMovingScaleSchedule"),
     )
     proposed = {
         (adapter, ScaleSchedule(float(start), float(end), "linear", float(begun), float(done)))
-        for adapter, start, end, begun, done in cells
+        for _, adapter, start, end, begun, done in cells
     }
+    assert {PRESETS[name] for name, *_ in cells} == {scale for _, scale in proposed}
     measured = {
         (adapter, scale)
         for setting in GROUPS["Scale Schedule"].values()
@@ -39,6 +40,16 @@ def test_the_schedules_that_the_page_proposes_are_the_measured_ones():
     }
     assert proposed == measured
     assert len(proposed) == 3
+
+
+def test_the_preset_of_a_paper_has_the_papers_numbers():
+    page = " ".join(text_of("StillMovingScaleSchedule").split())
+    said = re.search(r"([\d.]+) in the first (\d+) of (\d+) steps and ([\d.]+) from there", page)
+    assert said is not None
+    first, steps, of, then = map(float, said.groups())
+    look_late = PRESETS["look late"]
+    scales = [look_late.at((i + 0.5) / of) for i in range(int(of))]
+    assert scales == [first] * int(steps) + [then] * int(of - steps)
 
 
 def test_scales_follow_the_schedule_as_sampling_goes_on():

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from helpers.host import world
 from still_moving import comfy_entrypoint
 from still_moving.adapters.files.adapter import save_adapter
+from still_moving.adapters.scale_schedule import PRESETS, ScaleSchedule
 from still_moving.common.errors import UserError
-from still_moving.nodes.apply.motion import ApplyMotionAdapter, LoadMotionModule, MakeScaleSchedule
+from still_moving.nodes.apply.motion import ApplyMotionAdapter, LoadMotionModule
+from still_moving.nodes.apply.scales import MakeScaleSchedule
 from still_moving.nodes.apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, free_path
 from still_moving.nodes.shared import folders
 
@@ -78,3 +80,20 @@ def test_a_name_is_not_a_path(name):
     assert path.parent == folder
     assert path.suffix == ".safetensors"
     assert not set('/\\:*?"<>|\0') & set(path.name)
+
+
+def test_a_preset_of_a_schedule_is_its_numbers_and_never_more_than_they_say():
+    *numbers, preset = MakeScaleSchedule.GET_SCHEMA().inputs
+    shown = MakeScaleSchedule.INPUT_TYPES()["optional"]["preset"][1]
+    assert shown["zero_counts"]
+    assert list(shown["numbers"]) == preset.options == ["by hand", *PRESETS]
+    assert shown["numbers"]["by hand"] == {}
+    for name, schedule in PRESETS.items():
+        filled = shown["numbers"][name]
+        assert set(filled) == {socket.id for socket in numbers}
+        assert MakeScaleSchedule.execute(**filled, preset=name).args == (schedule,)
+        assert MakeScaleSchedule.validate_inputs(preset=f"{name}, custom") is True
+        other = MakeScaleSchedule.execute(**filled | {"end": 2.0}, preset=name).args[0]
+        assert other == ScaleSchedule(**filled | {"end": 2.0})
+    assert MakeScaleSchedule.validate_inputs() is True
+    assert "none of the presets" in str(MakeScaleSchedule.validate_inputs(preset="gone"))

@@ -101,6 +101,45 @@ test("what else a widget does when it is changed is done, too", () => {
   assert.deepEqual(seen, [5]);
 });
 
+/** Of Scale Schedule: the first preset is none, and 0 is a scale. */
+const SCHEDULES = {
+  "by hand": {},
+  late: { start: 0.4, end: 0.8, curve: "step" },
+  rising: { start: 0, end: 1, curve: "linear" },
+};
+
+function schedule() {
+  const node = new Node("Schedule", { start: 0, end: 1, curve: "linear", preset: "by hand" });
+  widget(node, "preset").options = { values: Object.keys(SCHEDULES) };
+  watchNumbers(node, SCHEDULES, true);
+  return node;
+}
+
+test("without a preset numbers are anything, and choosing one still fills them in", () => {
+  const node = schedule();
+  change(node, "end", 0.3);
+  assert.deepEqual(shown(node), [0, 0.3, "linear", "by hand"]);
+  change(node, "preset", "late");
+  assert.deepEqual(shown(node), [0.4, 0.8, "step", "late"]);
+  change(node, "preset", "by hand");
+  assert.deepEqual(shown(node), [0.4, 0.8, "step", "by hand"]);
+});
+
+test("where 0 is a number it stays, and makes the preset custom", () => {
+  const node = schedule();
+  change(node, "preset", "late");
+  change(node, "start", 0);
+  assert.deepEqual(shown(node), [0, 0.8, "step", "late, custom"]);
+  const again = schedule();
+  again.configure(node.serialize());
+  assert.deepEqual(shown(again), [0, 0.8, "step", "late, custom"]);
+  change(again, "start", 0.4);
+  assert.deepEqual(shown(again), [0.4, 0.8, "step", "late"]);
+  const older = schedule(); // of a workflow from before there were presets
+  older.configure({ ...node.serialize(), widgets_values: [0, 0, "smooth"] });
+  assert.deepEqual(shown(older), [0, 0, "smooth", "by hand"]);
+});
+
 test("a node without presets is left alone", () => {
   const node = new Node("Other", { steps: 0 });
   watchNumbers(node, PRESETS);

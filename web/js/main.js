@@ -22,8 +22,8 @@ const WIDTH = 340; // of a new node: four buttons in a row
 const widgets = new WeakMap();
 
 /**
- * By the node's type, its presets and their numbers.
- * @type {Map<string, Parameters<typeof watchNumbers>[1]>}
+ * By the node's type, its presets as the server says them.
+ * @type {Map<string, import("../../../scripts/app.js").InputOptions>}
  */
 const presets = new Map();
 
@@ -118,13 +118,15 @@ app.registerExtension({
     await load();
   },
   async beforeRegisterNodeDef(type, { name, input }) {
-    const numbers = input?.required?.preset?.[1]?.numbers;
-    if (numbers) presets.set(name, numbers);
+    const options = (input?.required?.preset ?? input?.optional?.preset)?.[1];
+    if (options?.numbers) presets.set(name, options);
   },
   async nodeCreated(node) {
-    if (isOurs(node)) watchNotes(node);
+    if (!isOurs(node)) return;
+    watchNotes(node);
+    const { numbers, zero_counts } = presets.get(node.comfyClass ?? "") ?? {};
+    watchNumbers(node, numbers, zero_counts);
     if (!isTrainer(node)) return;
-    watchNumbers(node, presets.get(node.comfyClass ?? ""));
     ensureUid(node);
     addWidgets(node);
     watchRuns(node);

@@ -1,8 +1,9 @@
 /**
- * A preset's numbers on a trainer: choosing a preset fills them in, changing one makes it custom.
+ * A preset's numbers on a node: choosing a preset fills them in, changing one makes it custom.
  *
- * The server says them with the list of presets (nodes/train/preset_numbers.py). A saved workflow keeps
- * what it showed; a 0, which older workflows have, was the preset's number and is shown as that.
+ * The server says them with the list of presets (nodes/train/preset_numbers.py, nodes/apply/scales.py).
+ * A saved workflow keeps what it showed; on a trainer a 0, which older workflows have, was the preset's
+ * number and is shown as that.
  */
 
 /** @import { GraphNode, Widget } from "../../../scripts/app.js" */
@@ -51,10 +52,11 @@ function offer(preset, names) {
  * Keep a node's preset and its numbers alike, from now on.
  * @param {GraphNode} node
  * @param {Record<string, Numbers> | undefined} presets as the server says them
+ * @param {boolean} [zeroCounts] 0 is a number as any other
  */
-export function watchNumbers(node, presets) {
+export function watchNumbers(node, presets, zeroCounts = false) {
   const preset = node.widgets?.find(({ name }) => name === "preset");
-  if (preset && presets) keepAlike(node, preset, presets);
+  if (preset && presets) keepAlike(node, preset, presets, zeroCounts);
 }
 
 /**
@@ -90,14 +92,15 @@ function valuesOf(widgets, preset, presets) {
   return { pairs, tables };
 }
 
-/** @type {(node: GraphNode, preset: Widget, presets: Record<string, Numbers>) => void} */
-function keepAlike(node, preset, presets) {
+/** @type {(node: GraphNode, preset: Widget, presets: Record<string, Numbers>, zeroCounts: boolean) => void} */
+function keepAlike(node, preset, presets, zeroCounts) {
   preset.options = { ...preset.options }; // not those of all nodes of this kind
   const { pairs, tables } = valuesOf(node.widgets ?? [], preset, presets);
 
   /** @type {(empty: boolean) => void} */
   function fill(empty) {
-    for (const [widget, number] of pairs()) if (!empty || !widget.value) widget.value = number;
+    const missing = (/** @type {Widget} */ { value }) => (zeroCounts ? value === undefined : !value);
+    for (const [widget, number] of pairs()) if (!empty || missing(widget)) widget.value = number;
   }
 
   /** A number that was the preset's stays the preset's when what it hangs on changes. */
@@ -126,7 +129,8 @@ function keepAlike(node, preset, presets) {
   );
   for (const { on } of tables()) watch(on, then(follow));
   const complete = then(() => fill(true));
-  for (const [widget] of pairs()) watch(widget, complete);
+  const names = new Set(Object.values(presets).flatMap((numbers) => Object.keys(numbers)));
+  for (const widget of node.widgets ?? []) if (names.has(widget.name)) watch(widget, complete);
   const { onConfigure } = node;
   node.onConfigure = function (...given) {
     onConfigure?.apply(this, given);

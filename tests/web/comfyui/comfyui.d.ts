@@ -145,12 +145,14 @@ declare module "*/scripts/app.js" {
   /** What /object_info says of a node: by input, its type and what else is known of it. */
   export interface NodeDefinition {
     name: string;
-    input?: { required?: Record<string, [unknown, InputOptions?]> };
+    input?: Partial<Record<"required" | "optional", Record<string, [unknown, InputOptions?]>>>;
   }
 
-  interface InputOptions {
+  export interface InputOptions {
     /** Of a preset: by its name, the numbers by the names of their inputs. */
     numbers?: Record<string, import("../../../web/js/numbers.js").Numbers>;
+    /** Whether a 0 is a number as any other, not the preset's. */
+    zero_counts?: boolean;
   }
 
   interface Extension {

@@ -64,7 +64,8 @@ export class Node {
     this.id = id;
     this.properties = structuredClone(properties);
     const saved = this.widgets.filter((widget) => widget.serialize !== false);
-    saved.forEach((widget, i) => (widget.value = values[i]));
+    // An older workflow has fewer: a widget that came later keeps its default.
+    saved.slice(0, values.length).forEach((widget, i) => (widget.value = values[i]));
     this.onConfigure?.();
   }
 }
