@@ -14,6 +14,7 @@ from .apply.windows import ContextWindows
 from .clips.compare import CompareClips
 from .clips.invert import InvertClip
 from .clips.measure import FreezeClip, MeasureMotion
+from .clips.noise import FreeNoise
 from .sets.folders import ClipSet, ImageSet
 from .sets.generate import GenerateImages, GeneratePriorClips
 from .shared import folders
@@ -34,6 +35,7 @@ NODES: list[type[io.ComfyNode]] = [
     ExportSpatialAdapter,
     FreezeClip,
     ContextWindows,
+    FreeNoise,
     InvertClip,
     CompareClips,
     MeasureMotion,

@@ -83,6 +83,10 @@ def scenes() -> dict[str, Scene]:
             "FreezeClip": after("FreezeClip", still, "image"),
             "ContextWindows": after("ContextWindows", moving()),
             "CompareClips": compared(),
+            "FreeNoise": {
+                "latent": Node("EmptyLatentImage", {"batch_size": 48}),
+                "node": ours("FreeNoise", inputs={"latent": ("latent", 0)}),
+            },
             "MeasureMotion": measured(),
             "LoadShapesWorld": shapes_world(),
         }

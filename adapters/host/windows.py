@@ -28,6 +28,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...common.errors import UserError
+from ..window_plans import SCHEDULES
 from . import evolved
 from .calls import entries
 from .motion_module import motion_limit
@@ -37,30 +38,6 @@ KEY = "still_moving_windows"
 # Advanced-ControlNet look there, too. What has the second name cuts its own hints by it.
 AD_PARAMS, CUTS_ITSELF = "ad_params", "sub_idxs"
 Cond = dict[str, Any]
-
-
-def uniform_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
-    """Windows spread evenly from the first frame to the last; neighbours share >= overlap."""
-    if frames <= length:
-        return [list(range(frames))]
-    gaps = -(-(frames - length) // (length - overlap))
-    starts = [i * (frames - length) // gaps for i in range(gaps + 1)]
-    return [list(range(start, start + length)) for start in starts]
-
-
-def looped_windows(frames: int, length: int, overlap: int) -> list[list[int]]:
-    """Windows spread evenly over a circle, where the last frame is followed by the first."""
-    if frames <= length:
-        return [list(range(frames))]
-    count = -(-frames // (length - overlap))
-    starts = [i * frames // count for i in range(count)]
-    return [[i % frames for i in range(start, start + length)] for start in starts]
-
-
-SCHEDULES: dict[str, Callable[[int, int, int], list[list[int]]]] = {
-    "uniform": uniform_windows,
-    "looped": looped_windows,
-}
 
 
 class FrameWindow(ContextWindowABC):

@@ -6,8 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...adapters.host.windows import SCHEDULES, apply_windows
-from ..shared.sockets import CATEGORY
+from ...adapters.host.windows import apply_windows
+from ...adapters.window_plans import SCHEDULES
+from ..shared.sockets import CATEGORY, length_input, overlap_input
 
 
 class ContextWindows(io.ComfyNode):
@@ -24,22 +25,14 @@ class ContextWindows(io.ComfyNode):
             " for one window only.",
             inputs=[
                 io.Model.Input("model", tooltip="A model, with or without a motion module."),
-                io.Int.Input(
-                    "length",
-                    default=16,
-                    min=2,
-                    max=1024,
-                    tooltip="Frames sampled together. 16 is what AnimateDiff was trained on; longer"
-                    " needs more memory. A clip that fits into one window is left alone.",
+                length_input(
+                    "Frames sampled together. 16 is what AnimateDiff was trained on; longer"
+                    " needs more memory. A clip that fits into one window is left alone."
                 ),
-                io.Int.Input(
-                    "overlap",
-                    default=4,
-                    min=0,
-                    max=1023,
-                    tooltip="Frames that neighbouring windows share at least. More makes the"
+                overlap_input(
+                    "Frames that neighbouring windows share at least. More makes the"
                     " passage from window to window smoother and sampling slower; less than"
-                    " length.",
+                    " length."
                 ),
                 io.Combo.Input(
                     "schedule",

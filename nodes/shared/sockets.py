@@ -80,3 +80,13 @@ def seed_input(tooltip: str, optional: bool = False) -> io.Int.Input:
         control_after_generate=False,
         tooltip=tooltip,
     )
+
+
+def length_input(tooltip: str) -> io.Int.Input:
+    """Frames of a window."""
+    return io.Int.Input("length", default=16, min=2, max=1024, tooltip=tooltip)
+
+
+def overlap_input(tooltip: str) -> io.Int.Input:
+    """Frames that neighbouring windows share."""
+    return io.Int.Input("overlap", default=4, min=0, max=1023, tooltip=tooltip)

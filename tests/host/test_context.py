@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from helpers.host.tiny_unet import TEXT, UNET
 from still_moving.adapters.host import companions
-from still_moving.adapters.host.windows import SCHEDULES, FrameWindows, apply_windows
+from still_moving.adapters.host.windows import FrameWindows, apply_windows
+from still_moving.adapters.window_plans import SCHEDULES
 from still_moving.common.errors import UserError
 from still_moving.nodes.apply.windows import ContextWindows
 
