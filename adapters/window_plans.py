@@ -34,7 +34,7 @@ SCHEDULES: dict[str, Callable[[int, int, int], list[list[int]]]] = {
 def shuffled_noise(frames: int, length: int, overlap: int, seed: int) -> list[int]:
     """Which of the first window's noises each frame of a clip starts from.
 
-    FreeNoise (arXiv:2310.15169), section 3.2, "local noise shuffle": frames that a window adds get,
+    The local noise shuffle of FreeNoise (arXiv:2310.15169): frames that a window adds get,
     in another order, the noises of those that it leaves behind. So each uniform window holds every
     noise once, and windows that share their noise agree on what they draw.
     """

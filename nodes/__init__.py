@@ -10,7 +10,7 @@ from .apply.motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModul
 from .apply.motion_weights import ApplyMotionWeights
 from .apply.scales import MakeScaleSchedule, ScaleOverFrames
 from .apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
-from .apply.windows import ContextWindows
+from .apply.windows import ContextWindows, MotionViews
 from .clips.compare import CompareClips
 from .clips.invert import InvertClip
 from .clips.measure import FreezeClip, MeasureMotion
@@ -35,6 +35,7 @@ NODES: list[type[io.ComfyNode]] = [
     ExportSpatialAdapter,
     FreezeClip,
     ContextWindows,
+    MotionViews,
     FreeNoise,
     InvertClip,
     CompareClips,

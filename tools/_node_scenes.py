@@ -83,6 +83,7 @@ def scenes() -> dict[str, Scene]:
             "FreezeClip": after("FreezeClip", still, "image"),
             "ContextWindows": after("ContextWindows", moving()),
             "CompareClips": compared(),
+            "MotionViews": after("MotionViews", moving()),
             "FreeNoise": {
                 "latent": Node("EmptyLatentImage", {"batch_size": 48}),
                 "node": ours("FreeNoise", inputs={"latent": ("latent", 0)}),

@@ -9,13 +9,16 @@ from typing import Any
 from comfy.model_base import BaseModel
 from torch import Tensor
 
+from .views import Views, views_of
+
 
 @dataclass(frozen=True)
 class Call:
     """A batch of `clips` prompts with `frames` frames each, as (clips * frames, channels, *size).
 
     sigmas: of the batch. indexes: which frames of the whole clip of `total` these are; they are a
-    part of it in windows. size: height and width of the latents.
+    part of it in windows. size: height and width of the latents. views: None, or
+    of these frames, where temporal attention sees them in parts.
     """
 
     base: BaseModel
@@ -25,6 +28,7 @@ class Call:
     indexes: tuple[int, ...]
     total: int
     size: tuple[int, int]
+    views: Views | None = None
 
 
 def call_of(base: BaseModel, x: Tensor, sigmas: Tensor, options: dict[str, Any]) -> Call:
@@ -46,7 +50,9 @@ def call_of(base: BaseModel, x: Tensor, sigmas: Tensor, options: dict[str, Any])
         indexes, total = list(range(frames)), frames
     height, width = x.shape[-2:]
     total = max(total, 1 + max(indexes))
-    return Call(base, sigmas, clips, frames, tuple(indexes), total, (height, width))
+    patcher: Any = base.current_patcher
+    views = views_of(patcher, frames, sigmas.device)
+    return Call(base, sigmas, clips, frames, tuple(indexes), total, (height, width), views)
 
 
 def entries(values: Tensor, frames: Sequence[int]) -> Tensor:

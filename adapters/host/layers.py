@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ..files.motion_module import LAYERS, MotionModuleInfo
 from ..positions import sinusoid
+from .views import Views
 
 HEADS = 8  # of every attention; no file says so
 GROUPS = 32
@@ -69,14 +70,19 @@ class TemporalBlock(nn.Module):
         self.ff = GatedFeedForward(channels, ops, **factory)
         self.ff_norm = ops.LayerNorm(channels, **factory)
 
-    def forward(self, x: Tensor, tables: Tables) -> Tensor:
+    def forward(self, x: Tensor, tables: Tables, views: Views | None = None) -> Tensor:
+        x = x if views is None else views.cut(x)
         for attention, norm, table in zip(self.attention_blocks, self.norms, tables, strict=True):
             x = x + attention(norm(x), table)
+        x = x if views is None else views.joined(x)
         return x + self.ff(self.ff_norm(x))
 
 
 class TemporalTransformer(nn.Module):
-    """One motion module. x: (batch * frames, channels, h, w); tables: of the two attentions."""
+    """One motion module. x: (batch * frames, channels, h, w); tables: of the two attentions.
+
+    With views the attentions see the frames of a view at a time, and tables are of its length.
+    """
 
     def __init__(self, channels: int, ops: Any, attend: Attend, **factory: Any) -> None:
         super().__init__()
@@ -86,14 +92,14 @@ class TemporalTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, ops, attend, **factory)])
         self.proj_out = ops.Linear(channels, channels, **factory)
 
-    def forward(self, x: Tensor, frames: int, tables: Tables) -> Tensor:
+    def forward(self, x: Tensor, frames: int, tables: Tables, views: Views | None = None) -> Tensor:
         count, channels, height, width = x.shape
         # The norm is per frame, as AnimateDiff's is; diffusers normalizes all frames together.
         h = self.norm(x).reshape(count // frames, frames, channels, height * width)
         h = h.permute(0, 3, 1, 2).reshape(-1, frames, channels)
         h = self.proj_in(h)
         for block in self.transformer_blocks:
-            h = block(h, tables)
+            h = block(h, tables, views)
         h = self.proj_out(h).reshape(count // frames, height * width, frames, channels)
         return x + h.permute(0, 2, 3, 1).reshape(x.shape)
 

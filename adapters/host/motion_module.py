@@ -26,6 +26,8 @@ from .calls import Call
 from .companions import carried, carry, companion, offload_device
 from .layers import MotionModel, Tables
 from .noise_schedule import Schedule, set_schedule
+from .views import KEY as VIEWS
+from .views import Views
 
 KEY = "still_moving.motion_module"
 WINDOWS = "Context Windows"
@@ -146,9 +148,10 @@ def required_motion_patcher(model: ModelPatcher, subject: str, node: str) -> Mod
 
 
 def motion_limit(model: ModelPatcher) -> int | None:
-    """Frames that a MODEL's motion module can see at once, None without a motion module."""
+    """Frames that a MODEL's motion module can take, None without one, or where views cut them."""
     patcher = motion_patcher(model)
-    return patcher.model.info.max_frames if patcher else None
+    has_views = model.get_attachment(VIEWS) is not None
+    return patcher.model.info.max_frames if patcher and not has_views else None
 
 
 def _register(call: Call) -> list[Any]:
@@ -156,19 +159,19 @@ def _register(call: Call) -> list[Any]:
     if patcher is None or frames == 1:  # a single picture has no motion
         return []
     motion: Any = patcher.model
-    limit = motion.info.max_frames
-    if frames > limit:
+    limit, seen = motion.info.max_frames, call.views.length if call.views else frames
+    if seen > limit:
         raise UserError(
             motion.file_name,
             f"a clip of {frames} frames",
             f"at most {limit}, the limit of this motion module",
-            f"Make the clip shorter, or put {WINDOWS} before the sampler.",
+            f"Make the clip shorter, or put {WINDOWS} or Motion Views before the sampler.",
         )
     unet = call.base.diffusion_model
-    tables = motion.positions(frames, call.sigmas.device)
+    tables = motion.positions(seen, call.sigmas.device)
     handles = [
         _site(hooks.submodule(unet, block)).register_forward_hook(
-            _after(transformer, frames, tables[block])
+            _after(transformer, frames, tables[block], call.views)
         )
         for block, transformer in motion.transformers().items()
     ]
@@ -181,8 +184,8 @@ def _site(block: Any) -> nn.Module:
     return transformers[-1] if transformers else block[0]
 
 
-def _after(transformer: nn.Module, frames: int, tables: Tables):
-    return lambda _module, _inputs, output: transformer(output, frames, tables)
+def _after(transformer: nn.Module, frames: int, tables: Tables, views: Views | None):
+    return lambda _module, _inputs, output: transformer(output, frames, tables, views)
 
 
 def _across_frames(unet: Any, frames: int) -> list[Any]:

@@ -41,6 +41,7 @@ class CallScale:
     def __init__(self, values: Tensor, call: Call, mask: Mask | None = None) -> None:
         self.values = values
         self.clips = call.clips
+        self.views = call.views
         self.batch = call.clips * call.frames
         self.maps: dict[int, Tensor] | None = None
         if mask is not None:
@@ -66,13 +67,27 @@ class CallScale:
         return rows.to(change.dtype).view(-1, *[1] * (change.ndim - 1)) * change
 
     def on_tracks(self, change: Tensor) -> Tensor:
-        """The same behind a temporal layer; change: (clips * places, frames, channels)."""
+        """The same behind a temporal layer; change: (clips * places, frames, channels).
+
+        In views: (clips * places * views, length, channels), each with the scales of its frames.
+        """
+        views = self.views
+        if views is None or change.shape[1] != views.length:
+            picks, count = None, 1
+        else:
+            picks, count = views.picks, len(views.picks)
         if self.maps is not None:
-            rows = self._map(len(change) // self.clips).T.repeat(self.clips, 1)
-            return rows[..., None].to(change.dtype) * change
-        if not self.values.ndim:
+            tracks = self._map(len(change) // (self.clips * count)).T  # (places, 1 or frames)
+        elif self.values.ndim:
+            tracks = self.values[None]
+        else:
             return self.values * change
-        return self.values.to(change.dtype)[:, None] * change
+        if tracks.shape[1] > 1 and picks is not None:
+            tracks = tracks[:, picks].flatten(0, 1)  # (places * views, length)
+        elif len(tracks) > 1:
+            tracks = tracks.repeat_interleave(count, 0)
+        tracks = tracks.repeat(len(change) // len(tracks), 1)
+        return tracks[..., None].to(change.dtype) * change
 
     def _map(self, places: int, tiles: int = 1) -> Tensor:
         assert self.maps is not None

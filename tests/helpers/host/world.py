@@ -81,8 +81,9 @@ def text(prompt: str) -> Tensor:
 
 def sample(model: Any, frames: int = FRAMES, **options: Any) -> Tensor:
     """Latents (frames, 4, h, w) of one prompt, by ComfyUI's sampler."""
-    size = options.pop("size", (SIZE, SIZE))
-    noise = torch.randn(frames, 4, *size, generator=torch.Generator().manual_seed(frames))
+    size, noise = options.pop("size", (SIZE, SIZE)), options.pop("noise", None)
+    if noise is None:
+        noise = torch.randn(frames, 4, *size, generator=torch.Generator().manual_seed(frames))
     named = {"steps": 2, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal"} | options
     positive = named.pop("positive", [[text(PROMPT), {}]])
     return comfy.sample.sample(
@@ -124,6 +125,12 @@ def always(scale: float) -> ScaleSchedule:
 def small_pair(seed: int) -> LowRank:
     pair = random_pair(64, 4, seed)
     return LowRank(pair.down / 8, 0.1 * pair.up)
+
+
+def wide_pair(seed: int) -> LowRank:
+    """For the second layer of a feed-forward layer: four times as many channels in as out."""
+    noise = torch.Generator().manual_seed(seed)
+    return LowRank(torch.randn(4, 256, generator=noise) / 16, torch.randn(64, 4, generator=noise))
 
 
 def difference(a: Tensor, b: Tensor) -> float:
