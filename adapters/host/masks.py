@@ -31,7 +31,8 @@ class Mask:
         """
         key = (call.size, call.sigmas.device)
         if self._fitted is None or self._fitted[0] != key:  # the pixels travel once, not each step
-            self._fitted = key, _shrunk(self.values.to(call.sigmas.device), call.size)
+            with torch.inference_mode(False):
+                self._fitted = key, _shrunk(self.values.to(call.sigmas.device), call.size)
         values, levels = entries(self._fitted[1], call.indexes), {}
         for _ in range(LEVELS):
             height, width = values.shape[-2:]

@@ -8,6 +8,7 @@ Norms over all frames, which v1 modules have, stay over all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -59,6 +60,8 @@ def views_of(model: ModelPatcher, frames: int, device: torch.device) -> Views | 
     return None if plan is None or frames <= plan.length else planned(plan, frames, device)
 
 
+@lru_cache(maxsize=8)  # made once, not in every step: each is a copy to the device
+@torch.inference_mode(False)
 def planned(plan: ViewPlan, frames: int, device: torch.device) -> Views:
     """The views that a plan makes of a longer clip."""
     picks = torch.tensor(SCHEDULES[plan.schedule](frames, plan.length, plan.overlap))

@@ -62,8 +62,8 @@ class MotionViews(io.ComfyNode):
             display_name="Motion Views",
             category=CATEGORY,
             description="Lets a motion module see a clip that is longer than its limit in"
-            " overlapping parts, while the image layers draw every frame once: faster than Context"
-            " Windows, but the whole clip has to fit into memory.",
+            " overlapping parts. The image layers draw every frame once, not once a window as under"
+            " Context Windows; the whole clip has to fit into memory.",
             inputs=[
                 io.Model.Input("model", tooltip="A model with a motion module."),
                 length_input(

@@ -12,10 +12,12 @@ from torch import Tensor
 from helpers import card
 from helpers.host import world
 from still_moving.adapters.files.motion_weights import load_motion_weights
+from still_moving.adapters.frame_scales import FrameScales
 from still_moving.adapters.host.injection import inject_checkpoint
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.motion_weights import apply_to_model
 from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
+from still_moving.adapters.host.views import ViewPlan, apply_views
 from still_moving.adapters.host.windows import apply_windows
 from still_moving.adapters.scale_schedule import ScaleSchedule
 from still_moving.nodes.worlds.model import WorldModel
@@ -36,6 +38,12 @@ def spatial(mode) -> Node:
     return lambda model: apply_spatial_adapter(model, world.spatial_adapter(), 1.0, mode, "a")[0]
 
 
+def masked(model: ModelPatcher) -> ModelPatcher:
+    mask, frames = torch.eye(16), FrameScales(((0, 1.0), (3, -0.5)), times=CHANGES)
+    model = apply_motion_adapter(model, world.motion_adapter(), frames, "a", mask)[0]
+    return apply_spatial_adapter(model, world.spatial_adapter(), frames, "auto", "a", mask)[0]
+
+
 def injected(amount: float) -> Node:
     return lambda model: inject_checkpoint(model, WEIGHTS / CUSTOMIZED, amount)
 
@@ -54,6 +62,8 @@ NODES: dict[str, Node] = {
     "injection 1": injected(1.0),
     "injection 0.5": injected(0.5),
     "motion weights": taught,
+    "in a mask, frame by frame": masked,
+    "views": lambda model: masked(apply_views(model, ViewPlan(3, 1, "uniform"), 32)),
     "windows": lambda model: apply_windows(model, 3, 1, "uniform"),
 }
 
