@@ -103,6 +103,8 @@ def test_a_call_knows_its_frames_in_anybodys_windows(model):
     both = {"cond_or_uncond": [0, 1]}
     core = IndexListContextWindow([4, 5], 0, **({"total_frames": 9} if NEWER else {}))
 
+    model.pre_run()  # a call belongs to the patcher that runs
+
     def seen(**options):
         call = call_of(model.model, x, sigmas, both | options)
         assert (call.clips, call.frames, call.size) == (2, 3, (8, 5))
