@@ -28,6 +28,7 @@ export function view(changes = {}) {
     ],
     adapter: null,
     position: null,
+    waits_for: null,
     samples: [],
     scales: [1, 0],
     motion: [],

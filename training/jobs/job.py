@@ -7,6 +7,7 @@ sharing.json  what sharing the device asks for meanwhile; never stands above the
 state.json    the phase the worker is in
 events.jsonl  one JSON object a line, appended
 ckpt/         checkpoints; ``latest`` names the newest whole one
+taken/        adapters of other jobs, which this one waited for (queue/awaiting.py)
 export/       finished adapters
 samples/      small clips made on the way
 log.txt       what the worker printed
@@ -38,7 +39,6 @@ from .phase import Phase, ShownPhase, shown_phase
 
 Wanted = Literal["run", "pause", "stop"]
 Sharing = Literal["run", "keep", "yield", "leave"]
-
 _File = TypeVar("_File")  # what one of a job's files holds
 
 

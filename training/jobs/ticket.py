@@ -25,6 +25,16 @@ _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,119}")  # no leading dot: those 
 
 
 @dataclass(frozen=True)
+class Awaited:
+    """A job whose adapter another job takes. Where it has none to give, a later one of its node."""
+
+    kind: Kind  # of job; the recipe of who takes it calls its adapter the same
+    id: str
+    name: str  # for people, who may have deleted it
+    uid: str  # of its node
+
+
+@dataclass(frozen=True)
 class Ticket:
     """What the supervisor has to know of a job beside the job itself. Paths are absolute."""
 
@@ -38,6 +48,7 @@ class Ticket:
     uses: tuple[str, ...] = ()  # what was made for it and goes with the last job that uses it
     # More exports, by name, and their places.
     others: dict[str, str] = field(default_factory=dict[str, str])
+    awaits: tuple[Awaited, ...] = ()  # whose adapters it takes before it begins
 
     def write(self, folder: Path) -> None:
         atomic_write_text(folder / TICKET_FILE, json.dumps(dataclasses.asdict(self), indent=2))

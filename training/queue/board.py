@@ -19,6 +19,7 @@ from ..jobs.job import Job, JobFolder
 from ..jobs.phase import ENDED
 from ..jobs.published import same_name
 from ..jobs.ticket import Ticket, is_id
+from . import awaiting
 from .host import JobView
 from .watched_job import WatchedJob
 
@@ -85,6 +86,7 @@ class Board:
         for used in ticket.uses:  # a deletion may just have taken it along
             if not Path(used).exists():
                 raise UserError(used, "nothing", "what this job needs", "Start it again.")
+        awaiting.check_awaited(ticket, self.watched)
         path = self.jobs / ticket.id
         files.replace(new, path, patience_s=0)
         self.watched[ticket.id] = WatchedJob(path)
@@ -133,11 +135,16 @@ class Board:
     # Order
 
     def queue(self) -> list[WatchedJob]:
-        """Jobs that wait for a worker, next one first."""
+        """Jobs that wait for a worker, next one first; none before the one that it waits for."""
         place = {id: i for i, id in enumerate(self._order)}
         waiting = [watched for watched in self.watched.values() if watched.wants_worker]
         last = len(place)
-        return sorted(waiting, key=lambda it: (place.get(it.id, last), it.ticket.created, it.id))
+        waiting.sort(key=lambda it: (place.get(it.id, last), it.ticket.created, it.id))
+        return awaiting.behind_sources(waiting, self.watched)
+
+    def ready(self) -> list[WatchedJob]:
+        """Those of them that a worker can begin with."""
+        return [watched for watched in self.queue() if not awaiting.missing(watched)]
 
     def read_order(self) -> None:
         """Take over an order that another process wrote; without any, the oldest job is next."""
@@ -184,7 +191,8 @@ class Board:
                 continue
             before = self._shown.get(id)
             seq = before["seq"] if before else 0
-            view = watched.view(self.steering, positions.get(id), seq)
+            waits = awaiting.waits_for(watched, self.watched)
+            view = watched.view(self.steering, positions.get(id), waits, seq)
             if not self.steering and view["phase"] not in ENDED and not view["message"]:
                 view["message"] = self._watching
             if view != before:
@@ -241,6 +249,7 @@ def new_folder(jobs: Path, job: Job, ticket: Ticket) -> Generator[Path, None, No
     """
     new = files.temporary_beside(jobs / ticket.id)
     try:
+        job = awaiting.with_places(job, ticket, jobs / ticket.id)
         JobFolder.create(new, check_new(job))
         ticket.write(new)
         yield new

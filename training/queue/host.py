@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from ..jobs.phase import ShownPhase
 from ..jobs.ticket import Kind, Policy
 
 Points = list[list[float]]  # [[step, value], ...]
+
+
+AwaitedState = Literal["coming", "paused", "failed", "ended", "deleted"]
+
+
+class WaitsFor(TypedDict):
+    """The job whose adapter another one waits for."""
+
+    id: str
+    name: str
+    # "coming": by itself. "ended": it has, without an adapter. All but "coming" wait for somebody.
+    state: AwaitedState
 
 
 class JobView(TypedDict):
@@ -38,6 +50,7 @@ class JobView(TypedDict):
     held_out: Points
     adapter: str | None  # name of the published file, once the job has ended
     position: int | None  # in the queue, from 1
+    waits_for: WaitsFor | None  # until its adapter is taken
     samples: list[str]
     scales: list[float]  # of the newest sample, from top to bottom
     motion: Points  # [step over all stages, px per frame at each scale], a sample

@@ -19,6 +19,7 @@ from ...common.errors import UserError
 from ...common.output import log
 from ..jobs.job import Job, Sharing
 from ..jobs.ticket import Ticket
+from .awaiting import Taking
 from .board import Board, new_folder, no_room
 from .commands import COMMANDS, Command, obey
 from .history import end_of
@@ -49,7 +50,7 @@ class Supervisor:
         self._brought: set[str] = set()  # ids of jobs whose adapter has found its place, or not
         self._steering = ExitStack()  # holds the root's lock file
         self._guard, self._end = threading.RLock(), threading.Event()
-        self._trash = Trash(self._board, self._guard)
+        self._trash, self._taking = Trash(self._board, self._guard), Taking()
         self._threads = [
             threading.Thread(
                 target=self._repeat, args=(turn,), name=f"still-moving{turn.__name__}", daemon=True
@@ -191,11 +192,13 @@ class Supervisor:
                 watched.launched(outcome, sharing)
 
     def _publish(self) -> None:
-        """Bring adapters to their places: beside the watching, because copies take their time."""
+        """Bring adapters to where artists, or other jobs, find them: copies take their time."""
         now = time.monotonic()
         with self._guard:
             watched = self._board.watched.values() if self._board.steering else ()
             due = [it for it in watched if it.publishing.is_due(now) and not it.deleting]
+            takings = self._taking.due(self._board.watched) if self._board.steering else ()
+        self._taking.take(takings)
         for job in due:
             with self._guard:
                 taken = self._board.promised(but=job.id)
@@ -278,14 +281,14 @@ class Supervisor:
 
     def _steer(self, now: float) -> None:
         """Tell living workers what sharing asks of them; a paused one makes place for the next."""
-        others_wait = bool(self._board.queue())
+        others_wait = bool(self._board.ready())
         for watched in self._board.watched.values():
             if watched.worked_on and not watched.deleting:
                 paused = watched.control.wanted == "pause"
                 watched.ask("leave" if paused and others_wait else self._sharing(watched, now))
 
     def _next(self, now: float) -> tuple[WatchedJob, Sharing] | None:
-        queue = self._board.queue()
+        queue = self._board.ready()
         if not queue or any(it.alive for it in self._board.watched.values()) or self._trash.busy():
             return None
         first = queue[0]

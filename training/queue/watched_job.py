@@ -15,7 +15,7 @@ from ..jobs.job import Control, Job, JobFolder, Sharing, State
 from ..jobs.phase import ENDED, LIVING, ShownPhase, shown_phase
 from ..jobs.ticket import Ticket, read_ticket
 from .history import History, end_of, number
-from .host import JobView
+from .host import JobView, WaitsFor
 from .publishing import Publishing
 
 _MOST_DEATHS = 3  # in a row and without a new checkpoint
@@ -119,7 +119,7 @@ class WatchedJob:
             if before != "waiting":
                 self.ending, self.left = True, before in LIVING
         elif wanted != "stop" and (phase == "stopped" or (phase == "failed" and self.ending)):
-            self._write(self.wait_again)  # on a full disk it is tried again at the next look
+            self.write(self.wait_again)  # on a full disk it is tried again at the next look
         else:
             self.ending = False
 
@@ -184,10 +184,10 @@ class WatchedJob:
         """Say what sharing the device asks of the worker, where that is news."""
         if sharing == self.sharing:
             self.write_trouble = ""
-        elif self._write(lambda: self.folder.share(sharing)):
+        elif self.write(lambda: self.folder.share(sharing)):
             self.sharing = sharing
 
-    def _write(self, action: Callable[[], None]) -> bool:
+    def write(self, action: Callable[[], None]) -> bool:
         """Write into the folder; what prevents that is the job's trouble until it succeeds."""
         try:
             action()
@@ -238,8 +238,8 @@ class WatchedJob:
         self._shown = shown
         return shown
 
-    def view(self, steering: bool, position: int | None, seq: int) -> JobView:
-        """What pages show of the job. steering: as for ``phase``; seq: the board's."""
+    def view(self, steering: bool, place: int | None, waits: WaitsFor | None, seq: int) -> JobView:
+        """What pages show of the job. steering: as for ``phase``. place: in the queue."""
         phase, last, ticket = self.phase(steering), self.history.last, self.ticket
         same_stage = last.get("stage") == self.state.stage
         stages = self.job.recipe.stages if self.job else ()
@@ -268,7 +268,8 @@ class WatchedJob:
             "average": self.history.average.points(),
             "held_out": self.history.held_out.points(),
             "adapter": self._adapter(phase),
-            "position": position,
+            "position": place,
+            "waits_for": waits,
             "samples": list(self.history.samples),
             "scales": list(self.history.scales),
             "motion": [list(row) for row in self.history.motion],

@@ -7,6 +7,14 @@ export type Kind = "motion" | "spatial" | "customize-a-video" | "vmc" | "newmove
 /** [step over all stages, value] */
 export type Point = [number, number];
 
+/** The job whose adapter another one waits for: WaitsFor in training/queue/host.py. */
+export interface WaitsFor {
+  id: string;
+  name: string;
+  /** "coming": by itself; with all others somebody has to do something. */
+  state: "coming" | "paused" | "failed" | "ended" | "deleted";
+}
+
 /** The JSON that the server makes of a job: JobView in training/queue/host.py. */
 export interface JobView {
   /** The name of its folder. */
@@ -41,6 +49,8 @@ export interface JobView {
   adapter: string | null;
   /** In the queue, from 1. */
   position: number | null;
+  /** Until that one's adapter is taken. */
+  waits_for: WaitsFor | null;
   /** The files' names, oldest first. */
   samples: string[];
   /** Of the adapter in the newest sample, from top to bottom. */

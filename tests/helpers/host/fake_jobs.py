@@ -40,6 +40,7 @@ def view(number: int = 1, **changes) -> dict:
         "held_out": [[100, 0.1], [300, 0.05], [500, 0.03]],
         "adapter": None,
         "position": None,
+        "waits_for": None,
         "samples": [],
         "scales": [1.0, 0.0],
         "motion": [],
