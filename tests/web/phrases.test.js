@@ -74,6 +74,24 @@ test("a waiting job says its place in the queue, any other says none", () => {
   assert.equal(phaseLabel(view({ phase: "running", position: 2 })), "Training");
 });
 
+test("a job that waits for another says for which, and how it goes on", () => {
+  const hints = {
+    coming: /^Starts by itself when “my motion” has its adapter/,
+    paused: /“my motion” is paused: press Resume/,
+    failed: /“my motion” has failed: resume it, or press Train/,
+    ended: /“my motion” has ended without an adapter: press Train/,
+    deleted: /“my motion” was deleted: press Train/,
+  };
+  for (const [state, hint] of Object.entries(hints)) {
+    const waits_for = { id: "a", name: "my motion", state };
+    const waiting = view({ phase: "queued", position: 2, waits_for });
+    assert.equal(phaseLabel(waiting), "Waiting for “my motion”");
+    assert.match(messageOf(waiting), hint);
+    assert.equal(phaseLabel(view({ phase: "paused", waits_for })), "Paused");
+    assert.match(messageOf(view({ phase: "paused", waits_for })), /press Resume\.$/);
+  }
+});
+
 test("a job's own message comes before everything else", () => {
   const changes = { message: "The disk is full.", adapter: "mine.safetensors" };
   for (const phase of PHASES) {

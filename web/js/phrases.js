@@ -2,7 +2,7 @@
 
 import { phrase, say } from "./words.js";
 
-/** @import { JobView } from "./types.js" */
+/** @import { JobView, WaitsFor } from "./types.js" */
 /** @import { Phase } from "./phases.js" */
 
 /** @type {Record<Phase, string>} */
@@ -26,10 +26,30 @@ const HINTS = {
 };
 
 /**
- * "Waiting (2)" tells the place in the queue.
+ * Of the job whose adapter another one waits for, by what that is at.
+ * @type {Record<WaitsFor["state"], string>}
+ */
+const WAITS = {
+  coming: phrase("Starts by itself when “{name}” has its adapter."),
+  paused: phrase("“{name}” is paused: press Resume on it, and this job goes on after it."),
+  failed: phrase("“{name}” has failed: resume it, or press Train on its node again."),
+  ended: phrase("“{name}” has ended without an adapter: press Train on its node again."),
+  deleted: phrase("“{name}” was deleted: press Train on its node again, or delete this job."),
+};
+
+/**
+ * The job that a waiting one waits for; null once it waits for its turn alone.
+ * @param {JobView} view
+ */
+const awaited = (view) => (view.phase === "queued" ? view.waits_for : null);
+
+/**
+ * "Waiting (2)" tells the place in the queue, of a job that waits for no other.
  * @param {JobView} view
  */
 export function phaseLabel(view) {
+  const other = awaited(view);
+  if (other) return say("Waiting for “{name}”", { name: other.name });
   const label = say(LABELS[view.phase] ?? view.phase);
   return view.phase === "queued" && view.position ? `${label} (${view.position})` : label;
 }
@@ -40,6 +60,8 @@ export function phaseLabel(view) {
  */
 export function messageOf(view) {
   if (view.message) return view.message;
+  const other = awaited(view);
+  if (other) return say(WAITS[other.state], { name: other.name });
   if (view.phase === "finished" && view.adapter) return say("Ready to select: {file}", { file: view.adapter });
   if (view.phase === "stopped" && view.adapter) return say("Saved so far: {file}", { file: view.adapter });
   return say(HINTS[view.phase] ?? "");
