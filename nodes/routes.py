@@ -19,6 +19,7 @@ from ..common.errors import UserError
 from ..training.jobs.ticket import is_id
 from ..training.queue.host import Host
 from .shared import jobs
+from .train.one_press import ask_givers
 
 PREFIX = "/still_moving"
 MOST_IDS, MOST_BYTES = 1000, 2**18
@@ -28,7 +29,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def register() -> None:
-    """Add the routes to the running server, once; without a server there is nothing to do."""
+    """Add the routes to the running server, once, and hear of presses; without one do nothing."""
     from server import PromptServer
 
     server = getattr(PromptServer, "instance", None)
@@ -43,6 +44,7 @@ def register() -> None:
     routes.post(f"{PREFIX}/jobs/{{id}}/{{command}}")(answered(command))
     routes.delete(f"{PREFIX}/jobs/{{id}}")(answered(delete_job))
     routes.post(f"{PREFIX}/queue")(answered(reorder))
+    server.add_on_prompt_handler(ask_givers)
     jobs.supervisor(host_of(server))  # takes up what an earlier server left running
 
 

@@ -17,7 +17,7 @@ import folder_paths
 from ...common.names import check_name
 from ...common.processes import PYTHON_FLAGS
 from ...training.jobs.job import Job
-from ...training.jobs.ticket import Kind, Policy, Ticket
+from ...training.jobs.ticket import Awaited, Kind, Policy, Ticket
 from ...training.queue.host import Host, JobView
 from ...training.queue.supervisor import Supervisor
 from . import places
@@ -60,14 +60,27 @@ def started(press_id: str) -> JobView | None:
     return next((view for view in supervisor().views() if view["id"] == id), None)
 
 
+def on_its_way(uid: str) -> JobView | None:
+    """The newest job of a node where its adapter is to come by itself.
+
+    A paused one, or one whose adapter is not at its place, counts while there is no older adapter.
+    """
+    view = supervisor().latest(uid)
+    if view is None or view["adapter"] or view["phase"] in ("stopped", "failed"):
+        return None
+    stands = view["phase"] in ("paused", "interrupted", "finished")
+    return None if stands and supervisor().latest_finished(uid) else view
+
+
 def start(
     kind: Kind, job: Job, press_id: str, uid: str, policy: Policy, uses: tuple[Path, ...],
     folder: str, others: Mapping[str, Path] = MappingProxyType({}),
+    awaits: tuple[Awaited, ...] = (),
 ) -> JobView:  # fmt: skip  # what, who, and then what becomes of it: a line each
     """Put a job into the queue; returns its view.
 
     folder: of ComfyUI's, where the adapter will be published under its name; others: more of the
-    job's exports, by their names, and where they go.
+    job's exports, by their names, and where they go; awaits: whose adapters the job takes first.
     """
     publish = Path(folder_paths.get_folder_paths(folder)[0]) / f"{job.name}.safetensors"
     ticket = Ticket(
@@ -80,6 +93,7 @@ def start(
         publish=str(publish),
         others={name: str(path) for name, path in others.items()},
         uses=tuple(str(path) for path in uses),
+        awaits=awaits,
     )
     view = supervisor().add(replace(job, sample_every=steps_between_samples(job)), ticket)
     _started[press_id] = ticket.id
@@ -113,7 +127,8 @@ def adapter_name(text: str) -> str:
 def describe(view: JobView) -> str:
     """One line about a job, for the status output."""
     where = f"{view['step']} of {view['steps']} steps" if view["steps"] else "no step yet"
-    message = f": {view['message']}" if view["message"] else ""
+    waits = f"waits for {view['waits_for']['name']}" if view["waits_for"] else ""
+    message = f": {view['message'] or waits}" if view["message"] or waits else ""
     return f"{view['name']}, {view['phase']}, {where}{message}"
 
 

@@ -20,11 +20,7 @@ from ..shared.notices import output
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import baking, preset_numbers
 from .inputs import POLICIES, machine_inputs, name_input, outputs, recipe_of
-
-# Put into the prompt by the Train button, or by who talks to /prompt. They are not declared: an
-# optional input is drawn on the node, as a socket, or as a widget whose value a workflow keeps,
-# where a plain Run would find an old press; V3's hidden inputs are a closed list of its own.
-PRESS_ID, UID = "run_token", "node_uid"
+from .one_press import ASKED_BY, PRESS_ID, UID, Coming
 
 
 class Trainer(io.ComfyNode):
@@ -74,12 +70,14 @@ class Trainer(io.ComfyNode):
     ) -> io.NodeOutput:
         """Bake the model and start a job on these sets, with these adapters in use.
 
-        inputs: those of ``asked``.
+        adapters: files, or what another job is to train first; inputs: those of ``asked``.
         """
         recipe = recipe_of(cls.KIND, inputs, **baking.predicted(model))
         refuse_short_clips(recipe, sets)
         name, notes = jobs.adapter_name(inputs["name"]), [*baking.check(model)]
-        notes += [n for file in adapters.values() for n in load_adapter(file, "motion").notes]
+        awaits = tuple(it.awaited for it in adapters.values() if isinstance(it, Coming))
+        files = {name: it for name, it in adapters.items() if not isinstance(it, Coming)}
+        notes += [n for file in files.values() for n in load_adapter(file, "motion").notes]
         checkpoint = baking.bake(model)
         job = Job(
             name=name,
@@ -87,17 +85,17 @@ class Trainer(io.ComfyNode):
             checkpoint=str(checkpoint),
             motion_module=str(motion_module.path.resolve()),
             sets={role: str(cached.folder) for role, cached in sets.items()},
-            adapters=adapters,
+            adapters=files,
         )
         uses = (checkpoint, *(path for cached in sets.values() for path in cached.uses))
         press = (cls.press_id(), cls.uid(), inputs.get("sharing", POLICIES[0]))
-        return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER), notes)
+        return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER, awaits=awaits), notes)
 
     @classmethod
     def begun(cls, view: JobView, notes: Sequence[str] = ()) -> io.NodeOutput:
         text = f"Training has begun: {jobs.describe(view)}"
         shown = {"still_moving_job": [view["id"]], "text": [text]}
-        return output(f"{view['name']}.safetensors", text, notes=notes, shown=shown)
+        return output(Coming.of(view), text, notes=notes, shown=shown)
 
     @classmethod
     def without_training(cls) -> io.NodeOutput | None:
@@ -172,6 +170,25 @@ class TrainMotionAdapter(Trainer):
         return preset_numbers.accepted(cls.KIND, preset)
 
     @classmethod
+    def asked_by(cls) -> str:
+        """The press id of a trainer that takes this one's adapter; empty for none."""
+        return str(cls.hidden_inputs().get(ASKED_BY) or "")
+
+    @classmethod
+    def press_id(cls) -> str:
+        """Its own, or one that comes from who needs an adapter while there is none, nor a job."""
+        if (own := super().press_id()) or not cls.asked_by():
+            return own
+        press_id, uid = f"{cls.asked_by()} {cls.uid()}", cls.uid()
+        here = jobs.on_its_way(uid) or jobs.supervisor().latest_finished(uid)
+        return "" if here and not jobs.started(press_id) else press_id
+
+    @classmethod
+    def newest(cls) -> io.NodeOutput:
+        view = jobs.on_its_way(cls.uid()) if cls.asked_by() else None
+        return super().newest() if view is None else cls.begun(view)
+
+    @classmethod
     def execute(
         cls,
         training_set: CachedSet | None = None,
@@ -221,8 +238,8 @@ class TrainSpatialAdapter(Trainer):
                 io.Combo.Input(
                     "motion_adapter",
                     options=folders.choices(folders.MOTION_ADAPTERS),
-                    tooltip="The Motion Adapter of the same motion module. May be connected to"
-                    " Train Motion Adapter.",
+                    tooltip="The Motion Adapter of the same motion module. Connected to Train"
+                    " Motion Adapter, one press of Train here trains both, that one first.",
                 ),
                 *asked("spatial"),
             ],
@@ -248,11 +265,13 @@ class TrainSpatialAdapter(Trainer):
             return answer
         assert customized_images is not None
         assert natural_clips is not None
-        adapter = folders.path_of(folders.MOTION_ADAPTERS, motion_adapter)
+        adapter = motion_adapter
+        if not isinstance(adapter, Coming):
+            adapter = str(folders.path_of(folders.MOTION_ADAPTERS, adapter).resolve())
         return cls.begin(
             model,
             motion_module,
             {"customized": customized_images, "natural": natural_clips},
-            {"motion": str(adapter.resolve())},
+            {"motion": adapter},
             **inputs,
         )

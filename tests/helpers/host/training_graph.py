@@ -71,6 +71,14 @@ def spatial_graph(steps: int, name: str, motion_adapter: Any) -> Prompt:
     return prompt
 
 
+def both_graph(steps: int, name: str, motion_steps: int, uid: str) -> Prompt:
+    """The same, its Motion Adapter from a trainer of its own: "motion", whose name is ``uid``."""
+    prompt = spatial_graph(steps, f"{name} spatial", ["motion", 0])
+    prompt["motion"] = motion_graph(motion_steps, f"{name} motion")["train"]
+    prompt["motion"]["inputs"]["node_uid"] = uid
+    return prompt
+
+
 def clips_graph(method: str, older: bool = False, **changes) -> dict:
     """A method's trainer on what the base draws; the trainer's id is "train".
 
