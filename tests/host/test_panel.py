@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from helpers.host.editor import ADD, MOTION, SPATIAL, Editor
+from helpers.host.editor import ADD, MOTION, SPATIAL
 from helpers.host.training_graph import motion_graph, pressed
 
 pytestmark = pytest.mark.every_comfyui
@@ -28,21 +28,6 @@ UIDS = """() => {
       node => [node.properties.still_moving_uid ?? [], node.subgraph ? walk(node.subgraph) : []]);
   return walk(root).flat(9);
 }"""
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["classic", "nodes-2.0"])
-def opened(request, browser):
-    if request.param and not browser.has_nodes_2:
-        pytest.skip("Nodes 2.0 is a prototype in this frontend: it has no widgets of packs")
-    with browser.open(nodes_2=request.param) as page:
-        yield Editor(page)
-
-
-@pytest.fixture
-def editor(opened):
-    opened.reset()
-    yield opened
-    assert opened.opened.errors == []
 
 
 def test_a_job_shows_on_its_node_obeys_a_click_and_ends_with_a_toast(editor):

@@ -43,6 +43,12 @@ function* walk(graph, prefix = "") {
   }
 }
 
+/**
+ * The nodes of a graph and of its subgraphs.
+ * @param {Graph | undefined} graph
+ */
+export const nodesIn = (graph) => [...walk(graph)].map(({ node }) => node);
+
 /** [{node, id}] of the open workflow; a subgraph that is used twice has its nodes twice. */
 export function trainers() {
   const root = app.rootGraph ?? app.graph?.rootGraph ?? app.graph;

@@ -12,6 +12,7 @@ import { watchNumbers } from "./numbers.js";
 import { createPanel } from "./panel.js";
 import { registerSidebar, showBadge } from "./sidebar.js";
 import { jobs } from "./store.js";
+import { toolboxCommands, trainCommand } from "./toolbox.js";
 import { buttonOf, forgetPrompts, train, watchPrompts } from "./train.js";
 import { loadWords, say } from "./words.js";
 
@@ -107,6 +108,8 @@ watchPrompts(refresh);
 
 app.registerExtension({
   name: "StillMoving.Jobs",
+  commands: [trainCommand(refresh)],
+  getSelectionToolboxCommands: toolboxCommands,
   // Before any node is made.
   init: loadWords,
   async setup() {

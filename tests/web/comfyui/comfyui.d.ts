@@ -155,8 +155,17 @@ declare module "*/scripts/app.js" {
     zero_counts?: boolean;
   }
 
+  export interface Command {
+    id: string;
+    icon: string;
+    label: () => string;
+    function(): Promise<void>;
+  }
+
   interface Extension {
     name: string;
+    commands?: Command[];
+    getSelectionToolboxCommands?(item: Partial<GraphNode>): string[];
     init?(): Promise<void>;
     setup?(): Promise<void>;
     beforeRegisterNodeDef?(type: unknown, definition: NodeDefinition): Promise<void>;
@@ -167,6 +176,7 @@ declare module "*/scripts/app.js" {
   export const app: {
     rootGraph?: Graph;
     graph?: Graph;
+    canvas?: { selectedItems: Iterable<Partial<GraphNode>> };
     extensionManager: ExtensionManager;
     registerExtension(extension: Extension): void;
     graphToPrompt(): Promise<Prompt>;
