@@ -14,7 +14,7 @@ NO_NODE := $(shell command -v npm >/dev/null 2>&1 || { echo npm is not installed
 PAGES := $(if $(NO_NODE),,$(WEB)/node_modules/.ready)
 
 .PHONY: help demo test test-fast test-all test-weights test-windows test-web check check-web weights emoji motions \
-	workflows tour fidelity motion-benchmark bench-train card card-bundle clean
+	workflows blueprints tour fidelity motion-benchmark bench-train card card-bundle clean
 
 help:
 	@echo "make demo       train both adapters on a tiny world, write clips and numbers to demo/out"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-web   only the tests of web/js (needs Node.js)"
 	@echo "make check      lint, formatting, types, typos; make check-web: web/js alone"
 	@echo "make workflows  open and run the example workflows: their API forms and pictures"
+	@echo "make blueprints  make the subgraph blueprints anew"
 	@echo "make tour       train from the page, with a picture of each stage"
 	@echo "make fidelity   who is true to a customization and still moves, against the length of"
 	@echo "                training (hours; says how many, and goes on where it was stopped)"
@@ -91,6 +92,9 @@ motions: $(VENV)/ready
 
 workflows: $(VENV)/ready
 	$(RUN) tools convert
+
+blueprints: $(VENV)/ready
+	$(RUN) tools blueprints
 
 tour: $(VENV)/ready
 	$(RUN) tools tour
