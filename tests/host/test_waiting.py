@@ -1,4 +1,4 @@
-"""What the editor shows of a training in a subgraph."""
+"""What the editor shows of a job that waits for another one, and of a training in a subgraph."""
 
 import pytest
 
@@ -25,3 +25,13 @@ def test_train_stands_above_a_subgraph_with_a_training_in_it(editor):
     (target,) = sent[0]["partial_execution_targets"]
     assert target.startswith(f"{outer}:")
     assert sent[0]["prompt"][target]["class_type"] == SPATIAL
+
+
+def test_a_job_that_waits_for_another_shows_both_names_whole(editor):
+    waits_for = {"id": "other", "name": "my motion adapter", "state": "coming"}
+    editor.push(1, name="my spatial adapter", phase="queued", position=1, waits_for=waits_for)
+    assert editor.cards() == ["my spatial adapter"]
+    card = editor.sidebar().locator(".sm-card")
+    assert "Waiting for “my motion adapter”" in card.inner_text()
+    names = card.locator(".sm-name, .sm-phase")
+    assert names.evaluate_all("all => all.every(it => it.scrollWidth <= it.clientWidth)")
