@@ -14,9 +14,13 @@ from pathlib import Path
 from PIL import Image
 
 from helpers.host.browser import Browser, Page, why_no_browser
-from helpers.host.examples import API, NAMES, TRAINING, picture, ui_form
+from helpers.host.examples import API, NAMES, ONE_PRESS, TRAINING, picture, ui_form
 from helpers.host.live import Server, frontend_of
+from still_moving.training.jobs.phase import ENDED
 
+PRESS = """() => app.graph.nodes.find(it => it.type === 'StillMovingTrainSpatialAdapter')
+  .widgets.find(it => it.type === 'button').callback()"""
+PATIENCE_S = 1800
 QUALITY = 82
 LARGEST = (1800, 1800)
 
@@ -41,8 +45,23 @@ def main() -> None:
                 node["inputs"].pop("node_uid", None)  # a name that this page made up
             text = json.dumps(prompt, indent=1) + "\n"
             (API / f"{name}.json").write_text(text, encoding="utf-8", newline="\n")
+            if name == ONE_PRESS:
+                train(page, server)
             if name != TRAINING:
                 take_picture(page, name)
+
+
+def train(page: Page, server: Server) -> None:
+    """Press Train on the Spatial Adapter's node, and wait until both adapters are there."""
+
+    def phases() -> set[str]:
+        return {job["phase"] for job in server.get("/still_moving/jobs")["jobs"]}
+
+    page.page.evaluate(PRESS)
+    server.wait_until(lambda: bool(phases()), PATIENCE_S)
+    server.wait_until(lambda: phases() <= set(ENDED), PATIENCE_S)
+    if phases() != {"finished"}:
+        sys.exit(f"training: {phases()}")
 
 
 def take_picture(page: Page, name: str) -> None:

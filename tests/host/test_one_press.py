@@ -34,7 +34,6 @@ def both(server) -> tuple[dict, dict]:
     return ended(server, motion), spatial
 
 
-@pytest.mark.every_comfyui
 def test_one_press_trains_both_the_one_that_is_taken_first(server, both):
     motion, spatial = both
     assert spatial["waits_for"] == {"id": motion["id"], "name": motion["name"], "state": "coming"}
@@ -59,7 +58,9 @@ def test_a_press_while_the_other_one_trains_starts_its_own_job_alone(server):
     (motion,) = server.run(pressed(prompt, "first of two", "at work"))["train"]["still_moving_job"]
     server.post(f"/still_moving/jobs/{motion}/pause", {})
     prompt["motion"], prompt["train"] = prompt["train"], taker
-    spatial = press(server, prompt, "second of two", "patient")
+    ran = server.run(pressed(prompt, "second of two", "patient"))
+    assert ran["train"]["text"][0].endswith(": waits for in vain motion")
+    spatial = server.get(f"/still_moving/jobs/{ran['train']['still_moving_job'][0]}")
     assert spatial["waits_for"] == {"id": motion, "name": "in vain motion", "state": "paused"}
     assert jobs_of(server, "at work") == [motion]
     for id in (spatial["id"], motion):

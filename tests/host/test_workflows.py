@@ -1,11 +1,12 @@
 """The example workflows: every one opens, says the same in both forms, and runs as it is."""
 
+import copy
 import re
 
 import pytest
 from PIL import Image
 
-from helpers.host.examples import NAMES, TRAINING, api_form, picture, ui_form
+from helpers.host.examples import NAMES, ONE_PRESS, TRAINING, api_form, picture, ui_form
 from helpers.host.training_graph import ended
 
 pytestmark = pytest.mark.every_comfyui
@@ -48,6 +49,7 @@ def test_there_is_one_for_each_feature():
         "vmc",
         "newmove",
         TRAINING,
+        ONE_PRESS,
     }
 
 
@@ -60,7 +62,7 @@ def test_it_has_a_picture_and_says_what_to_swap(name):
     assert re.search(r"\w+\.(safetensors|ckpt|pth)", " ".join(notes))
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {TRAINING}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {TRAINING, ONE_PRESS}))
 def test_it_runs_and_its_outputs_exist(server, name):
     prompt = quickly(api_form(name))
     before = len(server.log.read_bytes())  # other tests' warnings stand there
@@ -101,8 +103,9 @@ def test_a_press_of_train_begins_the_methods_job(server, name):
     assert ended(server, id)["phase"] == "finished"
 
 
-def test_a_run_of_the_training_workflow_says_what_to_press(server):
-    prompt = api_form(TRAINING)
+@pytest.mark.parametrize("name", [TRAINING, ONE_PRESS])
+def test_a_run_of_a_training_workflow_says_what_to_press(server, name):
+    prompt = api_form(name)
     outputs = server.run(prompt)
     # The second trainer waits for the first one's adapter; nothing is drawn and nothing saved.
     notes = [shown.pop("still_moving_notes", []) for shown in outputs.values()]
@@ -110,6 +113,27 @@ def test_a_run_of_the_training_workflow_says_what_to_press(server):
     ((number, shown),) = ((number, shown) for number, shown in outputs.items() if shown)
     assert prompt[number]["class_type"] == "StillMovingTrainMotionAdapter"
     assert "press Train" in shown["text"][0]
+
+
+def test_one_press_and_a_run_give_the_customized_clip(server):
+    """The press begins both trainings, of one step each; the run takes what they have made."""
+    prompt = api_form(ONE_PRESS)
+    kinds = {it["class_type"]: number for number, it in prompt.items()}
+    motion, spatial = (kinds[f"StillMovingTrain{kind}Adapter"] for kind in ("Motion", "Spatial"))
+    for node in quickly(prompt).values():
+        node["inputs"] |= {"count": 2} if "count" in node["inputs"] else {}
+    for number in (motion, spatial):
+        prompt[number]["inputs"] |= {"steps": 1, "node_uid": f"{ONE_PRESS} {number}"}
+    run = copy.deepcopy(prompt)
+    prompt[spatial]["inputs"]["run_token"] = ONE_PRESS
+    begun = server.run(branch(prompt, spatial))
+    for number in (motion, spatial):
+        job = ended(server, begun[number]["still_moving_job"][0])
+        assert job["phase"] == "finished", job["message"]
+    saved = kinds["SaveAnimatedWEBP"]
+    (path,) = server.output_files({saved: server.run(run)[saved]})
+    with Image.open(path) as clip:
+        assert clip.n_frames == frames_of(run)
 
 
 def quickly(prompt: dict) -> dict:

@@ -7,6 +7,7 @@ FOLDER = Path(__file__).resolve().parents[3] / "workflows"
 API = FOLDER / "api"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 TRAINING = "train_adapters"  # gives its clip only after Train was pressed: tour.py does that
+ONE_PRESS = "customize"  # so does this one, after a single press: convert.py does that
 
 
 def ui_form(name: str) -> dict:
