@@ -17,6 +17,8 @@ folders.register()  # the nodes list its files
 OURS = {node.GET_SCHEMA().display_name for node in NODES}
 # What core calls its nodes now, and called them in older versions.
 CORE = {*nodes.NODE_DISPLAY_NAME_MAPPINGS.values(), "Load LoRA", "KSampler (Advanced)"}
+# What the node search calls the subgraph blueprints, without the pack's name before it.
+BLUEPRINTS = {path.stem.removeprefix("Still-Moving ") for path in (ROOT / "subgraphs").iterdir()}
 TERMS = {"Motion Adapter", "Motion Adapters", "Motion LoRA", "Motion LoRAs", "Context Options"}
 VERBS = {name.split()[0] for name in OURS if " " in name}
 CODE = ("nodes", "adapters", "training", "common", "cli", "worlds", "demo")
@@ -58,7 +60,7 @@ def strings_of(path: Path) -> Iterator[str]:
 
 def wrong_names(texts: list[str]) -> set[str]:
     found = {name for text in texts for name in names_in(text)}
-    return {name for name in found if name not in OURS | CORE | TERMS}
+    return {name for name in found if name not in OURS | CORE | TERMS | BLUEPRINTS}
 
 
 @pytest.mark.parametrize("folder", CODE)
