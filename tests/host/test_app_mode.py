@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.host.editor import Editor
+from helpers.host.editor import SPATIAL, Editor
 from helpers.host.examples import ui_form
 
 LOAD = "graph => window.app.loadGraphData(graph, true, true, null)"
@@ -16,23 +16,13 @@ def editor(browser):
         yield Editor(page)
 
 
-def as_app(name: str, node_type: str, *widgets: str) -> tuple[dict, int]:
-    """A template that opens as an app with these widgets of a node; and the node's number."""
-    graph = ui_form(name)
-    number = next(node["id"] for node in graph["nodes"] if node["type"] == node_type)
-    output = next(node["id"] for node in graph["nodes"] if node["type"] == "SaveAnimatedWEBP")
-    inputs = [[number, widget] for widget in widgets]
-    graph["extra"] = {"linearMode": True, "linearData": {"inputs": inputs, "outputs": [output]}}
-    return graph, number
-
-
-def test_an_app_trains_at_a_press_and_shows_how_it_goes(editor):
-    widgets = ("name", "preset", "Train", "node_uid")
-    graph, number = as_app("train_adapters", "StillMovingTrainMotionAdapter", *widgets)
+def test_the_template_is_an_app_that_trains_at_a_press_and_shows_how_it_goes(editor):
+    graph = ui_form("customize")
+    pressed = next(n["id"] for n in graph["nodes"] if n["type"] == SPATIAL)
     sent, page = editor.prompts(), editor.page
-    page.evaluate(LOAD, graph)
+    page.evaluate(LOAD, graph | {"extra": graph["extra"] | {"linearMode": True}})
     app = page.locator("[data-testid=linear-widgets]")
-    app.get_by_text("Press Train to start a job").wait_for()
+    app.get_by_text("Press Train to start a job").first.wait_for()
     skip = page.get_by_text("Skip", exact=True)  # the editor's own welcome
     skip.wait_for()
     skip.click()
@@ -40,12 +30,11 @@ def test_an_app_trains_at_a_press_and_shows_how_it_goes(editor):
     app.get_by_role("button", name="Starting...").wait_for()
     page.wait_for_timeout(500)
     (prompt,) = sent
-    assert prompt["partial_execution_targets"] == [str(number)]
-    inputs = prompt["prompt"][str(number)]["inputs"]
+    assert prompt["partial_execution_targets"] == [str(pressed)]
+    inputs = prompt["prompt"][str(pressed)]["inputs"]
     assert inputs["steps"] > 0  # the preset's number, though the app does not show it
     editor.push(uid=inputs["node_uid"], name="from an app")
-    panel = app.locator(".sm-panel")
-    panel.get_by_text("from an app").wait_for()
+    panel = app.locator(".sm-panel", has_text="from an app")
     panel.get_by_role("button", name="Stop and save").first.click()
     page.wait_for_timeout(300)
     assert editor.jobs.requests[-1].endswith("/stop")
