@@ -15,6 +15,12 @@ from still_moving.worlds.shapes.latents import FACTOR
 
 API = Path(__file__).resolve().parents[3] / "workflows" / "api"
 PROMPTS = 16  # as many as the demo's
+SHOWING = (
+    "SaveAnimatedWEBP",
+    "PreviewImage",
+    "StillMovingMeasureMotion",
+    "StillMovingCompareClips",
+)
 
 
 def clips_of(
@@ -67,7 +73,7 @@ def _saved(prompt: dict) -> dict[str, str]:
 
 def _ends(node: dict) -> bool:
     """Whether ComfyUI would run the node though nothing follows it."""
-    return node["class_type"] in ("SaveAnimatedWEBP", "PreviewImage", "StillMovingMeasureMotion")
+    return node["class_type"] in SHOWING
 
 
 def read_clip(path: Path) -> torch.Tensor:
