@@ -176,7 +176,7 @@ class Parts:
     def __init__(self) -> None:
         from helpers.host import world
 
-        from ...nodes.worlds import model as shapes
+        from ...adapters.worlds import model as shapes
         from ...worlds.shapes.files import CONTROLNET, WEIGHTS
 
         # SD1.5's own schedule, as every real checkpoint has it, in place of the shapes world's.

@@ -14,6 +14,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 from torch import Tensor
 
+from ...adapters.worlds.pixels import ShapesVAE
 from ...common import files
 from ...common.errors import UserError
 from ...training.sets.build import CacheOptions, build_set, fitted
@@ -23,7 +24,6 @@ from ...training.sets.store import SHEET_FILE, content_key
 from ..shared import places
 from ..shared.cancel import cancellable
 from ..shared.notices import output
-from ..worlds.pixels import ShapesVAE
 from .progress import NodeProgress
 
 

@@ -31,9 +31,9 @@ from ...training.sets import store
 from ...training.text.prompts import reads_texts, text_model
 from ...worlds.known import WORLDS
 from ..sets.cached import CachedSet
-from ..shared import folders, jobs
+from ..shared import baking, folders, jobs
 from ..shared.cancel import cancellable
-from . import baking, preset_numbers
+from . import preset_numbers
 from .inputs import POLICIES, recipe_of
 from .trainers import Trainer
 

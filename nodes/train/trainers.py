@@ -14,11 +14,11 @@ from ...training.jobs.ticket import Kind
 from ...training.queue.host import JobView
 from ...training.recipes.recipe import Recipe
 from ..sets.cached import CachedSet
-from ..shared import folders, jobs
+from ..shared import baking, folders, jobs
 from ..shared.cancel import cancellable
 from ..shared.notices import output
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
-from . import baking, preset_numbers
+from . import preset_numbers
 from .inputs import POLICIES, machine_inputs, name_input, outputs, recipe_of
 from .one_press import ASKED_BY, PRESS_ID, UID, Coming
 

@@ -1,4 +1,4 @@
-"""The pack's worlds as ComfyUI's own MODEL, CLIP, VAE and CONTROL_NET: core nodes take them.
+"""The node that loads a world.
 
 Runs in ComfyUI.
 """

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ...adapters.worlds.model import load_controlnet, load_model
+from ...adapters.worlds.pixels import ShapesVAE
+from ...adapters.worlds.text import load_clip
 from ...worlds.shapes import files
 from ..shared.sockets import CATEGORY
-from .model import load_controlnet, load_model
-from .pixels import ShapesVAE
-from .text import load_clip
 
 
 class LoadShapesWorld(io.ComfyNode):

@@ -15,8 +15,8 @@ from helpers.host.graph import close
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.motion_module import apply_motion_module, build_patcher
 from still_moving.adapters.host.windows import apply_windows
+from still_moving.adapters.worlds.model import load_controlnet
 from still_moving.common.errors import UserError
-from still_moving.nodes.worlds.model import load_controlnet
 from still_moving.worlds.shapes.files import CONTROLNET, MOTION_MODULE, WEIGHTS
 
 pytestmark = pytest.mark.every_comfyui

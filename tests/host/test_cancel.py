@@ -10,14 +10,13 @@ from comfy.model_management import InterruptProcessingException
 
 from helpers.host import world
 from still_moving import comfy_entrypoint
+from still_moving.adapters.worlds.pixels import ShapesVAE
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.nodes.apply.motion import LoadMotionModule
 from still_moving.nodes.apply.spatial import InjectCheckpoint
 from still_moving.nodes.clips.measure import MeasureMotion
 from still_moving.nodes.sets.folders import ClipSet
-from still_moving.nodes.shared import cancel, folders, places
-from still_moving.nodes.train import baking
-from still_moving.nodes.worlds.pixels import ShapesVAE
-from still_moving.nodes.worlds.text import load_clip
+from still_moving.nodes.shared import baking, cancel, folders, places
 
 pytestmark = pytest.mark.every_comfyui
 

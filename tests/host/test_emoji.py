@@ -8,12 +8,12 @@ import torch
 from still_moving.adapters.files.checkpoint import read_unet
 from still_moving.adapters.files.motion_module import read_motion_module
 from still_moving.adapters.host.motion_module import apply_motion_module, load_motion_module
+from still_moving.adapters.worlds.model import load_model
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.common.errors import UserError
 from still_moving.demo.emoji.vae import decode, encode, load_vae, new_vae, save_vae
 from still_moving.demo.image_model import image_model, load_image_model, save_image_model
 from still_moving.demo.motion_model import new_motion_module, save_motion_module
-from still_moving.nodes.worlds.model import load_model
-from still_moving.nodes.worlds.text import load_clip
 from still_moving.training.network.unet import build_unet
 from still_moving.worlds.known import EMOJI
 from still_moving.worlds.shapes.files import BASE, WEIGHTS

@@ -16,9 +16,9 @@ from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.spatial_adapter import Mode, apply_spatial_adapter
 from still_moving.adapters.host.windows import FrameWindow, apply_windows
 from still_moving.adapters.scale_schedule import ScaleSchedule
+from still_moving.adapters.worlds.model import load_controlnet
 from still_moving.common.errors import UserError
 from still_moving.nodes.apply.scales import ScaleOverFrames
-from still_moving.nodes.worlds.model import load_controlnet
 from still_moving.worlds.shapes.files import CONTROLNET, WEIGHTS
 
 pytestmark = pytest.mark.every_comfyui

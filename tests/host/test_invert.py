@@ -8,12 +8,12 @@ import torch
 import nodes
 from helpers.host import world
 from still_moving import comfy_entrypoint
+from still_moving.adapters.worlds.pixels import ShapesVAE
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.common.errors import UserError
 from still_moving.demo import world as shapes_world
 from still_moving.demo.measure import measure
 from still_moving.nodes.clips.invert import InvertClip
-from still_moving.nodes.worlds.pixels import ShapesVAE
-from still_moving.nodes.worlds.text import load_clip
 from still_moving.worlds.shapes import latents
 
 STEPS, SCHEDULER = 20, "sgm_uniform"

@@ -13,10 +13,10 @@ import torch
 from helpers.host import world
 from helpers.host.tiny_unet import UNET
 from still_moving.adapters.host import companions
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.common.errors import UserError
-from still_moving.nodes.train import baking
+from still_moving.nodes.shared import baking
 from still_moving.nodes.train.motion_trainer import with_texts
-from still_moving.nodes.worlds.text import load_clip
 from still_moving.training.jobs.job import Job
 from still_moving.training.recipes.methods import customize_a_video, vmc
 from still_moving.training.recipes.recipe import Recipe

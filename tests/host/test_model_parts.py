@@ -24,10 +24,10 @@ from still_moving.adapters.host.motion_module import (
     load_motion_module,
 )
 from still_moving.adapters.host.spatial_adapter import export_spatial_adapter
+from still_moving.adapters.worlds.pixels import ShapesVAE
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.common.errors import UserError
-from still_moving.nodes.train import baking
-from still_moving.nodes.worlds.pixels import ShapesVAE
-from still_moving.nodes.worlds.text import load_clip
+from still_moving.nodes.shared import baking
 from still_moving.training.network.unet import build_unet, predict
 from still_moving.training.sets.encoders import HostEncoder
 from still_moving.worlds.shapes.files import BASE, CUSTOMIZED, MOTION_MODULE, WEIGHTS

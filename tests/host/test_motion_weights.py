@@ -22,10 +22,10 @@ from still_moving.adapters.files.tensors import read_tensors, write_tensors
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.motion_module import apply_motion_module, load_motion_module
 from still_moving.adapters.host.motion_weights import apply_to_model
+from still_moving.adapters.worlds import model as shapes
 from still_moving.common.errors import UserError
 from still_moving.nodes.apply.motion_weights import ApplyMotionWeights
 from still_moving.nodes.shared import folders
-from still_moving.nodes.worlds import model as shapes
 from still_moving.worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 
 PREFIX = shapes.CHECKPOINT_PREFIX

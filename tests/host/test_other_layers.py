@@ -9,9 +9,9 @@ from still_moving.adapters.host.hooks import fingerprint_of, layout_of
 from still_moving.adapters.host.injection import inject_checkpoint
 from still_moving.adapters.host.motion_module import apply_motion_module
 from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
+from still_moving.adapters.worlds.model import CHECKPOINT_PREFIX
 from still_moving.common.errors import UserError
-from still_moving.nodes.train import baking
-from still_moving.nodes.worlds.model import CHECKPOINT_PREFIX
+from still_moving.nodes.shared import baking
 from still_moving.worlds.shapes.files import BASE, CUSTOMIZED, WEIGHTS
 
 pytestmark = pytest.mark.every_comfyui

@@ -13,7 +13,7 @@ from still_moving.adapters.files.prediction import Prediction
 from still_moving.adapters.host.motion_module import apply_motion_module
 from still_moving.adapters.host.noise_schedule import prediction_of
 from still_moving.common.errors import UserError
-from still_moving.nodes.train import baking
+from still_moving.nodes.shared import baking
 from still_moving.training.network.unet import schedule_of
 
 pytestmark = pytest.mark.every_comfyui

@@ -9,11 +9,11 @@ from PIL import Image
 from helpers.bars import bar
 from helpers.set_folders import SCENES, write_clip, write_still
 from helpers.showing import corners, flat, write
+from still_moving.adapters.worlds.pixels import ShapesVAE
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.cli import main
 from still_moving.nodes.sets.folders import ClipSet, ImageSet
 from still_moving.nodes.shared import places
-from still_moving.nodes.worlds.pixels import ShapesVAE
-from still_moving.nodes.worlds.text import load_clip
 from still_moving.training.sets.build import CacheOptions
 from still_moving.training.sets.preflight import preflight
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
+from still_moving.adapters.worlds.pixels import ShapesVAE
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.common.errors import UserError
 from still_moving.nodes.sets.folders import ClipSet, ImageSet, resolve_folder
 from still_moving.nodes.sets.pictures import whole_pictures
 from still_moving.nodes.shared import notices, places
-from still_moving.nodes.worlds.pixels import ShapesVAE
-from still_moving.nodes.worlds.text import load_clip
 
 pytestmark = pytest.mark.every_comfyui
 INPUTS = {"captions": "red circle left night", "width": 128, "height": 128, "crop": "centre"}

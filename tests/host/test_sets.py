@@ -7,6 +7,8 @@ import torch
 
 from helpers.host import world
 from still_moving.adapters.files.checkpoint import read_unet
+from still_moving.adapters.worlds.pixels import ShapesVAE
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.common.errors import UserError
 from still_moving.demo import world as shapes
 from still_moving.demo.data import to_images
@@ -15,10 +17,7 @@ from still_moving.nodes.sets import folders as sets
 from still_moving.nodes.sets.folders import ClipSet, ImageSet
 from still_moving.nodes.sets.generate import prompts_for
 from still_moving.nodes.sets.pictures import captions_for, save_clip
-from still_moving.nodes.shared import folders, places
-from still_moving.nodes.train import baking
-from still_moving.nodes.worlds.pixels import ShapesVAE
-from still_moving.nodes.worlds.text import load_clip
+from still_moving.nodes.shared import baking, folders, places
 from still_moving.training.sets.store import load_set
 from still_moving.worlds.shapes import latents
 from still_moving.worlds.shapes.files import BASE, CLIPS, LORAS, NATURAL_CLIPS, WEIGHTS

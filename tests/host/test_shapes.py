@@ -11,12 +11,12 @@ import torch
 from diffusers import DDPMScheduler
 
 import nodes
+from still_moving.adapters.worlds.model import load_model
 from still_moving.demo import train_controlnet, world
 from still_moving.demo.image_model import load_image_model, unet_layout
 from still_moving.demo.measure import match, measure
 from still_moving.demo.train_lora import dusk_sky
 from still_moving.nodes.shared import folders
-from still_moving.nodes.worlds.model import load_model
 from still_moving.nodes.worlds.shapes import LoadShapesWorld
 from still_moving.training.network.unet import SCHEDULE
 from still_moving.worlds.known import SHAPES

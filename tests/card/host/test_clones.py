@@ -20,7 +20,7 @@ from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
 from still_moving.adapters.host.views import ViewPlan, apply_views
 from still_moving.adapters.host.windows import apply_windows
 from still_moving.adapters.scale_schedule import ScaleSchedule
-from still_moving.nodes.worlds.model import WorldModel
+from still_moving.adapters.worlds.model import WorldModel
 from still_moving.worlds.shapes.files import CUSTOMIZED, WEIGHTS
 
 CHANGES = ScaleSchedule(1.0, -0.5, "smooth")

@@ -20,7 +20,7 @@ from still_moving.adapters.host.motion_module import (
 )
 from still_moving.adapters.low_rank import LowRank
 from still_moving.adapters.scale_schedule import ScaleSchedule
-from still_moving.nodes.worlds import model as shapes
+from still_moving.adapters.worlds import model as shapes
 from still_moving.worlds.known import SHAPES
 from still_moving.worlds.shapes.files import BASE, MOTION_MODULE, WEIGHTS
 from still_moving.worlds.shapes.latents import encode_prompt

@@ -16,13 +16,13 @@ import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...adapters.files.checkpoint import BASES, recognize
-from ...adapters.files.tensors import read_tensors
-from ...adapters.host.companions import patcher_class
 from ...common.errors import UserError, lets_go
 from ...worlds.known import EMOJI, SHAPES, WORLDS
 from ...worlds.layout import LATENT_CHANNELS, WorldLayout
 from ...worlds.shapes import latents
+from ..files.checkpoint import BASES, recognize
+from ..files.tensors import read_tensors
+from ..host.companions import patcher_class
 from .text import clip_target
 
 CHECKPOINT_PREFIX = "model.diffusion_model."

@@ -23,7 +23,7 @@ from ...adapters.host.noise_schedule import prediction_of
 from ...adapters.host.spatial_adapter import SpatialPatch
 from ...common import files, interrupt
 from ...common.errors import UserError
-from ..shared import places
+from . import places
 
 PREFIX = "model.diffusion_model."
 TEXT_MODEL = "clip_l.transformer."  # before the text encoder's own names in ComfyUI's CLIP
