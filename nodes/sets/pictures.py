@@ -8,16 +8,14 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ...common import files
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
+from ...training.sets.keeping import as_bytes, save_item
 from ...training.sets.texts import lines_of
 from ..shared import places
 
@@ -64,7 +62,7 @@ def keep_pictures(groups: Sequence[Tensor], captions: Sequence[str]) -> Path:
     groups: (frames, height, width, 3) in 0..1 each; one frame is a picture.
     """
     digest = hashlib.sha256(json.dumps(list(captions)).encode())
-    arrays = [np.asarray((g[..., :3].clamp(0, 1) * 255).round().byte().cpu()) for g in groups]
+    arrays = [as_bytes(group) for group in groups]
     for array in arrays:
         digest.update(str(array.shape).encode() + array.tobytes())
     folder = places.pictures() / digest.hexdigest()[:32]
@@ -73,30 +71,10 @@ def keep_pictures(groups: Sequence[Tensor], captions: Sequence[str]) -> Path:
     files.sweep(folder.parent)
     files.make_folder(folder)
     for i, (array, caption) in enumerate(zip(arrays, captions, strict=True)):
-        path = folder / f"{i:04d}"
-        if len(array) > 1:
-            save_clip(array, path.with_suffix(".mkv"))
-        else:
-            Image.fromarray(array[0]).save(path.with_suffix(".png"))
-        atomic_write_text(path.with_suffix(".txt"), caption)
+        ending = ".mkv" if len(array) > 1 else ".png"
+        save_item(array, caption, folder / f"{i:04d}{ending}")
     atomic_write_text(folder / "complete", "")
     return folder
-
-
-def save_clip(frames: np.ndarray, path: Path) -> None:
-    """Write a clip without loss, 8 frames a second. frames: uint8 (n, height, width, 3).
-
-    As video: an animated picture would drop a frame that equals the one before.
-    """
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("ffv1", rate=8)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr0"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
 
 
 @contextmanager

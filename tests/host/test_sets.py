@@ -16,8 +16,9 @@ from still_moving.demo.reference import reference_clip
 from still_moving.nodes.sets import folders as sets
 from still_moving.nodes.sets.folders import ClipSet, ImageSet
 from still_moving.nodes.sets.generate import prompts_for
-from still_moving.nodes.sets.pictures import captions_for, save_clip
+from still_moving.nodes.sets.pictures import captions_for
 from still_moving.nodes.shared import baking, folders, places
+from still_moving.training.sets.keeping import save_clip
 from still_moving.training.sets.store import load_set
 from still_moving.worlds.shapes import latents
 from still_moving.worlds.shapes.files import BASE, CLIPS, LORAS, NATURAL_CLIPS, WEIGHTS
