@@ -107,13 +107,13 @@ def run_resume(options: argparse.Namespace) -> int:
 
 def run_work(options: argparse.Namespace) -> int:
     from ..training.jobs.job import JobFolder
+    from ..training.jobs.wish import PATIENCE_S
 
     folder = JobFolder(options.job)
     job = folder.load()
+    patience_s = PATIENCE_S if options.patience is None else options.patience
     with folder.owned():  # before the long imports: whoever looks shall see the worker at once
-        session = worker(folder)
-        patience_s = session.PATIENCE_S if options.patience is None else options.patience
-        return session.run_owned(folder, job, patience_s=patience_s)
+        return worker(folder).run_owned(folder, job, patience_s=patience_s)
 
 
 def run_command(options: argparse.Namespace) -> int:

@@ -22,6 +22,8 @@ from ...training.queue.host import Host, JobView
 from ...training.queue.supervisor import Supervisor
 from . import places
 
+# What the Train button, or who talks to /prompt, puts into a prompt: the press's own name.
+PRESS_ID = "run_token"
 _LEAST_BETWEEN_SAMPLES = 150  # steps
 
 PACK = Path(__file__).resolve().parents[2]
@@ -126,7 +128,8 @@ def adapter_name(text: str) -> str:
 
 def describe(view: JobView) -> str:
     """One line about a job, for the status output."""
-    where = f"{view['step']} of {view['steps']} steps" if view["steps"] else "no step yet"
+    what = "training pictures drawn" if view["drawing"] else "steps"
+    where = f"{view['step']} of {view['steps']} {what}" if view["steps"] else "no step yet"
     waits = f"waits for {view['waits_for']['name']}" if view["waits_for"] else ""
     message = f": {view['message'] or waits}" if view["message"] or waits else ""
     return f"{view['name']}, {view['phase']}, {where}{message}"

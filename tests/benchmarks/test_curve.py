@@ -9,7 +9,8 @@ from still_moving.benchmarks.common import curve as curves
 from still_moving.benchmarks.common.curve import curve, of_length
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import Job, JobFolder
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

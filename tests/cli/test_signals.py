@@ -23,7 +23,8 @@ from helpers.small import (
     write_files,
 )
 from still_moving.common.system import WINDOWS
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 
 # A shell's background command ignores Ctrl+C, and so would its children.
 HEARS = (

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from helpers.small import PATIENCE_S, curve, differences, learned, new_job
 from still_moving.training.jobs.job import JobFolder
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 
 
 def until(truth: Callable[[], object], description: str) -> None:

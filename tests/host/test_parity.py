@@ -32,7 +32,8 @@ from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.motion_module import apply_motion_module, load_motion_module
 from still_moving.training.recipes.methods import customize_a_video
 from still_moving.training.sets.store import Item, LoadedSet
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 
 pytestmark = pytest.mark.big
 

@@ -43,6 +43,12 @@ test("a job can be told what its phase allows, whatever it was before", () => {
   }
 });
 
+test("a job that draws what it trains on has nothing to save or to sample", () => {
+  const { el, show } = create();
+  show(view({ drawing: true }));
+  assert.deepEqual(buttonTexts(el), ["Pause", "Stop and save"]);
+});
+
 test("a job in a phase of a newer server can be told nothing", () => {
   const { el, show } = create();
   show(view({ phase: "dreaming" }));

@@ -11,6 +11,7 @@ export function view(changes = {}) {
     created: 1_767_268_801,
     policy: "yield",
     phase: "running",
+    drawing: false,
     stage: 1,
     step: 500,
     steps: 1000,

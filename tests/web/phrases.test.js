@@ -119,6 +119,16 @@ test("steps are counted once there are any to make", () => {
   assert.equal(stepsOf(view({ step: 0, steps: 0 })), "No step yet");
 });
 
+test("a job that draws what it trains on counts that", () => {
+  const drawing = view({ drawing: true, step: 5, steps: 24 });
+  assert.equal(phaseLabel(drawing), "Drawing");
+  assert.equal(stepsOf(drawing), "5 / 24 drawn to train on");
+  assert.equal(timeLeft(drawing), "2 min 35 s left");
+  assert.equal(phaseLabel(view({ ...drawing, phase: "paused" })), "Paused");
+  assert.match(messageOf(view({ ...drawing, phase: "stopped" })), /Resume goes on drawing/);
+  assert.equal(messageOf(view({ phase: "stopped" })), "");
+});
+
 test("only a job that makes steps has a time left", () => {
   for (const phase of PHASES) {
     assert.equal(timeLeft(view({ phase })), phase === "running" ? "2 min 35 s left" : "");

@@ -95,8 +95,7 @@ class DeviceShare:
     """What whoever shares the device asks of a job, apart from what the artist wants.
 
     "keep": wait in place; "yield": wait in CPU memory; "leave": save and end the process. A file
-    of its own, so that neither side can overwrite what the other wants. "hold" is how version
-    0.1.0 wrote "keep".
+    of its own, so that neither side can overwrite the other. "hold": 0.1.0's word for "keep".
     """
 
     sharing: Literal["run", "keep", "yield", "leave", "hold"] = "run"
@@ -104,13 +103,14 @@ class DeviceShare:
 
 @dataclass(frozen=True)
 class State:
-    """Where the worker is. What people are shown is ``shown_phase``."""
+    """Where the worker is, or, while drawing, how many items there are; see ``shown_phase``."""
 
     phase: Phase = "waiting"
     stage: int = 0
     step: int = 0
     steps: int = 0
     message: str = ""
+    drawing: bool = False  # whether its sets are being drawn, before the training
 
 
 def first_process() -> bool:

@@ -102,6 +102,7 @@ class History:
     def _clear(self) -> None:
         self.loss, self.average, self.held_out = Series(), Series(), Series()
         self.last: dict[str, Any] = {}  # the newest step
+        self.drawn: dict[str, Any] = {}  # the newest item of its sets
         self.exports = 0  # how often the adapter was written
         self.note = ""  # why the newest sample failed
         self.samples = self._list_samples()
@@ -132,6 +133,8 @@ class History:
             self.loss.add(step, number(event["loss"]))
             self.average.add(step, number(event["loss_average"]))
             self.last = event
+        elif kind == "drawn":
+            self.drawn = event
         elif kind == "held_out":
             self.held_out.add(self._of_all(event), number(event["loss"]))
         elif kind == "exported":
@@ -168,6 +171,10 @@ class History:
     def _of_all(self, event: dict[str, Any]) -> int:
         """A step counted over all stages, so that curves go from left to right."""
         return sum(self._stage_steps[: int(event["stage"])]) + int(event["step"])
+
+    def steps_of(self, stage: int) -> int:
+        """How many a stage has; 0 for one that is not there."""
+        return self._stage_steps[stage] if 0 <= stage < len(self._stage_steps) else 0
 
     def _list_samples(self) -> list[str]:
         names = [p.name for p in self._samples_folder.glob("*.webp") if p.stem.isdecimal()]

@@ -38,8 +38,9 @@ class JobView(TypedDict):
     policy: Policy
     phase: ShownPhase
     stage: int
-    step: int  # of this stage
+    step: int  # of this stage; while drawing, how many items there are
     steps: int  # of this stage, in all
+    drawing: bool  # whether its sets are being drawn, before the training
     eta_s: float | None
     seconds_per_step: float | None
     memory_bytes: float | None

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +126,7 @@ class WatchedJob:
 
     def wait_again(self) -> None:
         """Have a job that has ended wait for its next worker. Raises OSError on a full disk."""
-        old = self.state
-        waiting = State("waiting", old.stage, old.step, old.steps)
+        waiting = replace(self.state, phase="waiting", message="")
         self.folder.write_state(waiting)
         self.state, self.ending, self.left = waiting, True, False
 
@@ -139,7 +139,7 @@ class WatchedJob:
         if phase in ENDED or self.ending or self.left:
             self.deaths = 0
             return
-        checkpoint = self._latest_checkpoint()
+        checkpoint = self._latest_progress()
         self.deaths = 1 if checkpoint != self._checkpoint else self.deaths + 1
         self._checkpoint = checkpoint
         if self.deaths >= _MOST_DEATHS:
@@ -148,8 +148,7 @@ class WatchedJob:
 
     def fail(self, message: str) -> None:
         """Mark the job failed, in its folder where that can be written."""
-        old = self.state
-        self.state = State("failed", old.stage, old.step, old.steps, " ".join(message.split()))
+        self.state = replace(self.state, phase="failed", message=" ".join(message.split()))
         try:
             self.folder.write_state(self.state)
         except OSError:
@@ -159,7 +158,7 @@ class WatchedJob:
         """Its worker is about to be started."""
         self.starting = self.alive = True
         self.left = self.ending = False
-        self._checkpoint = self._latest_checkpoint()
+        self._checkpoint = self._latest_progress()
 
     def launch(self, command: list[str], sharing: Sharing) -> subprocess.Popen[Any] | OSError:
         """Start a worker, or return what prevents that. Takes a while, so nobody else may wait."""
@@ -201,7 +200,7 @@ class WatchedJob:
 
     def wish_published(self) -> None:
         """Have the newest export brought to where artists find it, if there can be one."""
-        if not self.damage and (self.state.step or self.state.stage):
+        if not self.damage and not self.state.drawing and (self.state.step or self.state.stage):
             self.publishing.ask()
 
     @property
@@ -240,10 +239,9 @@ class WatchedJob:
 
     def view(self, steering: bool, place: int | None, waits: WaitsFor | None, seq: int) -> JobView:
         """What pages show of the job. steering: as for ``phase``. place: in the queue."""
-        phase, last, ticket = self.phase(steering), self.history.last, self.ticket
-        same_stage = last.get("stage") == self.state.stage
-        stages = self.job.recipe.stages if self.job else ()
-        steps = stages[self.state.stage].steps if 0 <= self.state.stage < len(stages) else 0
+        phase, drawing, ticket = self.phase(steering), self.state.drawing, self.ticket
+        last = self.history.drawn if drawing else self.history.last
+        same_stage = last.get("stage") == self.state.stage and not drawing
         running = phase == "running"
         message = (
             self.failure or self.state.message or self.write_trouble or self.publishing.trouble
@@ -258,7 +256,8 @@ class WatchedJob:
             "phase": phase,
             "stage": self.state.stage,
             "step": last["step"] if same_stage else self.state.step,
-            "steps": steps,
+            "steps": self.state.steps if drawing else self.history.steps_of(self.state.stage),
+            "drawing": drawing,
             "eta_s": number(last.get("eta_s")) if running else None,
             "seconds_per_step": number(last.get("seconds_per_step")),
             "memory_bytes": number(last.get("memory_bytes")),
@@ -285,7 +284,9 @@ class WatchedJob:
     def has_checkpoint(self) -> bool:
         return os.path.exists(self.folder.checkpoints / "latest")
 
-    def _latest_checkpoint(self) -> str:
+    def _latest_progress(self) -> str:
+        if self.state.drawing:
+            return str(self.state.step)  # items that are there
         try:
             return files.read_text(self.folder.checkpoints / "latest", patience_s=0)
         except (OSError, UnicodeDecodeError):

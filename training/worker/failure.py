@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import errno
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
 
 from ...common import files
 from ...common.errors import UserError
 from ...common.long_paths import PathTooLong
 from ..checks.device import is_out_of_memory
-from ..jobs.job import JobFolder, State, first_process
+from ..jobs.job import JobFolder, first_process
 from .packages import untested
+
+FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 0  # exit codes
+
+
+def recorded(folder: JobFolder, run: Callable[[], int], doing: Callable[[], str]) -> int:
+    """What ``run`` returns; what it raises is written into the folder, and told by an exit code.
+
+    doing: says what ``run`` is at, as for ``lack_of_room``.
+    """
+    try:
+        return run()
+    except UserError as error:
+        record_failure(folder, str(error))
+        return USER_ERROR
+    except Exception as error:
+        mendable = lack_of_room(folder, error, doing())
+        if mendable is not None:
+            record_failure(folder, str(mendable))
+            return USER_ERROR
+        files.append_text(folder.log, traceback.format_exc())
+        record_failure(folder, crash(folder, error))
+        return CRASHED
 
 
 def lack_of_room(folder: JobFolder, error: Exception, doing: str) -> UserError | None:
@@ -51,5 +76,5 @@ def record_failure(folder: JobFolder, message: str) -> None:
         files.append_text(folder.log, f"A process beside the first: {message}\n")
         return
     state = folder.read_state()
-    folder.write_state(State("failed", state.stage, state.step, state.steps, message))
+    folder.write_state(replace(state, phase="failed", message=message))
     folder.report("failed", stage=state.stage, step=state.step, message=message)

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from functools import partial
-from typing import Literal
 
 import torch
 
 from ...common import files
-from ...common.errors import UserError
 from ..checks.device import give_back, pick_device
 from ..jobs.job import Job, JobFolder, State
+from ..jobs.wish import GOING, Wish, wish_of
 from ..network.compiling import AHEAD
 from ..network.lora import load_motion_adapter
 from ..network.unet import build_unet
@@ -26,18 +24,13 @@ from ..stage.checkpoints import Checkpoint, load_checkpoint, number_format, save
 from ..stage.loop import StageTraining
 from ..stage.team import Team
 from . import preview
-from .failure import crash, lack_of_room, record_failure
+from .failure import FINISHED, STOPPED, recorded
 from .inputs import Inputs
 from .reporter import OnEvent, Reporter
 from .results import export
 from .stage_inputs import stage_inputs
 
-FINISHED, CRASHED, USER_ERROR, STOPPED = 0, 1, 2, 0
-PATIENCE_S = 600.0  # a job that waits longer gives its memory back too: it leaves the process
 _POLL_S = 0.1
-
-Wish = Literal["run", "keep", "yield", "pause", "stop", "leave"]
-_GOING = ("run", "stop", "leave")  # wishes that are not waits
 
 
 def run_job(
@@ -67,22 +60,14 @@ def run_owned(
     patience_s: float = math.inf,
 ) -> int:
     """``run_job`` for a process that owns the job already."""
-    session = None
-    try:
+    session: Session | None = None
+
+    def run() -> int:
+        nonlocal session
         session = Session(folder, job, on_event, patience_s)
         return session.run()
-    except UserError as error:
-        record_failure(folder, str(error))
-        return USER_ERROR
-    except Exception as error:
-        doing = session.doing if session else "beginning"
-        mendable = lack_of_room(folder, error, doing)
-        if mendable is not None:
-            record_failure(folder, str(mendable))
-            return USER_ERROR
-        files.append_text(folder.log, traceback.format_exc())
-        record_failure(folder, crash(folder, error))
-        return CRASHED
+
+    return recorded(folder, run, lambda: session.doing if session else "beginning")
 
 
 class Session:
@@ -200,7 +185,7 @@ class Session:
         training: None before the network is built, so that a start does not fall on a busy device.
         """
         wish, waiting, since = self._look(training), None, time.monotonic()
-        while wish not in _GOING:
+        while wish not in GOING:
             if wish != waiting:
                 self._wait_as(wish, training)
                 waiting = wish
@@ -243,10 +228,7 @@ class Session:
         if training is not None and self.sample_due and control.wanted != "stop":
             self._sample_if_due(training)
             control = self.folder.read_control()  # it took a while
-        sharing = self.folder.read_sharing()
-        if control.wanted == "stop" or sharing == "leave":
-            return "stop" if control.wanted == "stop" else "leave"
-        return "pause" if control.wanted == "pause" else sharing
+        return wish_of(control, self.folder.read_sharing())
 
     def _sample_if_due(self, training: StageTraining) -> None:
         """Make the clip that is due. One that fails is told and forgotten; training goes on."""

@@ -10,7 +10,10 @@ import { phrase, say } from "./words.js";
 /** @import { Phase } from "./phases.js" */
 /** @import { Act, Command, JobView } from "./types.js" */
 
-/** @type {{ command: Command, label: string, phases: readonly Phase[], title: string }[]} */
+/**
+ * @typedef {{ command: Command, label: string, phases: readonly Phase[], title: string }} Action
+ * @type {(Action & { trains?: boolean })[]} trains: only once it trains, not while it draws
+ */
 const ACTIONS = [
   {
     command: "pause",
@@ -34,12 +37,14 @@ const ACTIONS = [
     command: "save",
     label: phrase("Save now"),
     phases: SAVABLE,
+    trains: true,
     title: phrase("Write a checkpoint and go on"),
   },
   {
     command: "sample",
     label: phrase("Sample"),
     phases: SAMPLABLE,
+    trains: true,
     title: phrase("Make a small clip with the adapter as it is now, at several scales"),
   },
 ];
@@ -60,9 +65,10 @@ const FAILED = {
  */
 export function createActions(act) {
   let id = ""; // of the job that is shown
-  const buttons = ACTIONS.map(({ command, label, title, phases }) => ({
+  const buttons = ACTIONS.map(({ command, label, title, phases, trains }) => ({
     command,
     phases,
+    trains,
     element: button(say(label), () => act(id, command), { title: say(title) }),
   }));
   const el = h("div", { className: "sm-actions" }, ...buttons.map(({ element }) => element));
@@ -70,9 +76,10 @@ export function createActions(act) {
   /** @param {JobView} view */
   function show(view) {
     id = view.id;
-    const allowed = new Set(
-      buttons.filter(({ phases }) => phases.includes(view.phase)).map(({ command }) => command),
+    const able = buttons.filter(
+      ({ phases, trains }) => phases.includes(view.phase) && !(trains && view.drawing),
     );
+    const allowed = new Set(able.map(({ command }) => command));
     for (const { command, element } of buttons) element.hidden = !allowed.has(command);
     el.hidden = allowed.size === 0;
   }

@@ -50,7 +50,8 @@ const awaited = (view) => (view.phase === "queued" ? view.waits_for : null);
 export function phaseLabel(view) {
   const other = awaited(view);
   if (other) return say("Waiting for “{name}”", { name: other.name });
-  const label = say(LABELS[view.phase] ?? view.phase);
+  const draws = view.drawing && view.phase === "running";
+  const label = draws ? say("Drawing") : say(LABELS[view.phase] ?? view.phase);
   return view.phase === "queued" && view.position ? `${label} (${view.position})` : label;
 }
 
@@ -64,6 +65,9 @@ export function messageOf(view) {
   if (other) return say(WAITS[other.state], { name: other.name });
   if (view.phase === "finished" && view.adapter) return say("Ready to select: {file}", { file: view.adapter });
   if (view.phase === "stopped" && view.adapter) return say("Saved so far: {file}", { file: view.adapter });
+  if (view.phase === "stopped" && view.drawing) {
+    return say("Nothing is trained yet. Resume goes on drawing.");
+  }
   return say(HINTS[view.phase] ?? "");
 }
 
@@ -89,6 +93,7 @@ export function formatDuration(seconds) {
 /** @param {JobView} view */
 export function stepsOf(view) {
   const { step, steps } = view;
+  if (view.drawing) return say("{step} / {steps} drawn to train on", { step, steps });
   return steps ? say("{step} / {steps} steps", { step, steps }) : say("No step yet");
 }
 

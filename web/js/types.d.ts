@@ -31,6 +31,8 @@ export interface JobView {
   phase: Phase;
   /** From 0. */
   stage: number;
+  /** Whether what it trains on is being drawn: then `step` and `steps` count that. */
+  drawing: boolean;
   /** Of its stage, as `steps`. */
   step: number;
   steps: number;

@@ -27,6 +27,7 @@ def view(number: int = 1, **changes) -> dict:
         "created": 1_767_268_800.0 + number,
         "policy": "yield",
         "phase": "running",
+        "drawing": False,
         "stage": 1,
         "step": 500,
         "steps": 1000,

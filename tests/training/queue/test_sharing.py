@@ -12,9 +12,11 @@ from PIL import Image
 from helpers.disturbed import same, undisturbed, until
 from helpers.small import curve, learned, motion_recipe, new_job, spatial_recipe
 from still_moving import cli
+from still_moving.training.jobs import wish
 from still_moving.training.jobs.job import State
 from still_moving.training.worker import preview, session
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 from still_moving.worlds.shapes.latents import decode_image, encode_world
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -208,7 +210,7 @@ def test_the_worker_says_where_it_is(tmp_path, files):
     folder = new_job(tmp_path / "job", motion_recipe(steps=1), files)
     assert run_job(folder) == FINISHED
     assert int(folder.pid.read_text(encoding="utf-8").split()[0]) == os.getpid()
-    assert session.PATIENCE_S == 600
+    assert wish.PATIENCE_S == 600
 
 
 def test_a_new_worker_is_loading_before_its_long_imports(monkeypatch, tmp_path, files):

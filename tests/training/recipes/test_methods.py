@@ -36,7 +36,8 @@ from still_moving.training.recipes import methods
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.stage.checkpoints import load_checkpoint
 from still_moving.training.stage.draws import Draw
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

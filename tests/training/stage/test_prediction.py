@@ -30,7 +30,8 @@ from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.stage.draws import Draw
 from still_moving.training.stage.losses import Velocity, draw_noise, residual_cosine, stage_loss
 from still_moving.training.stage.views import seen
-from still_moving.training.worker.session import USER_ERROR, run_job
+from still_moving.training.worker.failure import USER_ERROR
+from still_moving.training.worker.session import run_job
 
 TIMES = [0, 321, 999]
 both = pytest.mark.parametrize("zero_snr", [False, True])

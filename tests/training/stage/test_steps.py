@@ -18,7 +18,8 @@ from helpers.small import (
     write_files,
 )
 from still_moving.training.network import compiling
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 
 KINDS = ("motion", "spatial")
 

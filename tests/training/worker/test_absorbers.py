@@ -38,8 +38,9 @@ from still_moving.training.network.switch import TemporalSwitch
 from still_moving.training.network.unet import build_unet
 from still_moving.training.stage.loop import StageTraining
 from still_moving.training.text.prompts import text_model
+from still_moving.training.worker.failure import FINISHED, USER_ERROR
 from still_moving.training.worker.results import export
-from still_moving.training.worker.session import FINISHED, USER_ERROR, run_job
+from still_moving.training.worker.session import run_job
 from still_moving.training.worker.stage_inputs import stage_inputs
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -19,7 +19,8 @@ from helpers.small import (
 from still_moving.training.network.unet import build_unet
 from still_moving.training.stage.checkpoints import load_checkpoint
 from still_moving.training.worker import preview, session
-from still_moving.training.worker.session import CRASHED, FINISHED, USER_ERROR, run_job
+from still_moving.training.worker.failure import CRASHED, FINISHED, USER_ERROR
+from still_moving.training.worker.session import run_job
 
 EVERY = {"save_every": 2, "held_out_every": 3}
 pytestmark = pytest.mark.usefixtures("one_thread")

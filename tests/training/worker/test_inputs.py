@@ -16,7 +16,8 @@ from helpers.small import (
 )
 from still_moving.adapters.files.checkpoint import read_unet
 from still_moving.adapters.files.tensors import file_hash
-from still_moving.training.worker.session import USER_ERROR, run_job
+from still_moving.training.worker.failure import USER_ERROR
+from still_moving.training.worker.session import run_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -28,7 +28,8 @@ from helpers.under_wine import UNDER_WINE
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.recipes.recipe import Recipe
 from still_moving.training.stage.team import Team, _buckets, backend, meeting_place
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 
 # "multi_gpu" is how accelerate starts several processes on one machine; these ones meet by gloo.
 LAUNCH = [

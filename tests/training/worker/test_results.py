@@ -24,8 +24,9 @@ from still_moving.training.jobs.job import Job
 from still_moving.training.recipes.recipe import Recipe, Source, Stage, validate
 from still_moving.training.recipes.sites import SITES
 from still_moving.training.stage.checkpoints import load_checkpoint
+from still_moving.training.worker.failure import FINISHED
 from still_moving.training.worker.results import export
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.session import run_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS = {

@@ -25,7 +25,8 @@ from helpers.small import (
 from still_moving.adapters.files.adapter import load_adapter
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.stage.checkpoints import load_checkpoint
-from still_moving.training.worker.session import FINISHED, USER_ERROR, run_job
+from still_moving.training.worker.failure import FINISHED, USER_ERROR
+from still_moving.training.worker.session import run_job
 
 EVERY = {"save_every": 2, "held_out_every": 3}
 

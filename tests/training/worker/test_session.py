@@ -23,7 +23,8 @@ from helpers.small import (
 from still_moving.adapters.files.adapter import load_adapter
 from still_moving.common.errors import UserError
 from still_moving.training.jobs.job import JobFolder
-from still_moving.training.worker.session import FINISHED, run_job
+from still_moving.training.worker.failure import FINISHED
+from still_moving.training.worker.session import run_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
