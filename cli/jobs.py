@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import drawing
+
 
 def add_job(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", type=Path, help="a new folder for the job")
@@ -137,6 +139,8 @@ def follow(folder, as_json: bool) -> int:
     """Run the job here, with a progress bar or with its events as JSON lines."""
     from tqdm import tqdm
 
+    if drawing.is_due(folder.load()) and (code := drawing.draw_beside(folder)) is not None:
+        return code
     run_job = worker(folder).run_job
     bar = tqdm(unit="step", disable=as_json, smoothing=0.1, desc=folder.path.name, delay=0.1)
     with bar:  # shows from the first step on: a job that cannot start says one line, no more

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from . import invert, methods
+from . import drawing, invert, methods
 from .jobs import add_job, follow, overrides, recipe_file, start, worker
 
 
@@ -113,6 +113,8 @@ def run_work(options: argparse.Namespace) -> int:
     job = folder.load()
     patience_s = PATIENCE_S if options.patience is None else options.patience
     with folder.owned():  # before the long imports: whoever looks shall see the worker at once
+        if drawing.is_due(job):
+            return drawing.draw(folder, job, patience_s)
         return worker(folder).run_owned(folder, job, patience_s=patience_s)
 
 

@@ -20,7 +20,7 @@ from .companions import OURS
 from .noise_schedule import BETAS, Schedule, sampling_of
 
 # Parts of ``model_options`` that change what the network computes, by what to call them.
-_OPTIONS = {
+OPTIONS = {
     "model_function_wrapper": "a wrapper around the network",
     "patches": "patches of attention or blocks",
     "patches_replace": "attention that is replaced",
@@ -31,9 +31,20 @@ _SAMPLING = ("model_sampling", "latent_format")  # object patches that are no la
 
 def not_in_weights(model: ModelPatcher) -> list[str]:
     """A note on what acts while a MODEL samples and is no part of its weights."""
+    parts = parts_beyond_weights(model)
+    if not parts:
+        return []
+    return [
+        f"Training reads the model's weights alone, without {', '.join(parts)}: connect the model"
+        " from before them, or expect to see their effect untrained."
+    ]
+
+
+def parts_beyond_weights(model: ModelPatcher) -> list[str]:
+    """What acts while a MODEL samples and is no part of its weights, by what to call it."""
     options: Any = model.model_options
     inside = {**options, **options.get("transformer_options", {})}
-    parts = [name for key, name in _OPTIONS.items() if inside.get(key)]
+    parts = [name for key, name in OPTIONS.items() if inside.get(key)]
     now = sampling_of(model)
     if now is not None and now.zero_snr and now.predicts == "epsilon":
         parts.append("its zero terminal SNR, from which no epsilon can be learned")
@@ -49,12 +60,7 @@ def not_in_weights(model: ModelPatcher) -> list[str]:
         parts.append(f"wrappers ({', '.join(others[:3])})")
     if model.injections:
         parts.append(f"injected layers ({', '.join(sorted(map(str, model.injections))[:3])})")
-    if not parts:
-        return []
-    return [
-        f"Training reads the model's weights alone, without {', '.join(parts)}: connect the model"
-        " from before them, or expect to see their effect untrained."
-    ]
+    return parts
 
 
 def refuse_unstated_v(model: ModelPatcher) -> None:

@@ -77,7 +77,7 @@ def build_patcher(
         device=offload_device(device),
         dtype=dtype,
     )
-    model.file_hash, model.file_name = module.hash, module.name
+    model.file_hash, model.file_name, model.file_path = module.hash, module.name, str(path)
     if module.info.own_positions:
         model.keep_tables(module.tensors)
     tensors = {k: v.to(dtype) for k, v in module.tensors.items() if not k.endswith(".pe")}
@@ -154,19 +154,26 @@ def motion_limit(model: ModelPatcher) -> int | None:
     return patcher.model.info.max_frames if patcher and not has_views else None
 
 
-def _register(call: Call) -> list[Any]:
-    frames, patcher = call.frames, motion_patcher(call.base.current_patcher)
-    if patcher is None or frames == 1:  # a single picture has no motion
-        return []
+def refuse_longer(patcher: ModelPatcher, frames: int) -> None:
+    """Raise UserError for a clip that is too long for the motion module of this patcher."""
     motion: Any = patcher.model
-    limit, seen = motion.info.max_frames, call.views.length if call.views else frames
-    if seen > limit:
+    limit = motion.info.max_frames
+    if frames > limit:
         raise UserError(
             motion.file_name,
             f"a clip of {frames} frames",
             f"at most {limit}, the limit of this motion module",
             f"Make the clip shorter, or put {WINDOWS} or Motion Views before the sampler.",
         )
+
+
+def _register(call: Call) -> list[Any]:
+    frames, patcher = call.frames, motion_patcher(call.base.current_patcher)
+    if patcher is None or frames == 1:  # a single picture has no motion
+        return []
+    motion: Any = patcher.model
+    seen = call.views.length if call.views else frames
+    refuse_longer(patcher, seen)
     unet = call.base.diffusion_model
     tables = motion.positions(seen, call.sigmas.device)
     handles = [

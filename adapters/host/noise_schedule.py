@@ -135,11 +135,32 @@ def set_schedule(model: ModelPatcher, schedule: Schedule, version: str) -> None:
             "Take off the node that changed how the model samples, or choose the schedule"
             ' "model\'s own".',
         )  # fmt: skip  # file, found, expected, next move
-    tables: Any = AnimateLCMSampling if lcm else AnimateDiffSampling
-    steps = {"original_timesteps": now.distilled or LCM_TIMESTEPS} if lcm else {}
-    kind: Any = type(tables.__name__, (tables, _CLASSES[now.predicts, lcm]), steps)
-    settings = SimpleNamespace(sampling_settings=BETAS)
-    model.add_object_patch("model_sampling", kind(settings, zsnr=now.zero_snr))
+    steps = now.distilled or LCM_TIMESTEPS if lcm else 0
+    model.add_object_patch("model_sampling", _made(now._replace(distilled=steps)))
+
+
+def _made(said: Sampling) -> Any:
+    """A sampling object on AnimateDiff's betas."""
+    tables: Any = AnimateLCMSampling if said.distilled else AnimateDiffSampling
+    steps = {"original_timesteps": said.distilled} if said.distilled else {}
+    parts = (tables, _CLASSES[said.predicts, said.distilled > 0])
+    kind: Any = type(tables.__name__, parts, steps)
+    return kind(SimpleNamespace(sampling_settings=BETAS), zsnr=said.zero_snr)
+
+
+def tables_of(model: ModelPatcher) -> tuple[Tensor, Tensor]:
+    """The sigmas of a MODEL's timesteps and their logarithms, (timesteps,) each, on the CPU."""
+    sampling: Any = model.get_model_object("model_sampling")
+    return sampling.sigmas.detach().cpu().clone(), sampling.log_sigmas.detach().cpu().clone()
+
+
+def set_sampling(model: ModelPatcher, said: Sampling, tables: tuple[Tensor, Tensor]) -> None:
+    """Have a MODEL sample as ``sampling_of`` and ``tables_of`` said of another one."""
+    sampling = _made(said)
+    sampling.set_sigmas(tables[0])
+    # Not computed from the sigmas anew: those are rounded, and these were not made from that.
+    vars(sampling)["log_sigmas"] = tables[1]
+    model.add_object_patch("model_sampling", sampling)
 
 
 def prediction_of(model: ModelPatcher) -> Prediction:

@@ -20,7 +20,8 @@ from ...common.errors import UserError
 from ...training.sets.build import CacheOptions, build_set, fitted
 from ...training.sets.encoders import Encoder, HostEncoder, ShapesEncoder
 from ...training.sets.media import MediaFile, has_a_say
-from ...training.sets.store import SHEET_FILE, content_key
+from ...training.sets.plan import expected_set, is_planned
+from ...training.sets.store import SHEET_FILE, LoadedSet, content_key, load_set
 from ..shared import places
 from ..shared.cancel import cancellable
 from ..shared.notices import output
@@ -29,10 +30,11 @@ from .progress import NodeProgress
 
 @dataclass(frozen=True)
 class CachedSet:
-    """A cached set in its folder.
+    """A cached set in its folder, or one that a job draws first by the plan in that folder.
 
     source, options: its first file, and how that was read. pictures: where its pictures are, if
-    they were written for it. notes: what an artist should know of it, a line each.
+    they were written for it. notes: what an artist should know of it, a line each. files: weights
+    that it is drawn with.
     """
 
     folder: Path
@@ -43,18 +45,29 @@ class CachedSet:
     options: CacheOptions
     pictures: Path | None = None
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the set itself is there, and not only its plan."""
+        return not is_planned(self.folder)
 
     @property
     def uses(self) -> tuple[Path, ...]:
         """What goes with the last job on this set."""
-        return (self.folder,) if self.pictures is None else (self.folder, self.pictures)
+        own = (self.folder,) if self.pictures is None else (self.folder, self.pictures)
+        return own if self.is_drawn else (*own, *self.files)
 
     def first(self) -> Tensor:
         """What was encoded of the first file: IMAGE (frames, height, width, 3) in 0..1."""
         return fitted(MediaFile(self.source), self.options).permute(0, 2, 3, 1)
 
+    def loaded(self) -> LoadedSet:
+        """The set with all its items; as its plan says where it is yet to be drawn."""
+        return load_set(self.folder) if self.is_drawn else expected_set(self.folder)
+
     def is_there(self) -> bool:
-        return all(path.is_dir() for path in self.uses)
+        return all(path.exists() for path in self.uses)
 
 
 def encoder_of(vae: Any, clip: Any) -> Encoder:
@@ -99,8 +112,9 @@ def make_set(folder: Path, encoder: Encoder, options: CacheOptions) -> CachedSet
     )
 
 
-_given: list[tuple[dict[str, Any], CachedSet]] = []  # plain inputs, and their set
-_gone: list[dict[str, Any]] = []  # plain inputs of sets that were there once
+# Plain inputs, their set, and whether that was drawn when it was given.
+_given: list[tuple[dict[str, Any], CachedSet, bool]] = []
+_changed: list[dict[str, Any]] = []  # plain inputs of sets that went since, or were drawn
 
 
 def _plain(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +125,7 @@ class SetNode(io.ComfyNode):
     """A node that makes a TRAINING_SET and shows its contact sheet.
 
     ComfyUI keeps a node's output as long as its inputs are the same, but a set goes with the last
-    job that used it: then the node must run again.
+    job that used it: then the node must run again. So it must to show what was drawn meanwhile.
     """
 
     @classmethod
@@ -128,9 +142,11 @@ class SetNode(io.ComfyNode):
     @cancellable()
     def execute(cls, **inputs: Any) -> io.NodeOutput:
         cached = cls.obtain(**inputs)
-        entry = (_plain(inputs), cached)
+        entry = (_plain(inputs), cached, cached.is_drawn)
         if entry not in _given:
             _given.append(entry)
+        if not cached.is_drawn:
+            return output(cached, notes=cached.notes)
         with files.opened(cached.folder / SHEET_FILE) as file, Image.open(file) as sheet:
             pixels = torch.from_numpy(np.asarray(sheet.convert("RGB")).copy())
         preview: Any = ui.PreviewImage(pixels[None].float() / 255, cls=cls)
@@ -138,9 +154,11 @@ class SetNode(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs: Any) -> Any:
-        """How many sets of these inputs are gone: it rises once for each, and never falls."""
-        for entry in [entry for entry in _given if not entry[1].is_there()]:
-            _given.remove(entry)
-            _gone.append(entry[0])
+        """How many sets of these inputs have changed: it rises once for each, and never falls."""
+        for entry in list(_given):
+            plain, cached, was_drawn = entry
+            if not cached.is_there() or cached.is_drawn != was_drawn:
+                _given.remove(entry)
+                _changed.append(plain)
         known = _plain(inputs).items()  # what comes through a wire is unknown here
-        return sum(known <= plain.items() for plain in _gone)
+        return sum(known <= plain.items() for plain in _changed)

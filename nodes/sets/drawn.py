@@ -10,13 +10,16 @@ import hashlib
 import importlib
 import json
 import os
+from dataclasses import replace
 from typing import Any
 
 import folder_paths
 
 from ..shared.folders import find
+from ..shared.jobs import ASKED_BY, PRESS_ID
 from .cached import CachedSet, SetNode
 
+TRAINERS = "StillMovingTrain"  # what the ids of nodes begin with that have a Train button
 Prompt = dict[str, dict[str, Any]]
 _drawn: dict[str, CachedSet] = {}  # by graph_key
 
@@ -25,15 +28,34 @@ class DrawnSet(SetNode):
     """A node whose set a model draws. Its schema has the hidden prompt and unique_id."""
 
     @classmethod
+    def planned(cls, **inputs: Any) -> CachedSet:
+        """The set of these inputs, to be drawn by the job that is pressed for."""
+        return cls.gather(**inputs)
+
+    @classmethod
     def obtain(cls, **inputs: Any) -> CachedSet:
         hidden = cls.hidden  # None outside of a prompt
-        key = graph_key(hidden.prompt or {}, str(hidden.unique_id)) if hidden else None
+        prompt, id = (hidden.prompt or {}, str(hidden.unique_id)) if hidden else ({}, "")
+        key, trained = graph_key(prompt, id), is_only_trained(prompt, id)
         cached = _drawn.get(key) if key else None
-        if cached is None or not cached.is_there():  # it may have gone with a job
-            cached = cls.gather(**inputs)
+        # It may have gone with a job, or be in the making where it is wanted now.
+        if cached is None or not cached.is_there() or not (trained or cached.is_drawn):
+            cached = cls.planned(**inputs) if trained else cls.gather(**inputs)
             if key is not None:
                 _drawn[key] = cached
-        return cached
+        return replace(cached, notes=()) if cached.files and cached.is_drawn else cached
+
+
+def is_only_trained(prompt: Prompt, node_id: str) -> bool:
+    """Whether all that a node feeds in this prompt are trainers whose Train was pressed."""
+    fed = [
+        node
+        for node in prompt.values()
+        if any(isinstance(v, list) and v[:1] == [node_id] for v in node["inputs"].values())
+    ]
+    pressed = [it for it in fed if it["inputs"].get(PRESS_ID) or it["inputs"].get(ASKED_BY)]
+    others = [it for it in fed if it not in pressed and not it["class_type"].startswith(TRAINERS)]
+    return bool(pressed) and not others  # a trainer that is not pressed asks for nothing
 
 
 def graph_key(prompt: Prompt, node_id: str) -> str | None:

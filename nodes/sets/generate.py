@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
-import comfy.sample
 import comfy.samplers
 import comfy.utils
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
 from ...adapters.host.motion_module import motion_patcher, required_motion_patcher
 from ...common.errors import UserError
+from ...training.drawing.handover import NotData
+from ...training.drawing.sampling import conditioning_of, draw
 from ...training.sets.build import CacheOptions
 from ...training.sets.texts import lines_of
 from ..shared.sockets import CATEGORY, TRAINING_SET, advanced, seed_input
 from .cached import CachedSet, encoder_of, make_set
 from .drawn import DrawnSet
 from .pictures import keep_pictures, named
+from .planning import planned_set
 
 TOKEN, CLASS = "[V*]", "[class]"
 
@@ -38,21 +39,11 @@ def prompts_for(text: str, token: str, noun: str, count: int) -> list[str]:
     return [lines[i % len(lines)] for i in range(count)]
 
 
-def draw(
-    model: Any, clip: Any, vae: Any, prompt: str, negative: str, seed: int, size: dict[str, int],
-    frames: int, **sampler: Any,
-) -> Tensor:  # fmt: skip  # the inputs by kind, several a line
-    """One picture, or one clip, by ComfyUI's own KSampler: (frames, height, width, 3) in 0..1."""
-    positive, unwanted = (
-        clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, negative)
-    )
-    empty = torch.zeros(frames, 4, size["height"] // 8, size["width"] // 8)
-    latents = comfy.sample.sample(
-        model, comfy.sample.prepare_noise(empty, seed), sampler["steps"], sampler["cfg"],
-        sampler["sampler_name"], sampler["scheduler"], positive, unwanted, empty, seed=seed,
-        disable_pbar=True,
-    )  # fmt: skip  # many short values, several a line
-    return vae.decode(latents)
+def with_prompts(
+    prompts: str, token: str, class_word: str, count: int, **how: Any
+) -> dict[str, Any]:
+    """A node's inputs with the text as the prompts that it means."""
+    return {"prompts": prompts_for(prompts, token, class_word, count), **how}
 
 
 def sampler_inputs(steps: int) -> list[io.Input]:
@@ -92,20 +83,32 @@ def _generate(
     model: Any, clip: Any, vae: Any, prompts: list[str], frames: int, width: int, height: int,
     seed: int, negative: str, **sampler: Any,
 ) -> CachedSet:  # fmt: skip  # the inputs by kind, several a line
-    size = {"width": width, "height": height}
-    bar = comfy.utils.ProgressBar(len(prompts))
-    drawn = []
-    for i, prompt in enumerate(prompts):
+    bar = comfy.utils.ProgressBar(len(prompts) * sampler["steps"])
+    unwanted, drawn = conditioning_of(clip, negative), []
+
+    def each_step() -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        drawn.append(
-            draw(model, clip, vae, prompt, negative, seed + i, size, frames, **sampler).cpu()
-        )
         bar.update(1)
+
+    for i, prompt in enumerate(prompts):
+        positive, shape = conditioning_of(clip, prompt), (frames, height, width)
+        drawn.append(draw(model, vae, positive, unwanted, shape, seed + i, each_step, **sampler))
+        bar.update_absolute((i + 1) * sampler["steps"])  # some samplers take fewer
     place = keep_pictures(drawn, prompts)
     kind = "clips" if frames > 1 else "stills"
     options = CacheOptions(kind=kind, frames=frames, width=width, height=height)
     with named(place, "prompts"):
         return make_set(place, encoder_of(vae, clip), options)
+
+
+def _planned(**how: Any) -> CachedSet:
+    """The set as a plan for the job; drawn at once where that takes this ComfyUI itself."""
+    try:
+        return planned_set(**how)
+    except NotData as reason:
+        note = f"Drawn while you wait: {reason} cannot be handed to the job. Cancel stops it."
+        cached = _generate(**how)
+        return replace(cached, notes=(note, *cached.notes))
 
 
 def prompt_inputs(example: str, count: int, noun: str) -> list[io.Input]:
@@ -149,9 +152,15 @@ class GenerateImages(DrawnSet):
         )
 
     @classmethod
-    def gather(
-        cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
-    ) -> CachedSet:
+    def gather(cls, **inputs: Any) -> CachedSet:
+        return _generate(**cls._read(**inputs))
+
+    @classmethod
+    def planned(cls, **inputs: Any) -> CachedSet:
+        return _planned(**cls._read(**inputs))
+
+    @classmethod
+    def _read(cls, model: Any, **inputs: Any) -> dict[str, Any]:
         if motion_patcher(model) is not None:
             raise UserError(
                 "model",
@@ -159,8 +168,7 @@ class GenerateImages(DrawnSet):
                 "the customized image model alone",
                 "Connect the model from before Apply Motion Module.",
             )
-        lines = prompts_for(prompts, token, class_word, count)
-        return _generate(model=model, prompts=lines, frames=1, **how)
+        return {"model": model, "frames": 1} | with_prompts(**inputs)
 
 
 class GeneratePriorClips(DrawnSet):
@@ -190,9 +198,14 @@ class GeneratePriorClips(DrawnSet):
         )
 
     @classmethod
-    def gather(
-        cls, model: Any, prompts: str, token: str, class_word: str, count: int, **how: Any
-    ) -> CachedSet:
+    def gather(cls, **inputs: Any) -> CachedSet:
+        return _generate(**cls._read(**inputs))
+
+    @classmethod
+    def planned(cls, **inputs: Any) -> CachedSet:
+        return _planned(**cls._read(**inputs))
+
+    @classmethod
+    def _read(cls, model: Any, **inputs: Any) -> dict[str, Any]:
         required_motion_patcher(model, "model", "Generate Prior Clips")
-        lines = prompts_for(prompts, token, class_word, count)
-        return _generate(model=model, prompts=lines, **how)
+        return {"model": model} | with_prompts(**inputs)

@@ -21,6 +21,7 @@ from ...adapters.host import hooks
 from ...adapters.host.model_parts import not_in_weights, refuse_unstated_v
 from ...adapters.host.noise_schedule import prediction_of
 from ...adapters.host.spatial_adapter import SpatialPatch
+from ...adapters.worlds.pixels import ShapesVAE
 from ...common import files, interrupt
 from ...common.errors import UserError
 from . import places
@@ -77,12 +78,7 @@ def bake(model: ModelPatcher) -> Path:
     said = prediction_of(model)
     marks = {V_PRED: said.kind == "v_prediction", ZTSNR: said.zero_snr}
     tensors |= {mark: torch.empty(0) for mark, is_so in marks.items() if is_so}
-    path = places.weights() / f"{_content(tensors)}.safetensors"
-    if not path.is_file():
-        files.make_folder(path.parent)
-        _need_room(path.parent, _size(model))
-        write_tensors(path, tensors, {"made_by": "a training job's checkpoint"})
-    return path
+    return _written(tensors, "a training job's checkpoint")
 
 
 def bake_clip(clip: Any) -> Path:
@@ -98,12 +94,19 @@ def bake_clip(clip: Any) -> Path:
             "the CLIP of an SD1.5 checkpoint",
             "Connect the CLIP of the checkpoint that is trained for.",
         )
-    path = places.weights() / f"{_content(tensors)}.safetensors"
-    if not path.is_file():
-        files.make_folder(path.parent)
-        _need_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
-        write_tensors(path, tensors, {"made_by": "a training job's text encoder"})
-    return path
+    return _written(tensors, "a training job's text encoder")
+
+
+def bake_vae(vae: Any) -> Path | None:
+    """Write a VAE to ``weights/`` and return the file; None for the shapes world's, which has none.
+
+    Raises UserError where the disk is full.
+    """
+    if isinstance(vae, ShapesVAE):
+        return None
+    weights = vae.first_stage_model.state_dict()
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    return _written(tensors, "a training job's VAE")
 
 
 def effective_text(clip: Any) -> Iterator[tuple[str, Tensor]]:
@@ -165,6 +168,16 @@ def _refuse(model: ModelPatcher) -> None:
             "fp16, bf16 or fp32",
             "Load the checkpoint in fp16 for training; the adapter works on fp8 as well.",
         )
+
+
+def _written(tensors: dict[str, Tensor], made_by: str) -> Path:
+    """The file of these weights, written unless it is there."""
+    path = places.weights() / f"{_content(tensors)}.safetensors"
+    if not path.is_file():
+        files.make_folder(path.parent)
+        _need_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
+        write_tensors(path, tensors, {"made_by": made_by})
+    return path
 
 
 def _content(tensors: dict[str, Tensor]) -> str:

@@ -24,6 +24,7 @@ from . import places
 
 # What the Train button, or who talks to /prompt, puts into a prompt: the press's own name.
 PRESS_ID = "run_token"
+ASKED_BY = "asked_by"  # the press id of the trainer that takes this one's adapter
 _LEAST_BETWEEN_SAMPLES = 150  # steps
 
 PACK = Path(__file__).resolve().parents[2]

@@ -96,7 +96,7 @@ class MotionTrainer(Trainer):
         name = jobs.adapter_name(inputs["name"])
         recipe = recipe_of(method, inputs, **choices, **baking.predicted(model))
         sets = sets_of(recipe, clips, regularization)
-        cached = {role: store.load_set(clips_set.folder) for role, clips_set in sets.items()}
+        cached = {role: clips_set.loaded() for role, clips_set in sets.items()}
         check_recipe(recipe, cached)
         notes = [*baking.check(model), *memory_of(model, motion_module, recipe)]
         if method == "newmove" and regularization is None:

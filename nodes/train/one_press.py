@@ -11,15 +11,15 @@ from typing import Any
 
 from ...training.jobs.ticket import Awaited
 from ...training.queue.host import JobView
+from ..shared.jobs import ASKED_BY, PRESS_ID
 
 TAKER, SOCKET = "StillMovingTrainSpatialAdapter", "motion_adapter"
 GIVER, ADAPTER = "StillMovingTrainMotionAdapter", 0  # and its output
 
-# Put into the prompt by the Train button, or by who talks to /prompt. They are not declared: an
-# optional input is drawn on the node, as a socket, or as a widget whose value a workflow keeps,
-# where a plain Run would find an old press; V3's hidden inputs are a closed list of its own.
-PRESS_ID, UID = "run_token", "node_uid"
-ASKED_BY = "asked_by"  # the press id of the trainer that takes this one's adapter; put in here
+# Put into the prompt by the Train button, or by who talks to /prompt, as the press id is. They are
+# not declared: an optional input is drawn on the node, as a socket, or as a widget whose value a
+# workflow keeps, where a plain Run would find an old press; V3's hidden inputs are a closed list.
+UID = "node_uid"
 
 
 class Coming(str):

@@ -20,7 +20,7 @@ from ..shared.notices import output
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
 from . import preset_numbers
 from .inputs import POLICIES, machine_inputs, name_input, outputs, recipe_of
-from .one_press import ASKED_BY, PRESS_ID, UID, Coming
+from .one_press import ASKED_BY, UID, Coming
 
 
 class Trainer(io.ComfyNode):
@@ -56,7 +56,7 @@ class Trainer(io.ComfyNode):
     @classmethod
     def press_id(cls) -> str:
         """What a press of Train put into the prompt; empty in a plain Run."""
-        return str(cls.hidden_inputs().get(PRESS_ID) or "")
+        return str(cls.hidden_inputs().get(jobs.PRESS_ID) or "")
 
     @classmethod
     @cancellable()

@@ -9,8 +9,10 @@ import folder_paths
 import pytest
 
 from still_moving.nodes.sets.cached import CachedSet
-from still_moving.nodes.sets.drawn import DrawnSet, graph_key
+from still_moving.nodes.sets.drawn import DrawnSet, graph_key, is_only_trained
 from still_moving.training.sets.options import CacheOptions
+from still_moving.training.sets.plan import PLAN_FILE
+from still_moving.training.sets.store import SET_FILE
 
 GRAPH = {
     "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd15.safetensors"}},
@@ -87,6 +89,66 @@ def test_what_may_change_under_the_same_values_has_no_key():
     assert graph_key(graph, "3") is None  # the file may have become another
     graph["5"]["class_type"] = "of a pack that is gone"
     assert graph_key(graph, "3") is None
+
+
+def trainer(kind: str, source: str, pressed: bool) -> dict:
+    inputs = {"training_set": [source, 0], "seed": 0} | ({"run_token": "press"} if pressed else {})
+    return {"class_type": kind, "inputs": inputs}
+
+
+@pytest.mark.parametrize(
+    ("others", "background"),
+    [
+        ([("StillMovingTrainMotionAdapter", "3", True)], True),
+        ([("StillMovingTrainVMC", "3", True), ("StillMovingTrainVMC", "3", False)], True),
+        ([("StillMovingTrainMotionAdapter", "3", False)], False),
+        ([("StillMovingTrainMotionAdapter", "3", True), ("PreviewAny", "3", False)], False),
+        ([("StillMovingTrainMotionAdapter", "2", True)], False),
+        ([], False),
+    ],
+)
+def test_a_job_draws_what_is_for_pressed_trainers_alone(others, background):
+    graph = GRAPH | {f"of {i}": trainer(*other) for i, other in enumerate(others)}
+    assert is_only_trained(graph, "3") == background
+
+
+def test_a_set_that_a_job_is_to_draw_is_drawn_at_once_for_others(tmp_path):
+    """And what was drawn is taken by all, its notes of before gone."""
+    asked: list[str] = []
+
+    def given(name: str, *files: Path) -> CachedSet:
+        asked.append(name)
+        (tmp_path / name).mkdir()
+        options = CacheOptions(kind="stills", width=64, height=64)
+        first = tmp_path / name / "0.png"
+        return CachedSet(tmp_path / name, "stills", 1, 1, first, options, None, ("later",), files)
+
+    class Drawing(DrawnSet):
+        @classmethod
+        def gather(cls, **_):
+            return given("now")
+
+        @classmethod
+        def planned(cls, **_):
+            cached = given("planned", tmp_path)
+            (cached.folder / PLAN_FILE).touch()
+            return cached
+
+    def ask(*others: dict) -> CachedSet:
+        drawing: Any = Drawing
+        graph = changed("3", prompts="planned here") | {str(i): o for i, o in enumerate(others, 9)}
+        drawing.hidden = SimpleNamespace(prompt=graph, unique_id="3")
+        return Drawing.obtain(seed=0)
+
+    train = trainer("StillMovingTrainMotionAdapter", "3", True)
+    planned = ask(train)
+    assert ask(train) is planned
+    assert planned.notes == ("later",)
+    (planned.folder / SET_FILE).touch()
+    assert (ask().folder, ask().notes, ask(train).notes) == (planned.folder, (), ())
+    (planned.folder / SET_FILE).unlink()
+    assert ask().folder.name == "now"
+    assert asked == ["planned", "now"]
 
 
 def test_it_is_drawn_again_only_for_another_graph_or_when_it_is_gone(tmp_path):
