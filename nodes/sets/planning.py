@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from ...common import interrupt
 from ...common.errors import UserError
 from ...training.drawing import handover
 from ...training.drawing.sampling import conditioning_of
-from ...training.sets.encoders import Encoder
+from ...training.sets.encoders import Encoder, HostEncoder
 from ...training.sets.plan import Plan, Words, write_plan
 from ...training.sets.store import SET_FILE
 from ..shared import baking, places
 from .cached import CachedSet, encoder_of
+
+_MARKS = re.compile(r"[()\\]|embedding:")  # of what means something else to sampling
 
 
 def planned_set(
@@ -65,6 +68,9 @@ def _words_of(plan: Plan, clip: Any, encoder: Encoder, tables: tuple[Any, Any]) 
     for text in plan.texts:
         interrupt.check()
         read.append(handover.words_data(conditioning_of(clip, text)))
+        if isinstance(encoder, HostEncoder) and not _MARKS.search(text):
+            captions.append(read[-1][0][0].float().clone())  # CLIP would say the same again
+            continue
         try:
             captions.append(encoder.encode_prompt(text))
         except UserError as error:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import comfy.lora
 import torch
@@ -15,6 +16,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...adapters.files.checkpoint import recognize
+from ...adapters.files.prediction import Prediction
 from ...adapters.files.tensors import write_tensors
 from ...adapters.files.unet_names import V_PRED, ZTSNR
 from ...adapters.host import hooks
@@ -30,6 +32,8 @@ PREFIX = "model.diffusion_model."
 TEXT_MODEL = "clip_l.transformer."  # before the text encoder's own names in ComfyUI's CLIP
 TEXT_PREFIX = "cond_stage_model.transformer."  # and in a checkpoint
 _TEXT_LAYER = re.compile(rf"{re.escape(TEXT_MODEL)}text_model\.encoder\.layers\.(\d+)\.")
+# Files by a MODEL's network, and by which patches it has and what it predicts.
+_baked: WeakKeyDictionary[Any, dict[Any, Path]] = WeakKeyDictionary()
 MARGIN = 64 * 2**20  # bytes that a full disk must still have for logs and checkpoints
 
 
@@ -72,10 +76,19 @@ def bake(model: ModelPatcher) -> Path:
 
     The MODEL is one that ``check`` let pass. Raises UserError where the disk is full.
     """
+    said = prediction_of(model)
+    # A press may ask for the same weights several times, and reading them all takes seconds.
+    known = _baked.setdefault(model.model, {})
+    state = model.patches_uuid, said.kind, said.zero_snr, places.weights()
+    if state not in known or not known[state].is_file():
+        known[state] = _bake(model, said)
+    return known[state]
+
+
+def _bake(model: ModelPatcher, said: Prediction) -> Path:
     unet = dict(effective_unet(model))
     recognize("model", unet)  # a patch may have changed a shape, and the worker knows no MODEL
     tensors = {f"{PREFIX}{name}": tensor for name, tensor in unet.items()}
-    said = prediction_of(model)
     marks = {V_PRED: said.kind == "v_prediction", ZTSNR: said.zero_snr}
     tensors |= {mark: torch.empty(0) for mark, is_so in marks.items() if is_so}
     return _written(tensors, "a training job's checkpoint")

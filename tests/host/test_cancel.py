@@ -16,6 +16,7 @@ from still_moving.nodes.apply.motion import LoadMotionModule
 from still_moving.nodes.apply.spatial import InjectCheckpoint
 from still_moving.nodes.clips.measure import MeasureMotion
 from still_moving.nodes.sets.folders import ClipSet
+from still_moving.nodes.sets.generate import GenerateImages
 from still_moving.nodes.shared import baking, cancel, folders, places
 
 pytestmark = pytest.mark.every_comfyui
@@ -45,6 +46,14 @@ def bake():
         baking.bake(world.plain())
 
 
+def draw():
+    GenerateImages.gather(
+        model=world.plain(), clip=load_clip(), vae=ShapesVAE(), prompts="red circle", token="",
+        class_word="", count=1, negative="", seed=1, steps=2, cfg=2.0, sampler_name="euler",
+        scheduler="normal", width=128, height=128,
+    )  # fmt: skip  # many short values, several a line
+
+
 WORK = {
     "loading a motion module": lambda: LoadMotionModule.execute(
         folders.choices(folders.MOTION_MODULES)[0]
@@ -54,6 +63,7 @@ WORK = {
     ),
     "measuring": lambda: MeasureMotion.execute(clip_1=torch.rand(3, 32, 32, 3)),
     "baking": bake,
+    "drawing a set": draw,
 }
 
 

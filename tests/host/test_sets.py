@@ -166,6 +166,22 @@ def test_baking_an_untouched_model_is_its_file():
     assert all(torch.equal(baked[name], original[name]) for name in original)
 
 
+def test_the_same_weights_are_read_once(monkeypatch):
+    model = world.plain()
+    baked = baking.bake(model)
+    patched = model.clone()
+    key = "diffusion_model.time_embed.0.weight"
+    patched.add_patches({key: (torch.ones_like(model.model.state_dict()[key]),)}, 0.1)
+    assert baking.bake(patched) != baked
+    read = baking.effective_unet
+    monkeypatch.setattr(baking, "effective_unet", lambda _: pytest.fail("read again"))
+    assert baking.bake(model.clone()) == baked
+    monkeypatch.setattr(baking, "effective_unet", read)
+    baked.unlink()
+    assert baking.bake(model) == baked
+    assert baked.is_file()
+
+
 def test_baking_counts_loras_in_as_comfyui_samples_them():
     import comfy.sd
     import comfy.utils
