@@ -2,7 +2,7 @@
 
 ``python benchmarks training.latency --json [--comfyui ~/comfy/ComfyUI] [--repeats 7]
 [--device gpu]``. On the shapes world, on a started ComfyUI. Train is pressed twice: the second time
-its training set is there already. A prompt of one image is timed alone, and under each way to share
+its training set is drawn already. A prompt of one image is timed alone, and under each way to share
 the device; while it yields, it should take at most 1.1 times as long as alone, and one step more.
 """
 
@@ -97,11 +97,14 @@ class Bench:
         prompt = self.press()["prompt_id"]
         moments = {"prompt_answered": time.time()}
         folder = self.seen(lambda: self.new_folder(known))
-        loading = self.seen(lambda: _changed(folder / "state.json"))
+        drawn = self.seen(lambda: _changed(set_file(folder)))
+        self.seen(lambda: _changed(folder / "pid") > drawn)  # the process that trains
+        loading = self.seen(lambda: newer(folder / "state.json", folder / "pid"))
         events = self.seen(lambda: self.events(folder))
         moments["graph_begun"] = self.moment(prompt, "execution_start")
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        moments["set_gathered_and_weights_baked"] = about["created"]
+        moments["words_read_and_weights_baked"] = about["created"]
+        moments["set_drawn"] = max(drawn, about["created"])
         moments["process_started"] = _changed(folder / "pid")
         moments["packages_imported"] = loading
         moments["network_built"] = events["running"]
@@ -186,7 +189,11 @@ class Bench:
         """Until some steps were taken in peace; seconds of one."""
         at = self.job(id)["step"]
         self.server.wait_until(
-            lambda: self.job(id)["phase"] == "running" and self.job(id)["step"] > at + 3
+            lambda: (
+                (job := self.job(id))["phase"] == "running"
+                and not job["drawing"]
+                and job["step"] > at + 3
+            )
         )
         return self.job(id)["seconds_per_step"]
 
@@ -216,6 +223,18 @@ def image_graph(seed: int, steps: int) -> dict[str, Any]:
         "image": plain("VAEDecode", samples=["latents", 0], vae=["world", 3]),
         "shown": plain("PreviewImage", images=["image", 0]),
     }  # fmt: skip  # a node a line
+
+
+def newer(path: Path, other: Path) -> float:
+    """When a file was written last, if that is after the other one; else 0."""
+    at = _changed(path)
+    return at if at >= _changed(other) else 0.0
+
+
+def set_file(folder: Path) -> Path:
+    """The list of the set that a job trains on."""
+    (place,) = json.loads((folder / "job.json").read_text(encoding="utf-8"))["sets"].values()
+    return Path(place) / "set.json"
 
 
 def _changed(path: Path) -> float:

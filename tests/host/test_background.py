@@ -155,6 +155,8 @@ def test_what_goes_wrong_is_said_with_the_item(changes, said, tmp_path):
 def test_a_plan_is_data_and_the_same_for_the_same_graph():
     one, other = planned("images"), planned("images")
     assert one.folder == other.folder != planned("images", seed=8).folder
+    assert one.pictures is not None
+    assert list(one.pictures.iterdir()) == []  # nothing is drawn at the press
     assert {file.suffix for file in one.folder.iterdir()} == {".json", ".safetensors"}
     assert {file.suffix for file in one.files} == {".safetensors"}
     assert all(path.parent.parent == places.root() for path in one.uses)

@@ -46,8 +46,8 @@ def lack_of_room(folder: JobFolder, error: Exception, doing: str) -> UserError |
         return UserError(
             folder.path,
             f"a full disk while {doing}",
-            "room for checkpoints",
-            "Free some space and resume: the job goes on from its last checkpoint.",
+            "room for what the job writes",
+            "Free some space and resume: the job goes on from what it saved last.",
         )
     if isinstance(error, PathTooLong):
         return UserError(
