@@ -14,6 +14,7 @@ from helpers.host import world
 from still_moving.adapters.host.motion_adapter import apply_motion_adapter
 from still_moving.adapters.host.noise_schedule import sampling_of, set_sampling, tables_of
 from still_moving.adapters.host.spatial_adapter import apply_spatial_adapter
+from still_moving.adapters.host.views import ViewPlan, apply_views
 from still_moving.adapters.host.windows import SCHEDULES, apply_windows
 from still_moving.adapters.worlds.pixels import ShapesVAE
 from still_moving.adapters.worlds.text import load_clip
@@ -70,6 +71,7 @@ MORE = {
     "on the motion module": slider,
     "further models": beside,
     "context_handler": lambda: apply_windows(world.moving(), 4, 2, next(iter(SCHEDULES))),
+    "attached to it": lambda: apply_views(world.moving(), ViewPlan(3, 1, "uniform"), 32),
     "8 bits": lambda: world.stored_as(torch.float8_e4m3fn),
 }
 
