@@ -48,10 +48,12 @@ def with_prompts(
 
 def sampler_inputs(steps: int) -> list[io.Input]:
     return [
-        io.String.Input(
-            "negative", default="", multiline=True, tooltip="What the pictures should not show."
+        advanced(
+            io.String.Input(
+                "negative", default="", multiline=True, tooltip="What the pictures should not show."
+            )
         ),
-        seed_input("Of the first one; each next one has the next seed."),
+        advanced(seed_input("Of the first one; each next one has the next seed.")),
         io.Int.Input("steps", default=steps, min=1, max=200, tooltip="Sampling steps of each."),
         io.Float.Input("cfg", default=7.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance."),
         advanced(
