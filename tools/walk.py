@@ -51,11 +51,12 @@ class Walk:
         press()
         self.wait("a press to its jobs", lambda: bool(self.jobs()))
         self.wait("to a free queue", self.is_free)
-        self.wait("to the first step", lambda: any(job["step"] >= 1 for job in self.jobs()))
+        self.wait("to the first clip drawn to train on", lambda: self.has_begun(drawing=True))
         look("training")
         begun = time.monotonic()
         self.server.run(api_form(MEANWHILE))
         self.seconds["a long clip meanwhile"] = time.monotonic() - begun
+        self.wait("to the first step", lambda: self.has_begun(drawing=False))
         self.wait("to both adapters", self.is_trained)
         begun = time.monotonic()
         run()
@@ -65,6 +66,11 @@ class Walk:
     def wait(self, name: str, happened: Callable[[], bool]) -> None:
         self.server.wait_until(happened, PATIENCE_S)
         self.seconds[name] = time.monotonic() - self.begun
+
+    def has_begun(self, drawing: bool) -> bool:
+        """Whether a job has drawn an item, or is past that; or has made a step."""
+        done = [job for job in self.jobs() if job["step"] >= 1 or job["phase"] in ENDED]
+        return any(drawing or not job["drawing"] for job in done)
 
     def jobs(self) -> list[dict]:
         return self.server.get("/still_moving/jobs")["jobs"]
