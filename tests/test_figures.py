@@ -222,7 +222,7 @@ def test_the_law_sees_another_number():
 
 RESULTS = sorted((ROOT / "docs" / "results").glob("*.md"))
 PAGES = [*RESULTS, *(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]
-COMMAND = re.compile(r"`(?:\w+=\S+ )?(?:(make) |(?:python )?(benchmarks) )([\w.-]+)")
+COMMAND = re.compile(r"`(?:\w+=\S+ )?(?:(make) |(?:python )?(benchmarks|tools) )([\w.-]+)")
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
@@ -234,11 +234,12 @@ def test_commands_on_pages_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
     named = {c for path in PAGES for c in COMMAND.findall(path.read_text(encoding="utf-8"))}
     assert {name for make, _, name in named if make} <= targets
-    modules = {name if "." in name else f"{name}.run" for _, bench, name in named if bench}
-    missing = [
-        m for m in modules if not (ROOT / "benchmarks" / f"{m.replace('.', '/')}.py").exists()
-    ]
-    assert missing == []
+    modules = {
+        f"{folder}.{name}" if folder == "tools" or "." in name else f"{folder}.{name}.run"
+        for _, folder, name in named
+        if folder
+    }
+    assert [m for m in modules if not (ROOT / f"{m.replace('.', '/')}.py").exists()] == []
 
 
 @pytest.mark.parametrize("language", sorted({path.name for path in LOCALES.iterdir()} - {"en"}))
