@@ -129,7 +129,24 @@ def prompt_inputs(example: str, count: int, noun: str) -> list[io.Input]:
     ]
 
 
-class GenerateImages(DrawnSet):
+class Generated(DrawnSet):
+    """A set that the MODEL on the node draws: at once, or from a plan."""
+
+    @classmethod
+    def read(cls, model: Any, **inputs: Any) -> dict[str, Any]:
+        """What drawing takes, by the inputs. Raises UserError for a MODEL that is no such one."""
+        raise NotImplementedError
+
+    @classmethod
+    def gather(cls, **inputs: Any) -> CachedSet:
+        return _generate(**cls.read(**inputs))
+
+    @classmethod
+    def planned(cls, **inputs: Any) -> CachedSet:
+        return _planned(**cls.read(**inputs))
+
+
+class GenerateImages(Generated):
     """The customized MODEL's own pictures -> TRAINING_SET of stills (paper, section 3.3)."""
 
     @classmethod
@@ -154,15 +171,7 @@ class GenerateImages(DrawnSet):
         )
 
     @classmethod
-    def gather(cls, **inputs: Any) -> CachedSet:
-        return _generate(**cls._read(**inputs))
-
-    @classmethod
-    def planned(cls, **inputs: Any) -> CachedSet:
-        return _planned(**cls._read(**inputs))
-
-    @classmethod
-    def _read(cls, model: Any, **inputs: Any) -> dict[str, Any]:
+    def read(cls, model: Any, **inputs: Any) -> dict[str, Any]:
         if motion_patcher(model) is not None:
             raise UserError(
                 "model",
@@ -173,7 +182,7 @@ class GenerateImages(DrawnSet):
         return {"model": model, "frames": 1} | with_prompts(**inputs)
 
 
-class GeneratePriorClips(DrawnSet):
+class GeneratePriorClips(Generated):
     """A moving MODEL's own clips -> TRAINING_SET of clips, for who has no real ones."""
 
     @classmethod
@@ -200,14 +209,6 @@ class GeneratePriorClips(DrawnSet):
         )
 
     @classmethod
-    def gather(cls, **inputs: Any) -> CachedSet:
-        return _generate(**cls._read(**inputs))
-
-    @classmethod
-    def planned(cls, **inputs: Any) -> CachedSet:
-        return _planned(**cls._read(**inputs))
-
-    @classmethod
-    def _read(cls, model: Any, **inputs: Any) -> dict[str, Any]:
+    def read(cls, model: Any, **inputs: Any) -> dict[str, Any]:
         required_motion_patcher(model, "model", "Generate Prior Clips")
         return {"model": model} | with_prompts(**inputs)
