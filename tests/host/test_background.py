@@ -60,8 +60,19 @@ def drawing(folder: JobFolder) -> None:
     assert not done.returncode, done.stderr + folder.log.read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    """In both processes: sums of several threads differ in their last bit by how many there are."""
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
 @pytest.mark.every_comfyui
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", NODES)
 def test_a_job_draws_what_the_node_draws(kind, tmp_path):
     own = NODES[kind].gather(**inputs(kind))
