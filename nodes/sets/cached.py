@@ -17,6 +17,7 @@ from torch import Tensor
 from ...adapters.worlds.pixels import ShapesVAE
 from ...common import files
 from ...common.errors import UserError
+from ...training.jobs.coming import is_coming
 from ...training.sets.build import CacheOptions, build_set, fitted
 from ...training.sets.encoders import Encoder, HostEncoder, ShapesEncoder
 from ...training.sets.media import MediaFile, has_a_say
@@ -67,7 +68,7 @@ class CachedSet:
         return load_set(self.folder) if self.is_drawn else expected_set(self.folder)
 
     def is_there(self) -> bool:
-        return all(path.exists() for path in self.uses)
+        return all(is_coming(path) for path in self.uses)
 
 
 def encoder_of(vae: Any, clip: Any) -> Encoder:

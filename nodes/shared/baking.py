@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,7 +26,8 @@ from ...adapters.host.spatial_adapter import SpatialPatch
 from ...adapters.worlds.pixels import ShapesVAE
 from ...common import files, interrupt
 from ...common.errors import UserError
-from . import places
+from ...training.jobs import coming
+from . import places, writer
 
 PREFIX = "model.diffusion_model."
 TEXT_MODEL = "clip_l.transformer."  # before the text encoder's own names in ComfyUI's CLIP
@@ -72,15 +73,16 @@ def predicted(model: ModelPatcher) -> dict[str, Any]:
 
 
 def bake(model: ModelPatcher) -> Path:
-    """Write a MODEL's effective UNet to ``weights/`` and return the file; one file a content.
+    """Have a MODEL's effective UNet written to ``weights/`` and return the file; one a content.
 
-    The MODEL is one that ``check`` let pass. Raises UserError where the disk is full.
+    The file may be ``coming`` for some seconds yet. The MODEL is one that ``check`` let pass.
+    Raises UserError where the disk is full.
     """
     said = prediction_of(model)
     # A press may ask for the same weights several times, and reading them all takes seconds.
     known = _baked.setdefault(model.model, {})
     state = model.patches_uuid, said.kind, said.zero_snr, places.weights()
-    if state not in known or not known[state].is_file():
+    if state not in known or not coming.is_coming(known[state]):
         known[state] = _bake(model, said)
     return known[state]
 
@@ -97,7 +99,8 @@ def _bake(model: ModelPatcher, said: Prediction) -> Path:
 def bake_clip(clip: Any) -> Path:
     """Write a CLIP's effective text encoder to ``weights/`` and return the file.
 
-    Raises UserError for a CLIP that is not SD1.5's, and where the disk is full.
+    At once: the press reads with it what the worker will. Raises UserError for a CLIP that is not
+    SD1.5's, and where the disk is full.
     """
     tensors = {f"{TEXT_PREFIX}{name}": tensor for name, tensor in effective_text(clip)}
     if not tensors:
@@ -107,11 +110,11 @@ def bake_clip(clip: Any) -> Path:
             "the CLIP of an SD1.5 checkpoint",
             "Connect the CLIP of the checkpoint that is trained for.",
         )
-    return _written(tensors, "a training job's text encoder")
+    return _written(tensors, "a training job's text encoder", write_tensors)
 
 
 def bake_vae(vae: Any) -> Path | None:
-    """Write a VAE to ``weights/`` and return the file; None for the shapes world's, which has none.
+    """Have a VAE written to ``weights/`` and return the file; None for the shapes world's.
 
     Raises UserError where the disk is full.
     """
@@ -183,17 +186,21 @@ def _refuse(model: ModelPatcher) -> None:
         )
 
 
-def _written(tensors: dict[str, Tensor], made_by: str) -> Path:
-    """The file of these weights, written unless it is there."""
+def _soon(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    writer.write(path, tensors, metadata, _content)
+
+
+def _written(tensors: dict[str, Tensor], made_by: str, write: Callable[..., None] = _soon) -> Path:
+    """The file of these weights, which is written, soon or at once, unless it is there."""
     path = places.weights() / f"{_content(tensors)}.safetensors"
-    if not path.is_file():
+    if not coming.is_coming(path):
         files.make_folder(path.parent)
         _need_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
-        write_tensors(path, tensors, {"made_by": made_by})
+        write(path, tensors, {"made_by": made_by})
     return path
 
 
-def _content(tensors: dict[str, Tensor]) -> str:
+def _content(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         interrupt.check()
@@ -207,7 +214,7 @@ def _size(model: ModelPatcher) -> int:
 
 
 def _free(folder: Path) -> int:
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(folder).free - writer.waiting_bytes()
 
 
 def _in_words(size: int) -> str:

@@ -15,7 +15,7 @@ from still_moving.adapters.worlds.text import load_clip
 from still_moving.common.errors import UserError
 from still_moving.nodes.sets.cached import CachedSet
 from still_moving.nodes.sets.generate import GenerateImages, GeneratePriorClips
-from still_moving.nodes.shared import places
+from still_moving.nodes.shared import places, writer
 from still_moving.training.jobs.job import JobFolder
 from still_moving.training.sets.plan import PLAN_FILE, read_plan
 from still_moving.training.sets.store import SET_FILE
@@ -50,6 +50,7 @@ def planned(kind: str, **more: Any) -> CachedSet:
 
 def job_of(cached: CachedSet, folder: Path) -> JobFolder:
     """A job that trains on this set alone."""
+    writer.finish()
     given = {"checkpoint": cached.files[0], "motion_module": WEIGHTS / MOTION_MODULE}
     return new_job(folder, motion_recipe(steps=2), {**given, "frames": cached.folder})
 

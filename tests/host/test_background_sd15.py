@@ -8,7 +8,7 @@ from helpers.real_size import write_motion_module, write_sd15
 from helpers.small import motion_recipe, new_job, run
 from still_moving.adapters.host.motion_module import apply_motion_module, load_motion_module
 from still_moving.nodes.sets.generate import GeneratePriorClips
-from still_moving.nodes.shared import places
+from still_moving.nodes.shared import places, writer
 
 pytestmark = [pytest.mark.big, pytest.mark.every_comfyui]
 LORA = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
@@ -35,6 +35,7 @@ def inputs(tmp_path):
 def test_a_job_draws_what_the_node_draws(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr(places, "root", lambda: tmp_path / "user")
     own, cached = GeneratePriorClips.gather(**inputs), GeneratePriorClips.planned(**inputs)
+    writer.finish()
     assert not cached.is_drawn
     given = {"checkpoint": cached.files[0], "motion_module": tmp_path / "mm_v3.safetensors"}
     folder = new_job(tmp_path / "job", motion_recipe(), {**given, "frames": cached.folder})

@@ -13,7 +13,7 @@ from still_moving.adapters.files.prediction import Prediction
 from still_moving.adapters.host.motion_module import apply_motion_module
 from still_moving.adapters.host.noise_schedule import prediction_of
 from still_moving.common.errors import UserError
-from still_moving.nodes.shared import baking
+from still_moving.nodes.shared import baking, writer
 from still_moving.training.network.unet import schedule_of
 
 pytestmark = pytest.mark.every_comfyui
@@ -139,7 +139,9 @@ def test_training_takes_it_from_the_model(kind, zsnr, expected):
     assert baking.predicted(model) == expected
     assert ("predicts: v_prediction" in " ".join(baking.check(model))) == bool(expected)
     assert baking.predicted(apply_motion_module(model, world.motion_module())) == expected
-    said = read_unet(baking.bake(model)).prediction
+    path = baking.bake(model)
+    writer.finish()
+    said = read_unet(path).prediction
     assert said == (Prediction(prediction_of(model).kind, zsnr) if expected else None)
 
 

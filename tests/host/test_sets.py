@@ -17,7 +17,7 @@ from still_moving.nodes.sets import folders as sets
 from still_moving.nodes.sets.folders import ClipSet, ImageSet
 from still_moving.nodes.sets.generate import prompts_for
 from still_moving.nodes.sets.pictures import captions_for
-from still_moving.nodes.shared import baking, folders, places
+from still_moving.nodes.shared import baking, folders, places, writer
 from still_moving.training.sets.keeping import save_clip
 from still_moving.training.sets.store import load_set
 from still_moving.worlds.shapes import latents
@@ -159,8 +159,15 @@ def test_prompts_are_used_in_turn_with_their_places_filled():
     assert prompts_for("a dog", "", "", 1) == ["a dog"]
 
 
+def written(model):
+    """The file of a MODEL's weights, once it is there."""
+    path = baking.bake(model)
+    writer.finish()
+    return path
+
+
 def test_baking_an_untouched_model_is_its_file():
-    baked = read_unet(baking.bake(world.plain())).tensors
+    baked = read_unet(written(world.plain())).tensors
     original = read_unet(WEIGHTS / BASE).tensors
     assert baked.keys() == original.keys()
     assert all(torch.equal(baked[name], original[name]) for name in original)
@@ -168,17 +175,17 @@ def test_baking_an_untouched_model_is_its_file():
 
 def test_the_same_weights_are_read_once(monkeypatch):
     model = world.plain()
-    baked = baking.bake(model)
+    baked = written(model)
     patched = model.clone()
     key = "diffusion_model.time_embed.0.weight"
     patched.add_patches({key: (torch.ones_like(model.model.state_dict()[key]),)}, 0.1)
-    assert baking.bake(patched) != baked
+    assert written(patched) != baked
     read = baking.effective_unet
     monkeypatch.setattr(baking, "effective_unet", lambda _: pytest.fail("read again"))
-    assert baking.bake(model.clone()) == baked
+    assert written(model.clone()) == baked
     monkeypatch.setattr(baking, "effective_unet", read)
     baked.unlink()
-    assert baking.bake(model) == baked
+    assert written(model) == baked
     assert baked.is_file()
 
 
@@ -188,16 +195,16 @@ def test_baking_counts_loras_in_as_comfyui_samples_them():
 
     lora = comfy.utils.load_torch_file(str(next(LORAS.iterdir())))
     model, _ = comfy.sd.load_lora_for_models(world.plain(), None, lora, 0.7, 0)
-    plain, baked = baking.bake(world.plain()), baking.bake(model)
+    plain, baked = written(world.plain()), written(model)
     assert plain != baked
-    assert baking.bake(model) == baked  # one file a content
+    assert written(model) == baked  # one file a content
     tensors = read_unet(baked).tensors
     model.patch_model()
     loaded = model.model.diffusion_model.state_dict()
     try:
         assert all(torch.allclose(t, loaded[n].cpu(), atol=1e-6) for n, t in tensors.items())
         # Patches that are loaded now must not count twice.
-        assert baking.bake(model) == baked
+        assert written(model) == baked
     finally:
         model.unpatch_model()
 

@@ -13,6 +13,7 @@ from ...common import files
 from ...common.atomic import sync_file, sync_folder
 from ...common.errors import UserError
 from ...common.names import folded
+from . import coming
 from .copies import copy_name, stamp_of, sweep_copies, time_in
 from .exports import adapter_of
 from .job import Job, JobFolder
@@ -268,6 +269,10 @@ def set_aside_unshared(
     for path in (Path(text).resolve() for text in ticket.uses):
         if path in used or path.parent not in homes:
             continue
+        if coming.is_being_written(path):
+            every = False
+            continue
+        coming.forget(path)
         try:
             aside.append(files.set_aside(path, patience_s=0))
         except FileNotFoundError:

@@ -14,6 +14,7 @@ from ...common import files
 from ...common.atomic import atomic_write_text
 from ...common.errors import UserError
 from ...common.names import fault
+from ..jobs import coming
 from ..jobs.exports import check_new
 from ..jobs.job import Job, JobFolder
 from ..jobs.phase import ENDED
@@ -24,6 +25,7 @@ from .host import JobView
 from .watched_job import WatchedJob
 
 PUSH_S = 0.25  # at least, between two views of a job whose phase is the same
+_WRITING = "The model's weights are being written to the disk."
 _WATCHING = "Another ComfyUI runs the jobs of this folder; this one looks on."
 
 
@@ -84,7 +86,7 @@ class Board:
         """
         self.check_new(ticket.id)
         for used in ticket.uses:  # a deletion may just have taken it along
-            if not Path(used).exists():
+            if not coming.is_coming(used):
                 raise UserError(used, "nothing", "what this job needs", "Start it again.")
         awaiting.check_awaited(ticket, self.watched)
         path = self.jobs / ticket.id
@@ -125,6 +127,8 @@ class Board:
             watched.publishing.read()
         elif not watched.deleting and (news or not watched.publishing.begun):
             watched.wish_published()
+        if self.steering and watched.wants_worker and (why := _unwritten(watched)):
+            watched.fail(why)
 
     def promised(self, but: str) -> set[str]:
         """Places of all jobs' adapters but one's, as ``same_name`` gives them."""
@@ -144,7 +148,8 @@ class Board:
 
     def ready(self) -> list[WatchedJob]:
         """Those of them that a worker can begin with."""
-        return [watched for watched in self.queue() if not awaiting.missing(watched)]
+        ready = (it for it in self.queue() if not awaiting.missing(it))
+        return [it for it in ready if not _is_early(it)]
 
     def read_order(self) -> None:
         """Take over an order that another process wrote; without any, the oldest job is next."""
@@ -195,6 +200,8 @@ class Board:
             view = watched.view(self.steering, positions.get(id), waits, seq)
             if not self.steering and view["phase"] not in ENDED and not view["message"]:
                 view["message"] = self._watching
+            elif id in positions and not waits and not view["message"] and _is_early(watched):
+                view["message"] = _WRITING
             if view != before:
                 self._seq += 1
                 view["seq"] = self._seq
@@ -213,6 +220,16 @@ class Board:
             views.append(view)
         removed, self._removed = self._removed, []
         return views, removed
+
+
+def _is_early(watched: WatchedJob) -> bool:
+    """Whether a file that a job needs is still being written."""
+    return any(map(coming.is_being_written, watched.ticket.uses))
+
+
+def _unwritten(watched: WatchedJob) -> str:
+    """Why a job cannot begin whose file's writer gave up, or died; empty where none did."""
+    return next((why for path in watched.ticket.uses if (why := coming.failure(path))), "")
 
 
 def _unknown(id: str) -> UserError:
