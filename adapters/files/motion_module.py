@@ -19,6 +19,7 @@ from .motion_names import (
     own_positions,
     trainer_settings,
 )
+from .motion_parts import Part, hash_of, name_of, of_merged_file
 from .templates import module_shapes
 from .tensors import file_hash, read_tensors, refuse_non_finite, refuse_wrong_names
 
@@ -58,9 +59,10 @@ class MotionModuleInfo:
 class MotionModule:
     """A motion module's tensors in AnimateDiff naming, with the dtype of the file.
 
-    hash: sha256 of the file; name: the file's name; notes: what to say of what is left out.
-    Position tables may be absent (AnimateLCM): they are the plain sinusoid of `info.max_frames`
-    rows.
+    hash: sha256 of the file; name: the file's name; notes: what to say of what is left out. Of a
+    merged one, hash and name say what it was merged from. Position tables may be absent
+    (AnimateLCM): they are the plain sinusoid of `info.max_frames` rows. content: sha256 of the
+    one file, empty where there is none.
     """
 
     info: MotionModuleInfo
@@ -68,20 +70,23 @@ class MotionModule:
     hash: str
     name: str
     notes: tuple[str, ...] = ()
+    content: str = ""
 
 
 @lets_go
 def read_motion_module(path: Path | str) -> MotionModule:
     """Read and check a motion module; raises UserError for any file that is not one."""
     path = Path(path)
-    tensors, _ = read_tensors(path)
+    tensors, metadata = read_tensors(path)
     _refuse_other_kinds(path, tensors)
     layers = motion_layers(path, tensors)
     info, guess = _info(path, layers)
     refuse_non_finite(path, layers.tensors)
     info = replace(info, own_positions=own_positions(layers.tensors))
-    notes = layers.notes + guess
-    return MotionModule(info, layers.tensors, file_hash(path), path.name, notes)
+    content = file_hash(path)
+    parts = of_merged_file(path, metadata) or (Part(path, content, path.name),)
+    known_by = hash_of(parts), name_of(parts)
+    return MotionModule(info, layers.tensors, *known_by, layers.notes + guess, content)
 
 
 def recognize(path: Path | str, tensors: Mapping[str, Tensor]) -> MotionModuleInfo:

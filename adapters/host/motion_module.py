@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from ...common.errors import UserError
 from ...worlds.known import title_of
+from ..files.motion_merge import read_merged
 from ..files.motion_module import WORLD_OF, MotionModuleInfo, read_motion_module
+from ..files.motion_parts import Part, Parts, hash_of, name_of
 from . import evolved, hooks
 from .calls import Call
 from .companions import carried, carry, companion, offload_device
@@ -35,40 +37,52 @@ WINDOWS = "Context Windows"
 
 @dataclass(eq=False)
 class LoadedMotionModule:
-    """A motion module's file, ready to be built in any precision.
+    """A motion module of one file, or merged from several, ready to be built in any precision.
 
-    hash: sha256 of the file; notes: what to say of what is left out.
+    notes: what to say of what is left out.
     """
 
-    path: Path
+    parts: Parts
     info: MotionModuleInfo
-    hash: str
-    name: str
     notes: tuple[str, ...] = ()
     _patchers: dict[tuple[torch.dtype, torch.device], ModelPatcher] = field(default_factory=dict)
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the file, or of what it was merged from."""
+        return hash_of(self.parts)
+
+    @property
+    def name(self) -> str:
+        """The file's name, or all their names with their shares."""
+        return name_of(self.parts)
 
     def patcher(self, dtype: torch.dtype, device: torch.device) -> ModelPatcher:
         """Its patcher in a precision for a device, built once; clone it before changing it."""
         key = (dtype, device)
         if key not in self._patchers:
-            self._patchers[key] = build_patcher(self.path, dtype, device)
+            self._patchers[key] = build_patcher(self.parts, dtype, device)
         return self._patchers[key]
 
 
 def load_motion_module(path: Path | str) -> LoadedMotionModule:
     """Read and check a motion-module file. Raises UserError for any other file."""
     module = read_motion_module(path)
-    return LoadedMotionModule(Path(path), module.info, module.hash, module.name, module.notes)
+    parts = (Part(Path(path), module.hash, module.name),)
+    return LoadedMotionModule(parts, module.info, module.notes)
 
 
 def build_patcher(
-    path: Path | str,
+    parts: Parts,
     dtype: torch.dtype,
     device: torch.device | None = None,
     disable_dynamic: bool = False,
 ) -> ModelPatcher:
-    """A motion module's patcher. device: ComfyUI's own unless given."""
-    module = read_motion_module(path)
+    """A motion module's patcher, merged where it has several parts.
+
+    device: ComfyUI's own unless given. Raises UserError where a part cannot be read any more.
+    """
+    module = read_merged(parts)
     device = device or comfy.model_management.get_torch_device()
     model: Any = MotionModel(
         module.info,
@@ -77,11 +91,11 @@ def build_patcher(
         device=offload_device(device),
         dtype=dtype,
     )
-    model.file_hash, model.file_name, model.file_path = module.hash, module.name, str(path)
+    model.file_hash, model.file_name, model.parts = module.hash, module.name, parts
     if module.info.own_positions:
         model.keep_tables(module.tensors)
     tensors = {k: v.to(dtype) for k, v in module.tensors.items() if not k.endswith(".pe")}
-    return companion(model, tensors, (build_patcher, (path, dtype)), device, disable_dynamic)
+    return companion(model, tensors, (build_patcher, (parts, dtype)), device, disable_dynamic)
 
 
 def apply_motion_module(

@@ -16,7 +16,7 @@ from ...training.drawing.sampling import conditioning_of
 from ...training.sets.encoders import Encoder, HostEncoder
 from ...training.sets.plan import Plan, Words, write_plan
 from ...training.sets.store import SET_FILE
-from ..shared import baking, places
+from ..shared import baking, merged, places
 from .cached import CachedSet, encoder_of
 
 _MARKS = re.compile(r"[()\\]|embedding:")  # of what means something else to sampling
@@ -41,10 +41,10 @@ def planned_set(
     plan = Plan(
         prompts=tuple(prompts),
         negative=negative,
-        model="",  # the largest file: written when all else is found right
+        model="",  # the largest files: written when all else is found right
         base=hooks.layout_of(model)[1],
         sampling=sampling,
-        motion_module="" if module is None else str(Path(module.model.file_path).resolve()),
+        motion_module="",
         motion_hash="" if module is None else module.model.file_hash,
         vae="",
         vae_dtype=str(vae.vae_dtype).removeprefix("torch."),
@@ -56,10 +56,13 @@ def planned_set(
     _ = plan.options  # refuses sizes
     words = _words_of(plan, clip, encoder, tables)
     count = getattr(encoder, "sections", lambda _text: 1)
+    motion = None if module is None else merged.motion_file(module.model.parts)
     files = [baking.bake(model), baking.bake_vae(vae)]
     named = {name: str(file or "") for name, file in zip(("model", "vae"), files, strict=True)}
+    named["motion_module"] = str(motion.path) if motion else ""
     plan = replace(plan, sections=tuple(map(count, plan.texts)), **named)
-    return _kept(plan, words, tuple(file for file in files if file))
+    made = motion.made if motion else ()
+    return _kept(plan, words, tuple(file for file in (*files, *made) if file))
 
 
 def _words_of(plan: Plan, clip: Any, encoder: Encoder, tables: tuple[Any, Any]) -> Words:

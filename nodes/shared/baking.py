@@ -52,9 +52,9 @@ def check(model: ModelPatcher) -> list[str]:
     files.sweep(folder)
     # Weights of this size may be these very ones, which take no room again.
     if all(file.stat().st_size < size for file in folder.glob("*.safetensors")):
-        _need_room(folder, size)
-    free = _in_words(_free(folder))
-    room = f"The job keeps the model's weights on disk: {_in_words(size)} of {free} free."
+        need_room(folder, size)
+    free = in_words(_free(folder))
+    room = f"The job keeps the model's weights on disk: {in_words(size)} of {free} free."
     v = [] if said.kind == "epsilon" else [f"Trained in what the model predicts: {said}."]
     return [room, *v, *not_in_weights(model)]
 
@@ -195,7 +195,7 @@ def _written(tensors: dict[str, Tensor], made_by: str, write: Callable[..., None
     path = places.weights() / f"{_content(tensors)}.safetensors"
     if not coming.is_coming(path):
         files.make_folder(path.parent)
-        _need_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
+        need_room(path.parent, sum(tensor.nbytes for tensor in tensors.values()))
         write(path, tensors, {"made_by": made_by})
     return path
 
@@ -217,16 +217,18 @@ def _free(folder: Path) -> int:
     return shutil.disk_usage(folder).free - writer.waiting_bytes()
 
 
-def _in_words(size: int) -> str:
+def in_words(size: int) -> str:
+    """Bytes for people."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-def _need_room(folder: Path, size: int) -> None:
+def need_room(folder: Path, size: int, what: str = "the model's weights") -> None:
+    """Raise UserError where a disk has no room for so many bytes, with a margin."""
     free = _free(folder)
     if free < size + MARGIN:
         raise UserError(
             folder,
-            f"{_in_words(free)} free",
-            f"{_in_words(size + MARGIN)} for the model's weights",
+            f"{in_words(free)} free",
+            f"{in_words(size + MARGIN)} for {what}",
             "Free some space, or delete old jobs in the Still-Moving tab.",
         )

@@ -31,7 +31,7 @@ from ...training.sets import store
 from ...training.text.prompts import reads_texts, text_model
 from ...worlds.known import WORLDS
 from ..sets.cached import CachedSet
-from ..shared import baking, folders, jobs
+from ..shared import baking, folders, jobs, merged
 from ..shared.cancel import cancellable
 from . import preset_numbers
 from .inputs import POLICIES, recipe_of
@@ -106,17 +106,22 @@ class MotionTrainer(Trainer):
         job = Job(
             name=name,
             recipe=recipe,
-            checkpoint="",  # the largest file: written when all else is found right
-            motion_module=str(motion_module.path.resolve()),
+            checkpoint="",  # the largest files: written when all else is found right
+            motion_module="",
             sets={role: str(clips_set.folder) for role, clips_set in sets.items()},
             adapters=adapters,
         )
-        job = replace(with_texts(job, model, clip, cached), checkpoint=str(baking.bake(model)))
+        job = with_texts(job, model, clip, cached)
+        motion = merged.motion_file(motion_module.parts)
+        written = {"motion_module": str(motion.path), "checkpoint": str(baking.bake(model))}
+        job = replace(job, **written)
         files = [Path(file) for file in (job.checkpoint, job.text_encoder) if file]
+        files += motion.made
         uses = (*files, *{path for clips_set in sets.values() for path in clips_set.uses})
         place, words = folder_of(recipe), trained_words(job)
         press = (cls.press_id(), cls.uid(), inputs.get("sharing", POLICIES[0]))
-        return cls.begun(jobs.start(method, job, *press, uses, place, words), notes)
+        view = jobs.start(method, job, *press, uses, place, words)
+        return cls.begun(view, [*notes, *motion.notes])
 
 
 def sets_of(

@@ -14,7 +14,7 @@ from ...training.jobs.ticket import Kind
 from ...training.queue.host import JobView
 from ...training.recipes.recipe import Recipe
 from ..sets.cached import CachedSet
-from ..shared import baking, folders, jobs
+from ..shared import baking, folders, jobs, merged
 from ..shared.cancel import cancellable
 from ..shared.notices import output
 from ..shared.sockets import CATEGORY, MOTION_MODULE, TRAINING_SET
@@ -78,18 +78,20 @@ class Trainer(io.ComfyNode):
         awaits = tuple(it.awaited for it in adapters.values() if isinstance(it, Coming))
         files = {name: it for name, it in adapters.items() if not isinstance(it, Coming)}
         notes += [n for file in files.values() for n in load_adapter(file, "motion").notes]
+        motion = merged.motion_file(motion_module.parts)
         checkpoint = baking.bake(model)
         job = Job(
             name=name,
             recipe=recipe,
             checkpoint=str(checkpoint),
-            motion_module=str(motion_module.path.resolve()),
+            motion_module=str(motion.path),
             sets={role: str(cached.folder) for role, cached in sets.items()},
             adapters=files,
         )
-        uses = (checkpoint, *(path for cached in sets.values() for path in cached.uses))
-        press = (cls.press_id(), cls.uid(), inputs.get("sharing", POLICIES[0]))
-        return cls.begun(jobs.start(cls.KIND, job, *press, uses, cls.FOLDER, awaits=awaits), notes)
+        used = (*motion.made, *(path for cached in sets.values() for path in cached.uses))
+        press = (cls.press_id(), cls.uid(), inputs.get("sharing", POLICIES[0]), (checkpoint, *used))
+        view = jobs.start(cls.KIND, job, *press, cls.FOLDER, awaits=awaits)
+        return cls.begun(view, [*notes, *motion.notes])
 
     @classmethod
     def begun(cls, view: JobView, notes: Sequence[str] = ()) -> io.NodeOutput:

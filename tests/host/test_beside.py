@@ -17,7 +17,7 @@ from still_moving.adapters.host.motion_module import apply_motion_module, build_
 from still_moving.adapters.host.windows import apply_windows
 from still_moving.adapters.worlds.model import load_controlnet
 from still_moving.common.errors import UserError
-from still_moving.worlds.shapes.files import CONTROLNET, MOTION_MODULE, WEIGHTS
+from still_moving.worlds.shapes.files import CONTROLNET, WEIGHTS
 
 pytestmark = pytest.mark.every_comfyui
 
@@ -104,7 +104,7 @@ def test_windows_say_which_frames_they_are_and_leave_no_trace():
 def evolved():
     """A MODEL as AnimateDiff-Evolved leaves it: with a motion module under its own key."""
     model = world.plain()
-    other = build_patcher(WEIGHTS / MOTION_MODULE, torch.float32, torch.device("cpu"))
+    other = build_patcher(world.motion_module().parts, torch.float32, torch.device("cpu"))
     model.set_additional_models("ADE", [other])
     return model
 

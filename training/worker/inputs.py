@@ -54,7 +54,8 @@ class Inputs:
 
     def fingerprints(self, stage_index: int, exports: Path) -> dict[str, str]:
         """What a resumed run must find unchanged to be the same run."""
-        hashes = {"checkpoint": self.weights.hash, "motion module": self.motion.hash}
+        motion = self.motion.content or self.motion.hash  # a merged one's hash is of its parts
+        hashes = {"checkpoint": self.weights.hash, "motion module": motion}
         for name, cached in self.sets.items():
             ids = "".join(item.id for item in cached.items)
             hashes[f"set {name}"] = hashlib.sha256(ids.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import comfy.sample
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from helpers.small_files import random_pair
 from still_moving.adapters.files.adapter import Adapter, AdapterInfo
+from still_moving.adapters.files.motion_module import read_motion_module
+from still_moving.adapters.files.tensors import write_tensors
 from still_moving.adapters.host.motion_module import (
     LoadedMotionModule,
     apply_motion_module,
@@ -69,6 +72,19 @@ def stored_as(dtype: torch.dtype) -> ModelPatcher:
 @cache
 def motion_module() -> LoadedMotionModule:
     return load_motion_module(WEIGHTS / MOTION_MODULE)
+
+
+def write_tuned_module(path: Path, seed: int) -> LoadedMotionModule:
+    """One that was made from the shapes world's motion module, in fp32."""
+    noise = torch.Generator().manual_seed(seed)
+    tensors = {
+        name: own
+        if name.endswith(".pe")
+        else own.float() * (1 + 0.3 * torch.randn(own.shape, generator=noise))
+        for name, own in read_motion_module(WEIGHTS / MOTION_MODULE).tensors.items()
+    }
+    write_tensors(path, tensors, {})
+    return load_motion_module(path)
 
 
 def moving(model: ModelPatcher | None = None) -> ModelPatcher:

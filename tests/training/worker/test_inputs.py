@@ -15,8 +15,10 @@ from helpers.small import (
     write_set,
 )
 from still_moving.adapters.files.checkpoint import read_unet
-from still_moving.adapters.files.tensors import file_hash
+from still_moving.adapters.files.motion_parts import Part, hash_of, to_metadata
+from still_moving.adapters.files.tensors import file_hash, read_tensors, write_tensors
 from still_moving.training.worker.failure import USER_ERROR
+from still_moving.training.worker.inputs import Inputs
 from still_moving.training.worker.session import run_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -83,3 +85,19 @@ def test_the_module_under_test_is_not_the_one_in_the_files(files):
     tensors = read_unet(files["checkpoint"]).tensors
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     assert motion_module().hash != file_hash(files["motion_module"])
+
+
+def test_a_merged_module_that_was_changed_is_noticed(tmp_path, files):
+    """Its hash says what it was merged from, and would be the same."""
+    tensors, _ = read_tensors(files["motion_module"])
+    parts = tuple(Part(files["motion_module"], hash, hash, 0.5) for hash in "ab")
+    seen = []
+    for change in (1.0, 1.5):
+        changed = {name: change * tensor for name, tensor in tensors.items()}
+        path = tmp_path / "merged.safetensors"
+        write_tensors(path, changed, to_metadata(parts))
+        given = {**files, "motion_module": path}
+        inputs = Inputs.read(new_job(tmp_path / str(change), motion_recipe(), given).load())
+        assert inputs.motion.hash == hash_of(parts)
+        seen.append(inputs.fingerprints(0, tmp_path)["motion module"])
+    assert seen[0] != seen[1]
