@@ -6,7 +6,12 @@ Runs in ComfyUI.
 from comfy_api.latest import ComfyExtension, io
 
 from . import routes
-from .apply.motion import ApplyMotionAdapter, ApplyMotionModule, LoadMotionModule
+from .apply.motion import (
+    ApplyMotionAdapter,
+    ApplyMotionModule,
+    LoadMotionModule,
+    MergeMotionModules,
+)
 from .apply.motion_weights import ApplyMotionWeights
 from .apply.scales import MakeScaleSchedule, ScaleOverFrames
 from .apply.spatial import ApplySpatialAdapter, ExportSpatialAdapter, InjectCheckpoint
@@ -25,6 +30,7 @@ from .worlds.shapes import LoadShapesWorld
 
 NODES: list[type[io.ComfyNode]] = [
     LoadMotionModule,
+    MergeMotionModules,
     ApplyMotionModule,
     InjectCheckpoint,
     ApplyMotionAdapter,

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 WIDTH = 380  # of a node, in units of the canvas
+V1, TUNED = "mm_sd_v15.ckpt", "temporaldiff-v1-animatediff.ckpt"
 MODULE, ADAPTER, LORA = "mm_sd_v15_v2.ckpt", "mm_sd_v15_v2_slider.safetensors", "my_dog_lora"
 CHECKPOINT, PLAIN, SPATIAL = "my_dog.safetensors", "v1-5-pruned.safetensors", "my_dog.safetensors"
 WEIGHTS = "pll_dance.safetensors"
 NAMED_FILES = {  # empty ones, so that the pictures show the names an artist has
     "checkpoints": (CHECKPOINT, PLAIN),
-    "animatediff_models": (MODULE,),
+    "animatediff_models": (MODULE, V1, TUNED),
     "animatediff_motion_lora": (ADAPTER,),
     "still_moving_adapters": (SPATIAL,),
     "still_moving_motion_weights": (WEIGHTS,),
@@ -61,6 +62,7 @@ def scenes() -> dict[str, Scene]:
     return (
         {
             "LoadMotionModule": after("ApplyMotionModule", module, "motion_module"),
+            "MergeMotionModules": merging(),
             "ApplyMotionModule": {
                 "checkpoint": checkpoint(CHECKPOINT),
                 "module": module,
@@ -94,6 +96,16 @@ def scenes() -> dict[str, Scene]:
         | gathering_scenes()
         | training_scenes()
     )
+
+
+def merging() -> Scene:
+    """Two motion modules, merged."""
+    both = {"motion_module_1": ("first", 0), "motion_module_2": ("second", 0)}
+    return {
+        "first": ours("LoadMotionModule", widgets={"file": V1}),
+        "second": ours("LoadMotionModule", widgets={"file": TUNED}),
+        "node": ours("MergeMotionModules", widgets={"ratio": 0.6}, inputs=both),
+    }
 
 
 def coded(node_type: str, height: int, **widgets: object) -> Scene:

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ...adapters.files.adapter import load_adapter
 from ...adapters.host.model_parts import sampling_notes
 from ...adapters.host.motion_adapter import apply_motion_adapter
+from ...adapters.host.motion_merge import merge_motion_modules
 from ...adapters.host.motion_module import apply_motion_module, load_motion_module
 from ...adapters.host.noise_schedule import SCHEDULES
 from ..shared import folders
@@ -55,6 +56,41 @@ class LoadMotionModule(io.ComfyNode):
         return output(module, notes=module.notes)
 
 
+class MergeMotionModules(io.ComfyNode):
+    """MOTION_MODULE and another one -> a MOTION_MODULE, the mean of their weights."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="StillMovingMergeMotionModules",
+            display_name="Merge Motion Modules",
+            category=CATEGORY,
+            description="Mixes two motion modules of one version, such as AnimateDiff's and a"
+            " fine-tune of it, into one. Costs nothing per step.",
+            inputs=[
+                MOTION_MODULE.Input("motion_module_1", tooltip="A motion module."),
+                MOTION_MODULE.Input(
+                    "motion_module_2", tooltip="Another one of the same version and length."
+                ),
+                io.Float.Input(
+                    "ratio",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    display_mode=io.NumberDisplay.slider,
+                    tooltip="The share of motion_module_1: 1 is motion_module_1 alone, 0 is"
+                    " motion_module_2 alone.",
+                ),
+            ],
+            outputs=[MOTION_MODULE.Output(display_name="motion_module")],
+        )
+
+    @classmethod
+    def execute(cls, motion_module_1: Any, motion_module_2: Any, ratio: float) -> io.NodeOutput:
+        return output(merge_motion_modules(motion_module_1, motion_module_2, ratio))
+
+
 class ApplyMotionModule(io.ComfyNode):
     """MODEL and MOTION_MODULE -> a MODEL that samples clips."""
 
@@ -68,7 +104,9 @@ class ApplyMotionModule(io.ComfyNode):
             " clip. A batch of one is sampled as a plain image.",
             inputs=[
                 io.Model.Input("model", tooltip="An SD1.5 model; LoRAs may come before or after."),
-                MOTION_MODULE.Input("motion_module", tooltip="From Load Motion Module."),
+                MOTION_MODULE.Input(
+                    "motion_module", tooltip="From Load Motion Module or Merge Motion Modules."
+                ),
                 io.Combo.Input(
                     "schedule",
                     options=list(SCHEDULES),
@@ -81,6 +119,7 @@ class ApplyMotionModule(io.ComfyNode):
         )
 
     @classmethod
+    @cancellable()
     def execute(cls, model: Any, motion_module: Any, schedule: Any) -> io.NodeOutput:
         moving = apply_motion_module(model, motion_module, schedule)
         return output(moving, notes=sampling_notes(model, schedule))

@@ -1,6 +1,8 @@
 """ComfyUI's Cancel, in the nodes that compute for long by themselves."""
 
 import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import comfy.model_management
 import comfy.utils
@@ -12,7 +14,7 @@ from helpers.host import world
 from still_moving import comfy_entrypoint
 from still_moving.adapters.worlds.pixels import ShapesVAE
 from still_moving.adapters.worlds.text import load_clip
-from still_moving.nodes.apply.motion import LoadMotionModule
+from still_moving.nodes.apply.motion import ApplyMotionModule, LoadMotionModule, MergeMotionModules
 from still_moving.nodes.apply.spatial import InjectCheckpoint
 from still_moving.nodes.clips.measure import MeasureMotion
 from still_moving.nodes.sets.folders import ClipSet
@@ -54,10 +56,18 @@ def draw():
     )  # fmt: skip  # many short values, several a line
 
 
+def merge():
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        tuned = world.write_tuned_module(Path(folder) / "tuned.safetensors", 1)
+        both = MergeMotionModules.execute(tuned, world.motion_module(), 0.5).result[0]
+        ApplyMotionModule.execute(world.plain(), both, "auto")
+
+
 WORK = {
     "loading a motion module": lambda: LoadMotionModule.execute(
         folders.choices(folders.MOTION_MODULES)[0]
     ),
+    "merging motion modules": merge,
     "injecting": lambda: InjectCheckpoint.execute(
         world.plain(), folders.choices(folders.CHECKPOINTS)[0], 1.0
     ),

@@ -1,12 +1,15 @@
 """Training on a merged motion module: what samples, as a file that goes with the job."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from helpers.host import world
+from helpers.host.training_graph import clips_graph, ended, motion_graph, node, pressed
 from helpers.small import motion_recipe, new_job, run
+from still_moving.adapters.files.adapter import load_adapter
 from still_moving.adapters.files.motion_module import read_motion_module
 from still_moving.adapters.host.motion_merge import merge_motion_modules
 from still_moving.adapters.host.motion_module import apply_motion_module, load_motion_module
@@ -79,3 +82,48 @@ def test_a_job_draws_with_it_what_the_node_draws(half, tmp_path, monkeypatch):
     assert not done.returncode, done.stderr + folder.log.read_text(encoding="utf-8")
     assert (cached.folder / SET_FILE).read_bytes() == (own.folder / SET_FILE).read_bytes()
     assert torch.equal(cached.loaded().items[0].latents, own.loaded().items[0].latents)
+
+
+def on_merged(prompt: dict) -> dict:
+    """The same graph with a merged motion module, for drawing clips and for training on them."""
+    prompt["tuned"] = node("LoadMotionModule", file="tuned.safetensors")
+    prompt["merged"] = node(
+        "MergeMotionModules", motion_module_1=["tuned", 0], motion_module_2=["module", 0], ratio=0.5
+    )
+    for key in ("moving", "train"):
+        prompt[key]["inputs"]["motion_module"] = ["merged", 0]
+    return prompt
+
+
+def begun(server, prompt: dict, press: str) -> tuple[str, Path, list[str]]:
+    """Press Train on it: the job's id, the motion module that it trains on, what the node says."""
+    shown = server.run(pressed(on_merged(prompt), press, press))["train"]
+    (id,) = shown["still_moving_job"]
+    job = server.base / "user" / "still_moving" / "jobs" / id / "job.json"
+    said = json.loads(job.read_text(encoding="utf-8"))
+    return id, Path(said["motion_module"]), shown["still_moving_notes"]
+
+
+def test_a_press_trains_on_it_and_says_so_in_the_adapter(server):
+    folder = server.base / "models" / "animatediff_models"
+    folder.mkdir(parents=True, exist_ok=True)
+    tuned = world.write_tuned_module(folder / "tuned.safetensors", 1)
+    half = merge_motion_modules(tuned, world.motion_module(), 0.5)
+    id, file, notes = begun(server, motion_graph(1, "merged", 1), "merged")
+    assert any("merged motion module on disk" in note for note in notes)
+    assert file.parent == server.base / "user" / "still_moving" / "weights"
+    job = ended(server, id)
+    assert job["phase"] == "finished", job["message"]
+    adapter = server.base / "models" / "animatediff_motion_lora" / job["adapter"]
+    assert read_motion_module(file).hash == half.hash
+    info = load_adapter(adapter, kind="motion").info
+    both = "0.5 tuned.safetensors + 0.5 shapes_motion_module.safetensors"
+    assert (info.motion_module, info.motion_module_name) == (half.hash, both)
+    # Another trainer takes the same file, which goes with the last of the two.
+    other, same, _ = begun(server, clips_graph("VMC"), "another")
+    assert same == file
+    server.delete(f"/still_moving/jobs/{id}")
+    server.wait_until(lambda: not (file.parents[1] / "jobs" / id).exists())
+    assert file.exists()
+    server.delete(f"/still_moving/jobs/{other}")
+    server.wait_until(lambda: not file.exists())
