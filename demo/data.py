@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import torch
@@ -14,7 +15,6 @@ from ..common import files
 from ..common.atomic import atomic_write_text
 from ..worlds.shapes import latents
 from . import world
-from .world import Scene
 
 
 def to_images(frames: Tensor, factor: int = latents.FACTOR) -> list[Image.Image]:
@@ -23,10 +23,15 @@ def to_images(frames: Tensor, factor: int = latents.FACTOR) -> list[Image.Image]
     return [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in pixels]
 
 
-def write_stills(folder: Path, stills: Tensor, scenes: Sequence[Scene]) -> Path:
-    """PNG files and captions. stills: (n, 3, h, w) world pixels."""
+def write_stills(
+    folder: Path, stills: Tensor, scenes: Sequence[Any], factor: int = latents.FACTOR
+) -> Path:
+    """PNG files and captions. stills: (n, 3, h, w), drawn ``factor`` times as large.
+
+    scenes: of any world.
+    """
     files.make_folder(folder)
-    for i, (image, scene) in enumerate(zip(to_images(stills), scenes, strict=True)):
+    for i, (image, scene) in enumerate(zip(to_images(stills, factor), scenes, strict=True)):
         image.save(folder / f"{i:03d}.png")
         atomic_write_text(folder / f"{i:03d}.txt", scene.prompt)
     return folder
@@ -40,16 +45,19 @@ def write_natural_clips(folder: Path, count: int, seed: int) -> Path:
     return write_clips(folder, clips, [scene.prompt for scene in scenes])
 
 
-def write_clips(folder: Path, clips: Sequence[Tensor], captions: Sequence[str]) -> Path:
+def write_clips(
+    folder: Path, clips: Sequence[Tensor], captions: Sequence[str], factor: int = latents.FACTOR
+) -> Path:
     """Lossless files and captions: animated WebP, or a video where a clip stands still.
 
-    WebP drops a frame that equals the one before. clips: (frames, 3, h, w) world pixels each.
+    WebP drops a frame that equals the one before. clips: (frames, 3, h, w) each, drawn ``factor``
+    times as large.
     """
     files.make_folder(folder)
     for i, (clip, caption) in enumerate(zip(clips, captions, strict=True)):
         pauses = bool((clip[1:] == clip[:-1]).flatten(1).all(1).any())
         path = folder / (f"{i:03d}.mkv" if pauses else f"{i:03d}.webp")
-        first, *rest = images = to_images(clip)
+        first, *rest = images = to_images(clip, factor)
         if pauses:
             _write_video(path, images)
         else:

@@ -22,15 +22,22 @@ _INK, _PAPER = (40, 40, 48), (250, 250, 248)
 
 
 def clip_grid(
-    path: Path, columns: Sequence[str], rows: Sequence[str], clips: Sequence[Sequence[Tensor]]
+    path: Path,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    clips: Sequence[Sequence[Tensor]],
+    zoom: int = _ZOOM,
 ) -> None:
-    """An animated GIF: clips[row][column] of shape (frames, 3, h, w) in 0..1, with labels."""
-    cell = clips[0][0].shape[-1] * _ZOOM
+    """An animated GIF: clips[row][column] of shape (frames, 3, h, w) in 0..1, with labels.
+
+    zoom: screen pixels per pixel.
+    """
+    cell = clips[0][0].shape[-1] * zoom
     width = _SIDE + len(columns) * (cell + _GAP)
     head = _HEAD + 14 * max(title.count("\n") for title in columns)
     height = head + len(rows) * (cell + _GAP)
     font = ImageFont.load_default(12)
-    pictures = [[to_images(clip, _ZOOM) for clip in row] for row in clips]
+    pictures = [[to_images(clip, zoom) for clip in row] for row in clips]
     frames = []
     for t in range(len(clips[0][0])):
         sheet = Image.new("RGB", (width, height), _PAPER)

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...adapters.files.checkpoint import read_unet
 from ...adapters.files.tensors import read_tensors, write_tensors
-from ...demo import world
-from ...demo.data import write_natural_clips, write_stills
-from ...demo.evaluate import Clips, Network, sample_stills
-from ...demo.measure import measure
-from ...demo.train_world import customization_stills, customize
-from ...training.checks.device import pick_device
+from ...demo.network import MotionNetwork
 from ...training.jobs.job import Job
 from ...training.recipes.recipe import Recipe
-from ...worlds.shapes.files import BASE, CUSTOMIZED, MOTION_ADAPTER, MOTION_MODULE, WEIGHTS
+from ...training.sets.build import build_set
+from ...training.sets.options import CacheOptions
 from ..common.curve import curve
 from ..common.estimate import Work
 from ..common.parts import Parts, Row, alone, file_name
-from ..common.rows import cached, shown
+from ..common.rows import shown
+from .ground import Ground
 from .methods import (
     AMOUNTS,
     MIXED,
@@ -37,7 +32,6 @@ from .methods import (
     SWEPT,
     Size,
     Training,
-    in_motion,
     trainings,
 )
 
@@ -52,16 +46,21 @@ class Way(NamedTuple):
 class Bench:
     """All customizations, in one folder."""
 
-    def __init__(self, out: Path, size: Size, device: str):
-        self.out, self.size, self.device = out, size, pick_device(device)
+    def __init__(self, out: Path, size: Size, ground: Ground, device: torch.device):
+        self.out, self.size, self.ground, self.device = out, size, ground, device
         with alone(out / "natural.lock"):
-            clips = write_natural_clips(out / "natural_clips", size.natural, seed=10)
+            clips = ground.write_natural(out / "natural_clips", size.natural)
             self.natural = self.cached(clips, "clips")
         self.labs: dict[str, Lab] = {}
 
     def cached(self, folder: Path, kind: str) -> Path:
+        """A folder of pictures or clips, as a set that a job reads."""
         target = self.out / "cache" / f"{folder.parent.name}-{folder.name}"
-        return cached(folder, kind, target)
+        side, frames = self.ground.pixels, self.ground.frames
+        options = CacheOptions(kind=kind, width=side, height=side, frames=frames)
+        with alone(target.with_suffix(".lock")):
+            build_set(folder, target, self.ground.encoder(), options)
+        return target
 
     def parts(self) -> Parts:
         """What is not trained, every training, and the sweep: a row for each clip."""
@@ -100,14 +99,15 @@ class Bench:
         """Motion at each scale of the Motion Adapter."""
         lab, count = self.lab(self.size.tokens[0]), self.size.sweep_prompts
         if name == SWEPT[0]:
-            scenes, way = world.spread(world.all_scenes(), count), Way(WEIGHTS / BASE)
+            scenes, way = self.ground.plain_scenes()[:count], Way(self.ground.base)
         else:
             scenes, way = lab.scenes(count), lab.longest(Training(lab.token, OURS))
-        network = lab.network(way, motion_adapter=WEIGHTS / MOTION_ADAPTER)
-        rows = []
+        network = lab.network(way, motion_adapter=self.ground.motion_adapter)
+        rows: list[Row] = []
         for scale in SCALES:
-            clips = network.clips(scenes, range(count), float(scale))
-            rows += [{"network": name, "scale": scale, **asdict(m)} for m in clips.measures]
+            clips = self.ground.clips(network, scenes, range(count), float(scale))
+            measured = map(self.ground.measured, clips, scenes)
+            rows += [{"network": name, "scale": scale, **found} for found in measured]
         return rows
 
 
@@ -116,59 +116,54 @@ class Lab:
 
     def __init__(self, bench: Bench, token: str):
         self.bench, self.token, self.size = bench, token, bench.size
+        self.ground = ground = bench.ground
         self.folder = bench.out / token
         self.checkpoint = self.folder / "customized.safetensors"
         if not self.checkpoint.exists():
-            self._customize()
-        self.image_scenes = world.spread(world.customized_scenes(token), self.size.stills)
+            part = self.checkpoint.with_suffix(".part")
+            ground.customize(token, part, self.size.customize_steps)
+            part.rename(self.checkpoint)
+        self.image_scenes = self.scenes(self.size.stills)
         self.images = self._images()
-        folder = write_stills(self.folder / "images", self.images, self.image_scenes)
+        folder = ground.write_stills(self.folder / "images", self.images, self.image_scenes)
         self.customized = bench.cached(folder, "stills")
-        few = customization_stills(token, torch.Generator().manual_seed(2), shifts=6)
-        self.reference = bench.cached(write_stills(self.folder / "reference", *few), "stills")
-
-    def _customize(self) -> None:
-        if self.token == world.STYLE_TOKEN and self.size.customize_steps == 500:
-            shutil.copyfile(WEIGHTS / CUSTOMIZED, self.checkpoint)  # made by the same lines
-            return
-        part = self.checkpoint.with_suffix(".part")
-        customize(part, self.token, self.bench.device, self.size.customize_steps)
-        part.rename(self.checkpoint)
+        few = ground.write_stills(self.folder / "reference", *ground.few(token))
+        self.reference = bench.cached(few, "stills")
 
     def _images(self) -> Tensor:
         """What the customized checkpoint makes of its prompts; sampled once."""
         kept = self.folder / "images.safetensors"
         if not kept.exists():
-            images = sample_stills(self.checkpoint, self.image_scenes, 1000, self.bench.device)
+            images = self.ground.stills(self.checkpoint, self.image_scenes, 1000)
             write_tensors(kept, {"images": images}, {})
         return read_tensors(kept)[0]["images"]
 
-    def scenes(self, count: int, skip: int = 0) -> list[world.Scene]:
+    def scenes(self, count: int, skip: int = 0) -> list[Any]:
         """Prompts of this customization, mixed."""
-        return world.spread(world.customized_scenes(self.token), skip + count)[skip:]
+        every = self.ground.scenes(self.token)
+        return [every[i % len(every)] for i in range(skip, skip + count)]
 
     def clips(self, method: str, way: Way) -> list[Row]:
         """Clips of the test prompts, kept and measured."""
         scenes = self.scenes(self.size.prompts)
         return self.rows(method, scenes, self.sample(way, scenes, range(len(scenes))))
 
-    def rows(
-        self, method: str, scenes: Sequence[world.Scene], clips: Clips, kept: str = ""
-    ) -> list[Row]:
+    def rows(self, method: str, scenes: Sequence[Any], clips: Tensor, kept: str = "") -> list[Row]:
         """kept: what the file of the clips is called, if not as the method."""
         path = shown(self.bench.out, self.token, kept or method)
-        write_tensors(path, {"frames": clips.frames.half()}, {"prompt": scenes[0].prompt})
+        write_tensors(path, {"frames": clips.half()}, {"prompt": scenes[0].prompt})
+        about = {"token": self.token, "method": method}
         return [
-            {"token": self.token, "method": method, "prompt": scene.prompt, **asdict(measures)}
-            for scene, measures in zip(scenes, clips.measures, strict=True)
+            {**about, "prompt": scene.prompt, **self.ground.measured(frames, scene)}
+            for frames, scene in zip(clips, scenes, strict=True)
         ]
 
-    def sample(self, way: Way, scenes: Sequence[world.Scene], seeds: Sequence[int]) -> Clips:
-        return self.network(way).clips(scenes, seeds)
+    def sample(self, way: Way, scenes: Sequence[Any], seeds: Sequence[int]) -> Tensor:
+        return self.ground.clips(self.network(way), scenes, seeds)
 
-    def network(self, way: Way, motion_adapter: Path | None = None) -> Network:
+    def network(self, way: Way, motion_adapter: Path | None = None) -> MotionNetwork:
         files = {"motion_adapter": motion_adapter, "spatial_adapter": way.adapter}
-        return Network(way.checkpoint, self.bench.device, **files)
+        return self.ground.network(way.checkpoint, **files)
 
     def trained_rows(self, training: Training) -> list[Row]:
         """The clips after each length of a training."""
@@ -201,9 +196,9 @@ class Lab:
             name="result",
             recipe=recipe,
             checkpoint=str(self.checkpoint),
-            motion_module=str(WEIGHTS / MOTION_MODULE),
+            motion_module=str(self.ground.motion_module),
             sets=self._sets(recipe),
-            adapters={"motion": str(WEIGHTS / MOTION_ADAPTER)} if recipe.stages[0].use else {},
+            adapters={"motion": str(self.ground.motion_adapter)} if recipe.stages[0].use else {},
             device=self.bench.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
         )
 
@@ -218,7 +213,7 @@ class Lab:
 
 def interpolation(lab: Lab) -> list[Row]:
     """Weights between the base and the customized checkpoint, the amount by held-out prompts."""
-    base, custom = read_unet(WEIGHTS / BASE).tensors, read_unet(lab.checkpoint).tensors
+    base, custom = read_unet(lab.ground.base).tensors, read_unet(lab.checkpoint).tensors
     scenes = lab.scenes(lab.size.held_out, skip=lab.size.prompts)
     ways = {}
     for amount in AMOUNTS:
@@ -226,19 +221,22 @@ def interpolation(lab: Lab) -> list[Row]:
         mixed = {k: torch.lerp(base[k].float(), custom[k].float(), amount) for k in base}
         write_tensors(path, {f"model.diffusion_model.{k}": v for k, v in mixed.items()}, {})
         ways[amount] = Way(path)
-    held_out = {
-        a: lab.sample(way, scenes, range(100, 100 + len(scenes))) for a, way in ways.items()
-    }
-    best = max(AMOUNTS, key=lambda a: held_out[a].mean(lambda m: in_motion(m.fidelity, m.motion)))
+    seeds = range(100, 100 + len(scenes))
+
+    def truth(amount: float) -> float:
+        clips = lab.sample(ways[amount], scenes, seeds)
+        measured = map(lab.ground.measured, clips, scenes)
+        return sum(map(lab.ground.in_motion, measured))
+
+    best = max(AMOUNTS, key=truth)
     return [row | {"amount": best} for row in lab.clips(MIXED, ways[best])]
 
 
 def frozen_still(lab: Lab) -> list[Row]:
     """A picture by the customized checkpoint, repeated: as true as can be, and no clip."""
     scenes = lab.image_scenes[: lab.size.prompts]
-    frames = lab.images[: len(scenes), None].expand(-1, world.FRAMES, -1, -1, -1)
-    measures = [measure(f, s) for f, s in zip(frames, scenes, strict=True)]
-    return lab.rows(STILL, scenes, Clips(frames.contiguous(), measures))
+    clips = lab.images[: len(scenes), None].expand(-1, lab.ground.frames, -1, -1, -1)
+    return lab.rows(STILL, scenes, clips.contiguous())
 
 
 UNTRAINED_ROWS: dict[str, Callable[[Lab], list[Row]]] = {

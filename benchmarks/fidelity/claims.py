@@ -17,7 +17,6 @@ from .methods import (
     OURS,
     SAME_RATE,
 )
-from .summary import TITLES
 
 SURE = 2.0  # standard errors that a difference must have
 
@@ -84,7 +83,7 @@ def judged(claim: Claim, results: Mapping[str, Any]) -> tuple[str, list[str]]:
             if math.isnan(value):  # no clip of both methods yet
                 continue
             found.append(value < -SURE * error and value < 0)
-            figures.append(f"{kind}, {TITLES[measure]}: {value:+.3f} ± {error:.3f}")
+            figures.append(f"{kind}, {results['titles'][measure]}: {value:+.3f} ± {error:.3f}")
     return _verdict(found), figures
 
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from ...demo import world
-from ...demo.run import PRESET
-from ...training.recipes.presets import PRESETS
 from ...training.recipes.recipe import Recipe, Source, spatial_adapter
 
 AMOUNTS = (0.25, 0.5, 0.75)  # of interpolation, chosen on held-out prompts
@@ -26,9 +23,12 @@ UNTRAINED = (STILL, NAIVE, MIXED)
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything."""
+    """How much of everything. two: the customizations that ranks are compared on; preset: the
+    numbers of the world's own trainings, where this has none."""
 
-    tokens: tuple[str, ...] = (*world.STYLES, *world.SUBJECTS)
+    tokens: tuple[str, ...]
+    two: tuple[str, ...] = ()
+    preset: Mapping[str, Any] = field(default_factory=dict[str, Any])
     prompts: int = 10
     held_out: int = 3  # prompts that choose the interpolation's amount
     customize_steps: int = 500
@@ -44,10 +44,6 @@ class Size:
         return self.lengths[-1]
 
 
-FULL = Size()
-QUICK = Size(("sks", "pll"), 2, 1, 2, (1, 2), 1, 1, 4, 4, 1)
-
-
 def still_moving(size: Size, **switches: Any) -> Recipe:
     """The demo's recipe at its length here; switches are the paper's ablations."""
     own = {
@@ -59,7 +55,7 @@ def still_moving(size: Size, **switches: Any) -> Recipe:
         "save_every": 40,
         "held_out_every": size.lengths[0],
     }
-    return spatial_adapter(**{**PRESETS["spatial"][PRESET], **own, **switches})
+    return spatial_adapter(**{**size.preset, **own, **switches})
 
 
 def interleaved(size: Size) -> Recipe:
@@ -72,25 +68,23 @@ def interleaved(size: Size) -> Recipe:
 
 @dataclass(frozen=True)
 class Method:
-    """main: trained with every seed; the others with one. tokens: None is every customization."""
+    """main: trained with every seed; the others with one. everywhere: or on two customizations."""
 
     recipe: Callable[[Size], Recipe]
     main: bool = False
-    tokens: tuple[str, ...] | None = None
+    everywhere: bool = True
 
-    def on(self, token: str) -> bool:
-        return self.tokens is None or token in self.tokens
+    def tokens(self, size: Size) -> tuple[str, ...]:
+        return size.tokens if self.everywhere else size.two
 
     def seeds(self, size: Size) -> range:
         return range(size.seeds if self.main else 1)
 
 
-def _ours(main: bool = False, tokens: tuple[str, ...] | None = None, **switches: Any) -> Method:
-    return Method(lambda size: still_moving(size, **switches), main, tokens)
+def _ours(main: bool = False, everywhere: bool = True, **switches: Any) -> Method:
+    return Method(lambda size: still_moving(size, **switches), main, everywhere)
 
 
-# Ranks on one style and one subject.
-_TWO = (next(iter(world.STYLES)), next(iter(world.SUBJECTS)))
 METHODS: dict[str, Method] = {
     OURS: _ours(main=True),
     NO_MOTION: _ours(main=True, motion_adapter=False),
@@ -99,15 +93,10 @@ METHODS: dict[str, Method] = {
     INTERLEAVED: Method(interleaved, main=True),
     SAME_RATE: _ours(sites="all"),
     BLOCKS: _ours(sites="blocks"),
-    "rank 4": _ours(tokens=_TWO, rank=4),
-    "rank 64": _ours(tokens=_TWO, rank=64),
+    "rank 4": _ours(everywhere=False, rank=4),
+    "rank 64": _ours(everywhere=False, rank=64),
 }
 ALL = (*UNTRAINED, *METHODS)
-
-
-def in_motion(fidelity: float, motion: float) -> float:
-    """Fidelity, in full from the slowest natural motion on: a frozen clip counts nothing."""
-    return fidelity * min(1.0, motion / world.SPEED[0])
 
 
 @dataclass(frozen=True)
@@ -133,6 +122,5 @@ def trainings(size: Size) -> list[Training]:
         for seed in range(size.seeds)
         for name, method in METHODS.items()
         if seed in method.seeds(size)
-        for token in size.tokens
-        if method.on(token)
+        for token in method.tokens(size)
     ]

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ...adapters.files.tensors import read_tensors
-from ...demo import show, world
+from ...demo import show
 from ...demo.show import plt
 from ..common.results_page import COLOURS, put_tables
 from ..common.rows import shown, table
 from .bench import Bench
 from .claims import sentences
+from .ground import Ground
 from .methods import (
     INTERLEAVED,
     NAIVE,
@@ -29,36 +30,40 @@ from .methods import (
     SCALES,
     UNTRAINED,
 )
-from .summary import KINDS, TITLES
 
 LEADING = {OURS: COLOURS[0], NO_MOTION: COLOURS[1], NO_SPATIAL: COLOURS[2], NO_NATURAL: "#8a5fbf"}
 PICTURED = ("motion", "fidelity", "frame_accuracy")
 IN_CLIPS = (*UNTRAINED, OURS, INTERLEAVED, NO_MOTION, NO_SPATIAL, SAME_RATE, NO_NATURAL)
-SWEEP = "scale_sweep.png"
+CURVES, CLIPS, SWEEP = "fidelity_curves.png", "fidelity.gif", "scale_sweep.png"
 PICTURES = {
-    "fidelity_curves.png": "Motion, fidelity and right prompts against steps of training",
-    "fidelity.gif": "Clips side by side, at the longest length",
+    CURVES: "Motion, fidelity and right prompts against steps of training",
+    CLIPS: "Clips side by side, at the longest length",
     SWEEP: "Motion against scale",
 }
 
 
 # ------------------------------------------------------------------------------ pictures
 def draw(out: Path, results: Mapping[str, Any], bench: Bench) -> None:
-    _curves(out / "fidelity_curves.png", results)
+    _curves(out / CURVES, results)
     _sweep(out / SWEEP, results["sweep"])
     _clips(out, bench)
 
 
 def _curves(path: Path, results: Mapping[str, Any]) -> None:
     """A row a measure, a column a kind; lengths at even distances, for they double."""
-    shape = len(PICTURED), len(KINDS)
+    kinds, titles = list(results["curves"]), results["titles"]
+    shape = len(PICTURED), len(kinds)
     figure, axes = plt.subplots(
-        *shape, figsize=(9.2, 8.4), layout="constrained", sharex=True, sharey="row"
+        *shape,
+        figsize=(0.6 + 4.3 * len(kinds), 8.4),
+        layout="constrained",
+        sharex=True,
+        sharey="row",
     )
-    for axis, kind in zip(axes[0], KINDS, strict=True):
+    for axis, kind in zip(axes[0], kinds, strict=True):
         axis.set_title(kind)
     for line, measure in zip(axes, PICTURED, strict=True):
-        for axis, kind in zip(line, KINDS, strict=True):
+        for axis, kind in zip(line, kinds, strict=True):
             methods = results["curves"][kind]
             for method, colour in LEADING.items():
                 if method in methods:
@@ -67,7 +72,7 @@ def _curves(path: Path, results: Mapping[str, Any]) -> None:
                 level = methods[NAIVE]["0"][measure]
                 axis.axhline(level, color="#888", linestyle="--", linewidth=1, label=NAIVE)
             axis.grid(alpha=0.3)
-        line[0].set_ylabel(TITLES[measure])
+        line[0].set_ylabel(titles[measure])
         line[0].set_ylim(bottom=0)
     for axis in axes[-1]:
         axis.set_xlabel("steps of training")
@@ -104,42 +109,44 @@ def _sweep(path: Path, networks: Mapping[str, Any]) -> None:
 
 def _clips(out: Path, bench: Bench) -> None:
     """The first prompt of each customization, by every method at the longest length."""
-    rows, clips = [], []
+    rows, clips, ground = [], [], bench.ground
+    black = torch.zeros(ground.frames, 3, ground.side, ground.side)
     for token in bench.size.tokens:
         names = [m if m in UNTRAINED else f"{m}-0-{bench.size.last}" for m in IN_CLIPS]
-        clips.append([_first_clip(shown(out, token, name)) for name in names])
-        rows.append(world.customized_scenes(token)[0].prompt)
+        clips.append([_first_clip(shown(out, token, name), black) for name in names])
+        rows.append(ground.scenes(token)[0].prompt)
     heads = [textwrap.fill(m, 13, break_on_hyphens=False) for m in IN_CLIPS]
-    show.clip_grid(out / "fidelity.gif", heads, rows, clips)
+    show.clip_grid(out / CLIPS, heads, rows, clips, ground.zoom)
 
 
-def _first_clip(path: Path) -> Tensor:
+def _first_clip(path: Path, black: Tensor) -> Tensor:
     """Of the first prompt; black where a method was not made yet."""
     if not path.exists():
-        return torch.zeros(world.FRAMES, 3, world.SIZE, world.SIZE)
+        return black
     return read_tensors(path)[0]["frames"][0].float()
 
 
 # -------------------------------------------------------------------------------- report
-def write(page: Path, out: Path, results: Mapping[str, Any]) -> None:
+def write(page: Path, out: Path, results: Mapping[str, Any], ground: Ground) -> None:
     """The page of figures, and its pictures beside it."""
+    titles: Mapping[str, str] = results["titles"]
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     made = {n: about for n, about in PICTURES.items() if results["sweep"] or n != SWEEP}
     for name in made:
         (pictures / name).write_bytes((out / name).read_bytes())
     lead, *others = (f"![{about}](pictures/{name})" for name, about in made.items())
-    lines = [lead, "", _about(results), "", *_missing(results["missing"])]
+    lines = [lead, "", _about(results, ground), "", *_missing(results["missing"])]
     lines += ["**The paper's claims**, at the longest length", ""]
     lines += sentences(results)
-    for kind in KINDS:
-        for measure, title in TITLES.items():
+    for kind, methods in results["curves"].items():
+        for measure, title in titles.items():
             lines += ["", f"**{kind.capitalize()}: {title}** after so many steps", ""]
-            lines += _lengths(results["curves"][kind], measure)
+            lines += _lengths(methods, measure)
     last = str(results["size"]["lengths"][-1])
     for kind, lengths in results["against_ours"].items():
         lines += ["", f"**Less Still-Moving**, same prompt and seed, {last} steps: {kind}", ""]
-        lines += table(lengths[last], TITLES)
+        lines += table(lengths[last], titles)
     lines += ["", "**Motion by customization**, px per frame", "", *_by_token(results), ""]
     lines += ["**Two seeds of training** lie so far apart, in the mean", "", *_seeds(results), ""]
     lines += ["**When to stop**: fidelity in motion that a rule loses, less the best length's", ""]
@@ -147,11 +154,11 @@ def write(page: Path, out: Path, results: Mapping[str, Any]) -> None:
     put_tables(page, "Fidelity", "\n".join([*lines, "", *others]))
 
 
-def _about(results: Mapping[str, Any]) -> str:
+def _about(results: Mapping[str, Any], ground: Ground) -> str:
     size = results["size"]
     return (
-        f"`make fidelity`, commit {results['commit']}, {results['machine']}, "
-        f"{results['seconds']} s. {len(size['tokens'])} customizations of the shapes world "
+        f"`{ground.command}`, commit {results['commit']}, {results['machine']}, "
+        f"{results['seconds']} s. {len(size['tokens'])} customizations of {ground.title} "
         f"({', '.join(size['tokens'])}), {size['prompts']} prompts each, the same seeds for every "
         f"method; {size['seeds']} seeds of training for the main rows, one for the others; batch "
         f"{size['batch']}. Mean and standard error over clips; at 0 steps everything is injection."
@@ -198,9 +205,11 @@ def _by_token(results: Mapping[str, Any]) -> list[str]:
 
 
 def _seeds(results: Mapping[str, Any]) -> list[str]:
-    head: Sequence[str] = ["| | " + " | ".join(TITLES.values()) + " |", "|---" * 5 + "|"]
+    titles = results["titles"]
+    width = len(titles) + 1
+    head: Sequence[str] = ["| | " + " | ".join(titles.values()) + " |", "|---" * width + "|"]
     return [*head] + [
-        f"| {kind}: {method} | " + " | ".join(f"{values[m]:.3f}" for m in TITLES) + " |"
+        f"| {kind}: {method} | " + " | ".join(f"{values[m]:.3f}" for m in titles) + " |"
         for kind, methods in results["seeds"].items()
         for method, values in methods.items()
     ]

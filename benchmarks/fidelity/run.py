@@ -13,25 +13,29 @@ from __future__ import annotations
 import json
 
 from ...common.atomic import atomic_write_text
+from ...training.checks.device import pick_device
 from ..common import parts
 from ..common.results_page import TABLES
-from . import methods, report
+from . import report
 from .bench import Bench
+from .shapes import ShapesGround
 from .summary import summarize
 
 
 def main() -> None:
     options = parts.options(__doc__, "fidelity")
-    size = methods.QUICK if options.quick else methods.FULL
-    bench = Bench(options.out, size, options.device)
+    device = pick_device(options.device)
+    ground = ShapesGround(device)
+    size = ground.quick if options.quick else ground.full
+    bench = Bench(options.out, size, ground, device)
     rows, origin = parts.run(options, bench.parts(), bench.work())
     if options.only:
         print(json.dumps(rows))
         return
     missing = parts.missing(options, bench.parts())
-    results = summarize(rows, size) | origin | {"missing": missing}
+    results = summarize(rows, size, ground) | origin | {"missing": missing}
     atomic_write_text(options.out / "results.json", json.dumps(results, indent=2))
     report.draw(options.out, results, bench)
     if options.docs or not options.quick:
-        report.write(options.docs or TABLES / "fidelity.md", options.out, results)
+        report.write(options.docs or TABLES / "fidelity.md", options.out, results, ground)
     print(json.dumps(results))

@@ -6,64 +6,60 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...demo import world
 from ..common.parts import Row
 from ..common.rows import machine, mean, means, paired
-from .methods import ALL, METHODS, NAIVE, OURS, SCALES, STILL, UNTRAINED, Size, in_motion
+from .ground import Ground
+from .methods import ALL, METHODS, NAIVE, OURS, SCALES, STILL, UNTRAINED, Size
 
-TITLES = {
-    "fidelity": "fidelity",
-    "frame_accuracy": "right prompt, per frame",
-    "motion": "motion, px per frame",
-    "moving_fidelity": "fidelity in motion",
-}
-MEASURES = tuple(TITLES)
 CLIP = ("token", "prompt")  # the seed of sampling goes with the prompt
-KINDS = {"styles": tuple(world.STYLES), "subjects": tuple(world.SUBJECTS)}
 Means = dict[str, dict[str, float]]
 
 
-def summarize(clips: Sequence[Row], size: Size) -> dict[str, Any]:
+def summarize(clips: Sequence[Row], size: Size, ground: Ground) -> dict[str, Any]:
     """Everything that is reported, as plain JSON.
 
     Errors are over clips to make (a customization and a prompt), each the mean of its trainings.
     """
     rows = [
-        row | {"moving_fidelity": in_motion(row["fidelity"], row["motion"])}
+        row | {"moving_fidelity": ground.in_motion(row), "kind": ground.kind(row)}
         for row in clips
         if "method" in row
     ]
-    kinds = {
-        kind: [r for r in averaged(rows) if r["token"] in tokens] for kind, tokens in KINDS.items()
-    }
+    measures = tuple(ground.titles)
+    every = averaged(rows, measures)
+    kinds = {kind: [r for r in every if r["kind"] == kind] for kind in ground.kinds}
     return {
         "machine": machine(),
-        "size": vars(size),
-        "curves": {kind: curves(of, size) for kind, of in kinds.items()},
+        "size": {name: v for name, v in vars(size).items() if name != "preset"},
+        "titles": dict(ground.titles),
+        "curves": {kind: curves(of, size, measures) for kind, of in kinds.items()},
         "against_ours": {
-            kind: {str(n): less_ours(at(of, n)) for n in size.lengths} for kind, of in kinds.items()
+            kind: {str(n): less_ours(at(of, n), measures) for n in size.lengths}
+            for kind, of in kinds.items()
         },
         "by_token": {
-            token: curves([r for r in averaged(rows) if r["token"] == token], size)
+            token: curves([r for r in every if r["token"] == token], size, measures)
             for token in size.tokens
         },
-        "seeds": {kind: between_seeds(rows, tokens, size) for kind, tokens in KINDS.items()},
+        "seeds": {
+            kind: between_seeds([r for r in rows if r["kind"] == kind], size, measures)
+            for kind in ground.kinds
+        },
         "stops": stops(rows, size),
         "amounts": {r["token"]: r["amount"] for r in rows if "amount" in r},
         "sweep": sweep(clips),
     }
 
 
-def averaged(rows: Iterable[Row]) -> list[Row]:
+def averaged(rows: Iterable[Row], measures: Sequence[str]) -> list[Row]:
     """One row a clip to make: the mean over the seeds of training."""
+    names = ("token", "kind", "method", "steps", "prompt")
     groups: dict[tuple, list[Row]] = {}
     for row in rows:
-        key = row["token"], row["method"], row.get("steps", 0), row["prompt"]
-        groups.setdefault(key, []).append(row)
-    names = ("token", "method", "steps", "prompt")
+        groups.setdefault(tuple(row.get(name, 0) for name in names), []).append(row)
     return [
         dict(zip(names, key, strict=True))
-        | {m: statistics.fmean(float(r[m]) for r in group) for m in MEASURES}
+        | {m: statistics.fmean(float(r[m]) for r in group) for m in measures}
         for key, group in groups.items()
     ]
 
@@ -80,10 +76,10 @@ def at(rows: Iterable[Row], steps: int) -> list[Row]:
     return found
 
 
-def curves(rows: Sequence[Row], size: Size) -> dict[str, Means]:
+def curves(rows: Sequence[Row], size: Size, measures: Sequence[str]) -> dict[str, Means]:
     """Method to length to measures; of methods that were tried on these customizations."""
     tried = {r["method"] for r in rows}
-    lengths = {steps: of_methods(at(rows, steps)) for steps in (0, *size.lengths)}
+    lengths = {steps: of_methods(at(rows, steps), measures) for steps in (0, *size.lengths)}
     return {
         method: {str(n): values[method] for n, values in lengths.items() if method in values}
         for method in ALL
@@ -91,26 +87,26 @@ def curves(rows: Sequence[Row], size: Size) -> dict[str, Means]:
     }
 
 
-def of_methods(rows: Sequence[Row]) -> Means:
+def of_methods(rows: Sequence[Row], measures: Sequence[str]) -> Means:
     own = {m: [r for r in rows if r["method"] == m] for m in ALL}
-    return {m: means(of, MEASURES) for m, of in own.items() if of}
+    return {m: means(of, measures) for m, of in own.items() if of}
 
 
-def less_ours(rows: Sequence[Row]) -> Means:
+def less_ours(rows: Sequence[Row], measures: Sequence[str]) -> Means:
     """Without the still: it has the prompts, but not their seeds."""
     others = [m for m in ALL if m not in (OURS, STILL) and any(r["method"] == m for r in rows)]
-    return {m: paired(rows, m, OURS, MEASURES, CLIP) for m in others}
+    return {m: paired(rows, m, OURS, measures, CLIP) for m in others}
 
 
-def between_seeds(rows: Sequence[Row], tokens: Sequence[str], size: Size) -> Means:
+def between_seeds(rows: Sequence[Row], size: Size, measures: Sequence[str]) -> Means:
     """How far apart two trainings with other seeds are at the longest length, in the mean."""
     found: Means = {}
     for name in METHODS:
-        own = [r for r in rows if r["method"] == name and r["token"] in tokens]
+        own = [r for r in rows if r["method"] == name]
         own = [r for r in own if r["steps"] == size.last]
         own = [r for r in own if len({s["seed"] for s in own if s["token"] == r["token"]}) > 1]
         if own:
-            found[name] = {m: _spread(own, m) for m in MEASURES}
+            found[name] = {m: _spread(own, m) for m in measures}
     return found
 
 

@@ -1,12 +1,12 @@
 """The fidelity benchmark's sums: a frozen clip cannot win, pairs are pairs, claims can fail."""
 
 import pytest
+import torch
 
 from still_moving.benchmarks.common.results_page import TABLES, put_tables
 from still_moving.benchmarks.fidelity import report
 from still_moving.benchmarks.fidelity.claims import CLAIMS, judged, sentences
 from still_moving.benchmarks.fidelity.methods import (
-    FULL,
     INTERLEAVED,
     METHODS,
     NAIVE,
@@ -16,12 +16,22 @@ from still_moving.benchmarks.fidelity.methods import (
     OURS,
     STILL,
     Size,
-    in_motion,
     trainings,
 )
-from still_moving.benchmarks.fidelity.summary import summarize
+from still_moving.benchmarks.fidelity.shapes import ShapesGround
+from still_moving.benchmarks.fidelity.summary import summarize as summarize_on
 
+GROUND = ShapesGround(torch.device("cpu"))
+FULL = GROUND.full
 SIZE = Size(tokens=("sks", "pll"), prompts=2, lengths=(40, 640))
+
+
+def summarize(clips: list[dict], size: Size) -> dict:
+    return summarize_on(clips, size, GROUND)
+
+
+def in_motion(fidelity: float, motion: float) -> float:
+    return GROUND.in_motion({"fidelity": fidelity, "motion": motion})
 
 
 def row(method: str, fidelity: float, motion: float, prompt: str = "a", **more) -> dict:
