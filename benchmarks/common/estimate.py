@@ -1,4 +1,4 @@
-"""How long a benchmark of the shapes world will take on this machine, from a moment's measuring."""
+"""How long a benchmark of a world will take on this machine, from a moment's measuring."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import torch
 
-from ...demo import world
-from ...demo.evaluate import Network
+from ...demo.evaluate import CFG, STEPS, Network
+from ...demo.network import MotionNetwork
 from ...training.network.unet import predict
-from ...worlds.shapes import latents
+from ...worlds.layout import LATENT_CHANNELS
 from ...worlds.shapes.files import BASE, WEIGHTS
 
 _TIMES = 3
@@ -24,11 +24,14 @@ class Work(NamedTuple):
     clips: int = 0  # generated
 
 
-def seconds(work: Iterable[Work], device: torch.device) -> float:
+def shapes_network(device: torch.device) -> MotionNetwork:
+    return Network(WEIGHTS / BASE, device)
+
+
+def seconds(work: Iterable[Work], network: MotionNetwork, device: torch.device) -> float:
     """Of one process, as fast as this one is now."""
     work = list(work)
-    network = Network(WEIGHTS / BASE, device)
-    clip = _seconds_of(lambda: network.frames([world.all_scenes()[0].prompt], [0]), device, 1)
+    clip = _seconds_of(lambda: network.latents([""], [0], STEPS, CFG), device, 1)
     sample = _seconds_of(lambda: _train_a_sample(network, device), device, _TIMES)
     return sum(w.clips for w in work) * clip + sum(w.samples for w in work) * sample
 
@@ -39,12 +42,13 @@ def in_words(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def _train_a_sample(network: Network, device: torch.device) -> None:
+def _train_a_sample(network: MotionNetwork, device: torch.device) -> None:
     """Forward and backward as a step does them, through the whole network."""
     for name, parameter in network.unet.named_parameters():
         parameter.requires_grad_("motion_modules" in name and "to_q" in name)
-    noisy = torch.zeros(1, latents.CHANNELS, world.FRAMES, world.SIZE, world.SIZE, device=device)
-    text = latents.encode_prompt("").to(device)[None]
+    world = network.world
+    noisy = torch.zeros(1, LATENT_CHANNELS, world.frames, world.size, world.size, device=device)
+    text = world.words.encode("").to(device)[None]
     loss = predict(network.unet, noisy, torch.tensor([500], device=device), text).square().mean()
     loss.backward()
 

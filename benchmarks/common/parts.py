@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from tqdm import tqdm
 
 from ...common.atomic import atomic_write_text
 from ...common.system import exclusive
+from ...demo.network import MotionNetwork
 from ...training.checks.device import pick_device
 from . import estimate
 from .estimate import Work
@@ -35,10 +37,12 @@ Row = dict[str, Any]  # a clip: who made it, of what, and its measures
 Parts = Mapping[str, Callable[[], list[Row]]]
 
 
-def options(about: str | None, out: str) -> argparse.Namespace:
+def options(
+    about: str | None, out: str, more: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> argparse.Namespace:
     """The command line, with this process's threads set.
 
-    out: the folder's name below demo/out, where ``--out`` is not given.
+    out: the folder's name below demo/out, where ``--out`` is not given; more: options of its own.
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--out", type=Path, default=ROOT / "demo" / "out" / out)
@@ -49,6 +53,8 @@ def options(about: str | None, out: str) -> argparse.Namespace:
     parser.add_argument("--so-far", action="store_true", help="report what is there, make nothing")
     parser.add_argument("--processes", type=int, help="one a core, up to 8; with a card one")
     parser.add_argument("--helps", type=int, default=0, help=argparse.SUPPRESS)
+    for name, own in more.items():
+        parser.add_argument(name, **own)
     args = parser.parse_args()
     cores = os.cpu_count() or 1
     if args.processes is None:
@@ -59,12 +65,16 @@ def options(about: str | None, out: str) -> argparse.Namespace:
 
 
 def run(
-    args: argparse.Namespace, parts: Parts, work: Mapping[str, Work] | None = None
+    args: argparse.Namespace,
+    parts: Parts,
+    work: Mapping[str, Work] | None = None,
+    network: Callable[[torch.device], MotionNetwork] = estimate.shapes_network,
 ) -> tuple[list[Row], dict[str, Any]]:
     """All rows, in the parts' order; and the commits that made them, with the seconds it took.
 
     Both are over all runs. In a process that only helps it does not return. work: what parts have
-    to do, for the time that is announced; none for those that are done in a moment. With
+    to do, for the time that is announced; none for those that are done in a moment; network: that
+    they do it with. With
     ``--only`` those parts alone that have the text in their name, with ``--so-far`` those that
     are there.
     """
@@ -81,7 +91,7 @@ def run(
         before = list(dict.fromkeys([*before, commit()]))
         atomic_write_text(commits, "\n".join(before))
     with _helpers(args):
-        _announce(args, parts, work or {})
+        _announce(args, parts, work or {}, network)
         _finish(args, parts, clock.keep)
     rows = [
         row for name in parts for row in json.loads(_file(args, name).read_text(encoding="utf-8"))
@@ -94,12 +104,16 @@ def missing(args: argparse.Namespace, parts: Parts) -> list[str]:
     return [name for name in parts if not _file(args, name).exists()]
 
 
-def _announce(args: argparse.Namespace, parts: Parts, work: Mapping[str, Work]) -> None:
+def _announce(
+    args: argparse.Namespace, parts: Parts, work: Mapping[str, Work],
+    network: Callable[[torch.device], MotionNetwork],
+) -> None:  # fmt: skip  # as for ``run``
     """Say how long it will take, measured beside the other processes."""
     left = [name for name in parts if not _file(args, name).exists()]
     if any(name in work for name in left):
         device = pick_device(args.device)
-        alone_s = estimate.seconds((work.get(name, Work()) for name in left), device)
+        doing = (work.get(name, Work()) for name in left)
+        alone_s = estimate.seconds(doing, network(device), device)
         tqdm.write(
             f"{len(left)} of {len(parts)} parts are left: about "
             f"{estimate.in_words(alone_s / args.processes)} on {args.processes} processes. "

@@ -133,9 +133,10 @@ def write(page: Path, out: Path, results: Mapping[str, Any], ground: Ground) -> 
     pictures = page.parent / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
     made = {n: about for n, about in PICTURES.items() if results["sweep"] or n != SWEEP}
+    own = "" if page.stem == "fidelity" else f"{page.stem}_"  # before the pictures' names
     for name in made:
-        (pictures / name).write_bytes((out / name).read_bytes())
-    lead, *others = (f"![{about}](pictures/{name})" for name, about in made.items())
+        (pictures / f"{own}{name}").write_bytes((out / name).read_bytes())
+    lead, *others = (f"![{about}](pictures/{own}{name})" for name, about in made.items())
     lines = [lead, "", _about(results, ground), "", *_missing(results["missing"])]
     lines += ["**The paper's claims**, at the longest length", ""]
     lines += sentences(results)

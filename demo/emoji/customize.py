@@ -11,6 +11,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from ...adapters.files.checkpoint import read_unet
+from ...adapters.files.image_lora import merge_image_lora
+from ...adapters.files.tensors import write_tensors
 from ..image_lora import ATTENTION, CONVOLUTIONS, save_lora, with_lora
 from ..image_model import load_image_model
 from .subjects import BACKGROUNDS, HELD_OUT, NEW_LOOKS, SUBJECTS, TOKENS, Scene
@@ -43,6 +46,13 @@ def customized_name(name: str) -> str:
 def customizing(base: Path) -> nn.Module:
     """The base's image model with an untrained LoRA."""
     return with_lora(load_image_model(base), RANK, (*ATTENTION, *CONVOLUTIONS))
+
+
+def write_customized(path: Path, base: Path, lora: Path) -> None:
+    """The base with a customization in its weights: a checkpoint, as artists have them."""
+    tensors = merge_image_lora(read_unet(base), lora).tensors
+    named = {f"model.diffusion_model.{name}": tensor for name, tensor in tensors.items()}
+    write_tensors(path, named, {"description": f"The emoji world: {lora.stem}"})
 
 
 def with_prior(own: Callable[[], Tensor], prior: Callable[[], Tensor]) -> Callable[[], Tensor]:

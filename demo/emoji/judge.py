@@ -29,12 +29,14 @@ ALL = (*SUBJECTS, *HELD_OUT)
 @dataclass(frozen=True)
 class Seen:
     """subject, look: share of frames that are nearest to the asked one, of all subjects and of all
-    looks. fidelity: 1 is the truth, 0 as far from it as the other looks are. flicker: of the
-    fidelity's distance, between consecutive frames. motion: px per frame; share: of the truth's
-    motion; likeness: share of the other subjects' clips that it moves less like."""
+    looks; frame_accuracy: of all pairs of both. fidelity: 1 is the truth, 0 as far from it as the
+    other looks are. flicker: of the fidelity's distance, between consecutive frames. motion: px per
+    frame; share: of the truth's motion; likeness: share of the other subjects' clips that it moves
+    less like."""
 
     subject: float
     look: float
+    frame_accuracy: float
     fidelity: float
     flicker: float
     motion: float
@@ -54,6 +56,7 @@ class Judge:
     ):
         """kept: a file for the features of the truth, made once."""
         self.emoji, self.network = emoji, _network()
+        self._maps: dict[str, Tensor] = {}  # by background
         self.subjects, self.backgrounds = tuple(subjects), tuple(backgrounds)
         if not kept.exists():
             write_tensors(kept, {"features": self._features_of_all()}, {})
@@ -70,6 +73,7 @@ class Judge:
         subject, look = self.subjects.index(scene.subject), LOOKS.index(scene.look)
         distances = torch.cdist(found, truth.flatten(0, -2)).unflatten(1, truth.shape[:3])
         nearest = distances.amin(-1)  # (frames, looks, subjects)
+        pair = look * len(self.subjects) + subject
         own, others = nearest[:, look, subject], [n for n in range(len(LOOKS)) if n != look]
         apart = torch.cdist(truth[others, subject].flatten(0, 1), truth[look, subject]).mean()
         clip = len(frames) > 1
@@ -77,6 +81,7 @@ class Judge:
         return Seen(
             float((nearest[:, look].argmin(-1) == subject).float().mean()),
             float((nearest[:, :, subject].argmin(-1) == look).float().mean()),
+            float((nearest.flatten(1).argmin(-1) == pair).float().mean()),
             float(1 - own.mean() / apart),
             float((own[1:] - own[:-1]).abs().mean() / apart) if clip else 0.0,
             *motion,
@@ -86,13 +91,21 @@ class Judge:
         moved = pixels_per_frame(frames)
         truth = [self.emoji.clip(scene, place) for place in _PLACES]
         asked = sum(map(pixels_per_frame, truth)) / len(truth)
-        found, likeness = change_map(frames), {}
-        for subject in self.subjects:
-            clips = (self.emoji.clip(scene._replace(subject=subject), p) for p in _PLACES)
-            likeness[subject] = max(float((found * change_map(clip)).sum()) for clip in clips)
+        maps = self._change_maps(scene.background)
+        found = (maps @ change_map(frames)).amax(1)  # (subjects,)
+        likeness = dict(zip(self.subjects, found.tolist(), strict=True))
         own = likeness.pop(scene.subject)
         below = sum(other < own for other in likeness.values()) / len(likeness)
         return moved, moved / asked, below
+
+    def _change_maps(self, background: str) -> Tensor:
+        """Where each subject's clip changes, at each place: (subjects, places, n)."""
+        if background not in self._maps:
+            scenes = [Scene(subject, "3d", background) for subject in self.subjects]
+            self._maps[background] = torch.stack(
+                [torch.stack([change_map(self.emoji.clip(s, p)) for p in _PLACES]) for s in scenes]
+            )
+        return self._maps[background]
 
     @torch.no_grad()
     def features(self, pictures: Tensor) -> Tensor:

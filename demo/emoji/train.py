@@ -1,4 +1,4 @@
-"""Train the emoji world from nothing: VAE, text-to-image, motion, then its customizations.
+"""Train the emoji world from nothing: VAE, text-to-image, motion, Motion Adapter, customizations.
 
 Each stage starts from the files of the stage before and writes one file. A stage that was cut goes
 on where it was. Drafts stay outside of the pack: git forgets no file.
@@ -19,18 +19,26 @@ from tqdm import tqdm
 
 from ...adapters.files.checkpoint import read_unet
 from ...common import files
+from ...common.errors import UserError
 from ...training.checks.device import pick_device
+from ...training.jobs.job import Job, JobFolder
 from ...training.network.unet import build_unet, predict
-from ...worlds.emoji.files import BASE, MOTION_MODULE, VAE
+from ...training.recipes.presets import PRESETS
+from ...training.recipes.recipe import motion_adapter
+from ...training.sets.build import build_set
+from ...training.sets.options import CacheOptions
+from ...training.worker.session import run_job
+from ...worlds.emoji.files import BASE, MOTION_ADAPTER, MOTION_MODULE, VAE
 from ...worlds.known import EMOJI
 from ..image_model import image_model, save_image_model
 from ..motion_model import new_motion_module, save_motion_module
 from ..optimize import Keep, optimize, weighted_loss
 from .collect import collect, is_complete
 from .customize import customized_name, customizing, save_customization, with_prior
+from .natural import EmojiEncoder, write_natural_clips
 from .pictures import Emoji
 from .sets import base_clips, base_stills, customized_stills
-from .subjects import TOKENS
+from .subjects import FRAMES, SIZE, TOKENS
 from .vae import load_vae, on_device, train_vae
 
 
@@ -54,6 +62,8 @@ class Size:
     still_views: int  # of each subject in each look
     motion: Stage
     clip_views: int
+    motion_adapter: Stage
+    natural: int  # clips that it holds still
     customization: Stage
     customized_views: int  # of each still that teaches it
 
@@ -66,6 +76,8 @@ CPU = Size(
     still_views=48,
     motion=Stage(4000, 2, 5e-4, 600),
     clip_views=8,
+    motion_adapter=Stage(160, 1, 2e-3, 60),
+    natural=48,
     customization=Stage(600, 16, 2e-3, 60),
     customized_views=32,
 )
@@ -76,6 +88,8 @@ CARD = Size(
     still_views=96,
     motion=Stage(12000, 16, 5e-4, 4),
     clip_views=24,
+    motion_adapter=Stage(320, 4, 2e-3, 1),
+    natural=48,
     customization=Stage(1500, 64, 2e-3, 0.3),
     customized_views=64,
 )
@@ -142,6 +156,32 @@ class Training:
         average = self._optimize(unet, loss, stage, self.kept(VAE, BASE) / "motion.pt", generator)
         save_motion_module(self.out / MOTION_MODULE, average, EMOJI)
 
+    def motion_adapter(self) -> None:
+        """The motion slider, from clips held still, by the trainer itself."""
+        stage, kept = self.size.motion_adapter, self.kept(VAE, BASE, MOTION_MODULE)
+        clips = write_natural_clips(kept / "natural", self.emoji, self.size.natural, seed=10)
+        encoder = EmojiEncoder(self.out / VAE, self.device)
+        options = CacheOptions(kind="clips", width=SIZE, height=SIZE, frames=FRAMES)
+        build_set(clips, kept / "set", encoder, options)
+        preset = {**PRESETS["motion"]["shapes world"], "frames": FRAMES}
+        own = {"steps": stage.steps, "batch": stage.batch, "lr": stage.lr}
+        job = Job(
+            name="adapter",
+            recipe=motion_adapter(**{**preset, **own}),
+            checkpoint=str(self.out / BASE),
+            motion_module=str(self.out / MOTION_MODULE),
+            sets={"frames": str(kept / "set")},
+            device=self.device.type,  # type: ignore[arg-type]  # torch has more devices than a job
+        )
+        folder = JobFolder(kept / "job")
+        if not folder.spec.exists():
+            JobFolder.create(folder.path, job)
+        run_job(folder)
+        state = folder.read_state()
+        if state.phase != "finished":
+            raise UserError(folder.path, state.phase, "a finished job", state.message)
+        files.copy(folder.exports / "adapter.safetensors", self.out / MOTION_ADAPTER)
+
     def customization(self, name: str) -> None:
         """A look or a subject that the base never saw, as a LoRA."""
         torch.manual_seed(2)
@@ -192,6 +232,7 @@ def train_emoji(device: str, folder: Path) -> None:
         (VAE, training.vae),
         (BASE, training.images),
         (MOTION_MODULE, training.motion),
+        (MOTION_ADAPTER, training.motion_adapter),
         *((customized_name(n), partial(training.customization, n)) for n in TOKENS),
     ):
         if (out / name).exists():

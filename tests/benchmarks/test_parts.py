@@ -72,7 +72,9 @@ def test_parts_can_be_made_alone_and_reported_before_all_are_there(tmp_path):
 
 @pytest.mark.slow
 def test_how_long_it_takes_is_said_of_what_is_left(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(parts.estimate, "seconds", lambda work, _: 600 * sum(w.clips for w in work))
+    monkeypatch.setattr(
+        parts.estimate, "seconds", lambda work, *_: 600 * sum(w.clips for w in work)
+    )
     todo = {name: lambda: [{}] for name in NAMES[:3]}
     work = {NAMES[0]: Work(clips=1), NAMES[1]: Work(clips=6)}  # the third takes no time
     parts.run(options(tmp_path, only=NAMES[0]), todo, work)

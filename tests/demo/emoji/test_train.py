@@ -1,75 +1,26 @@
 """The emoji world's training from end to end, on three drawings and with two steps a stage."""
 
-import os
-
 import pytest
 import torch
-from PIL import Image
 
+from still_moving.adapters.files.adapter import load_adapter
 from still_moving.adapters.files.checkpoint import read_unet
 from still_moving.adapters.files.image_lora import merge_image_lora
 from still_moving.adapters.files.motion_module import read_motion_module
-from still_moving.demo.emoji import customize, sets, train, vae
+from still_moving.demo.emoji import train
 from still_moving.demo.emoji.customize import customized_name, customized_scenes
-from still_moving.demo.emoji.subjects import (
-    BACKGROUNDS,
-    FRAMES,
-    HELD_OUT,
-    LOOKS,
-    NEW_LOOKS,
-    SIZE,
-    SUBJECTS,
-    TOKENS,
-)
-from still_moving.demo.emoji.train import Size, Stage, train_emoji
-from still_moving.worlds.emoji.files import BASE, MOTION_MODULE, VAE
-
-FEW = ("cat", "fox", "owl")
-STAGE = Stage(steps=2, batch=2, lr=1e-3, minutes=5)
-TINY = Size(STAGE, 8, STAGE, 1, STAGE, 1, STAGE, 2)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Of emoji that all look alike; ``collect`` writes the real ones."""
-    folder = tmp_path_factory.mktemp("world")
-    frames = [Image.new("RGBA", (SIZE, SIZE), (i, 200, 90, 255)) for i in range(FRAMES)]
-    first = folder / "emoji" / "clips" / f"{SUBJECTS[0]}.webp"
-    first.parent.mkdir(parents=True)
-    frames[0].save(first, save_all=True, append_images=frames[1:], lossless=True)
-    for subject in (*SUBJECTS[1:], *HELD_OUT):
-        os.link(first, first.with_name(f"{subject}.webp"))
-    for look in LOOKS:
-        still = folder / "emoji" / "stills" / look / "cat.webp"
-        still.parent.mkdir(parents=True)
-        frames[0].save(still, lossless=True)
-        for subject in (*SUBJECTS, *HELD_OUT):
-            if subject != "cat":
-                os.link(still, still.with_name(f"{subject}.webp"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def drafts(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (sets, vae):
-            patch.setattr(module, "SUBJECTS", FEW)
-        patch.setattr(customize, "TAUGHT", FEW[:2])
-        patch.setattr(train, "CPU", TINY)
-        train_emoji("cpu", folder)
-        made = {path: path.stat().st_mtime_ns for path in (folder / "drafts").glob("*.*")}
-        train_emoji("cpu", folder)  # finds everything
-        assert {path: path.stat().st_mtime_ns for path in (folder / "drafts").glob("*.*")} == made
-    return folder / "drafts"
+from still_moving.demo.emoji.subjects import BACKGROUNDS, HELD_OUT, NEW_LOOKS, SUBJECTS, TOKENS
+from still_moving.worlds.emoji.files import BASE, MOTION_ADAPTER, MOTION_MODULE, VAE
 
 
 @pytest.mark.slow
 def test_every_file_is_one_that_the_packs_readers_know(drafts):
-    names = {VAE, BASE, MOTION_MODULE, *map(customized_name, TOKENS)}
+    names = {VAE, BASE, MOTION_MODULE, MOTION_ADAPTER, *map(customized_name, TOKENS)}
     assert {path.name for path in drafts.glob("*.*")} == names
     base = read_unet(drafts / BASE)
     motion = read_motion_module(drafts / MOTION_MODULE)
     assert (base.base, motion.info.version) == ("emoji", "emoji")
+    assert load_adapter(drafts / MOTION_ADAPTER, kind="motion").info.base == "emoji"
     for name in TOKENS:
         changed = merge_image_lora(base, drafts / customized_name(name)).tensors
         different = [k for k, v in base.tensors.items() if not torch.equal(v, changed[k])]
@@ -78,8 +29,8 @@ def test_every_file_is_one_that_the_packs_readers_know(drafts):
 
 
 @pytest.mark.slow
-def test_what_was_made_with_another_vae_is_not_taken_up(drafts, folder):
-    training = train.Training(drafts, folder / "emoji", torch.device("cpu"), TINY)
+def test_what_was_made_with_another_vae_is_not_taken_up(drafts, folder, tiny):
+    training = train.Training(drafts, folder / "emoji", torch.device("cpu"), tiny)
     before = training.kept(VAE)
     assert (before / "stills_1.safetensors").is_file()
     kept = (drafts / VAE).read_bytes()
