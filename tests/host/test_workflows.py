@@ -12,6 +12,8 @@ from helpers.host.training_graph import ended
 pytestmark = pytest.mark.every_comfyui
 
 FEW_STEPS = 2
+TITLE = 30  # above a node's position
+TRAINED = 760  # height of a trainer with its adapter, curve and samples, in either mode
 workflow = pytest.mark.parametrize("name", NAMES)
 
 
@@ -60,6 +62,19 @@ def test_it_has_a_picture_and_says_what_to_swap(name):
         assert min(image.size) >= 600
     notes = [n["widgets_values"][0] for n in ui_form(name)["nodes"] if n["type"] == "MarkdownNote"]
     assert re.search(r"\w+\.(safetensors|ckpt|pth)", " ".join(notes))
+
+
+@workflow
+def test_a_trainer_has_room_to_grow(name):
+    """Within its group and above what is below, for when its job has ended."""
+    form = ui_form(name)
+    for trainer in (n for n in form["nodes"] if n["type"].startswith("StillMovingTrain")):
+        (left, top), (width, _) = trainer["pos"], trainer["size"]
+        others = [(*n["pos"], n["size"][0]) for n in form["nodes"] if n is not trainer]
+        below = [y - TITLE for x, y, w in others if y > top and x < left + width and left < x + w]
+        groups = [group["bounding"] for group in form["groups"]]
+        around = [y + h for x, y, w, h in groups if x <= left < x + w and y <= top < y + h]
+        assert min([*below, *around], default=top + TRAINED) >= top + TRAINED
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {TRAINING, ONE_PRESS}))
