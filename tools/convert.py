@@ -67,6 +67,8 @@ def train(page: Page, server: Server) -> None:
 def take_picture(page: Page, name: str) -> None:
     """The workflow after it ran, all of it in view."""
     page.run()
+    if grown := page.overlaps():  # previews have come
+        print(f"{name}: after a run, one lies over the other: {', '.join(grown)}")
     shot = Image.open(io.BytesIO(page.picture())).convert("RGB")
     shot.thumbnail(LARGEST, Image.Resampling.LANCZOS)
     shot.save(picture(name), quality=QUALITY, optimize=True)
