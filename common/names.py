@@ -47,9 +47,8 @@ def check_name(name: str, subject: str = "name", *, also: str = "", most: int = 
     """
     name = unicodedata.normalize("NFC", name)  # macOS spells é as two characters
     shown = repr(name)[:100]
-    expected = f"1 to {most} letters, digits, spaces, dots, dashes or underscores"
-    if also:
-        expected += f", or one of {also}"
+    more = f", or one of {also}" if also else ""
+    expected = f"1 to {most} letters, digits, spaces, dots, dashes or underscores{more}"
     if not name or not _is_plain(name, also):
         raise UserError(subject, shown, expected, "Choose a plain name without slashes.")
     if why := fault(name):

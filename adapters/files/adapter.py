@@ -24,6 +24,7 @@ from .motion_lora import MotionChanges, read_changes
 from .tensors import read_tensors, refuse_non_finite, write_tensors
 
 AdapterKind = Literal["motion", "spatial"]
+IN_WORDS = {"motion": "a Motion Adapter", "spatial": "a Spatial Adapter"}
 
 SPATIAL_PLACES = ("input_blocks.", "middle_block.", "output_blocks.")
 
@@ -90,9 +91,8 @@ def load_adapter(
     tensors, metadata = read_tensors(path)
     actual = _kind(path, tensors, metadata, kind)
     if kind not in (None, actual):
-        expected = f"a {kind.title()} Adapter"
-        advice = f"Load it as a {actual.title()} Adapter, or choose another file."
-        raise UserError(path, f"a {actual.title()} Adapter", expected, advice)
+        advice = f"Load it as {IN_WORDS[actual]}, or choose another file."
+        raise UserError(path, IN_WORDS[actual], IN_WORDS[kind], advice)
     refuse_non_finite(path, tensors)
     if actual == "motion":
         changes = read_changes(path, tensors, metadata)
@@ -125,7 +125,7 @@ def _kind(
     if recognized:
         found = recognized.name
     advice = recognized.next_move if recognized else "Choose another file, or train an adapter."
-    expected = f"a {wanted.title()} Adapter" if wanted else "a Motion or Spatial Adapter"
+    expected = IN_WORDS[wanted] if wanted else "a Motion or Spatial Adapter"
     raise UserError(path, found, expected, advice)
 
 

@@ -97,5 +97,5 @@ def _kept(plan: Plan, words: Words, files: tuple[Path, ...]) -> CachedSet:
         return cached
     write_plan(folder, plan, words)
     left = len(plan.prompts) - plan.drawn()
-    what = f"{left} {plan.noun}{'s' if left != 1 else ''}"
+    what = f"{left} {plan.noun if left == 1 else plan.nouns}"
     return replace(cached, notes=(f"The job draws {what} first, in the background.",))

@@ -131,9 +131,9 @@ def describe(view: JobView) -> str:
     """One line about a job, for the status output."""
     what = "training pictures drawn" if view["drawing"] else "steps"
     where = f"{view['step']} of {view['steps']} {what}" if view["steps"] else "no step yet"
-    waits = f"waits for {view['waits_for']['name']}" if view["waits_for"] else ""
-    message = f": {view['message'] or waits}" if view["message"] or waits else ""
-    return f"{view['name']}, {view['phase']}, {where}{message}"
+    phase, message = view["phase"], view["message"]
+    waits = f": waits for {view['waits_for']['name']}" if view["waits_for"] else ""
+    return f"{view['name']}, {phase}, {where}{f': {message}' if message else waits}"
 
 
 def nothing_yet(uid: str) -> str:

@@ -75,7 +75,7 @@ class Session:
             self._paces[1] += time.monotonic() - began
             self._tell(plan.file(index).name)
         del model
-        self.doing = f"encoding the {plan.noun}s that were drawn"
+        self.doing = f"encoding the {plan.nouns} that were drawn"
         atomic_write_text(Path(plan.pictures) / "complete", "")
         encoder = PlannedEncoder(plan, words, vae)
         build_set(plan.pictures, place, encoder, plan.options, lambda *_: self._each_step())

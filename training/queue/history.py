@@ -143,7 +143,8 @@ class History:
             self.note, self.samples = "", self._list_samples()
             self._take_motion(event)
         elif kind == "sample_failed":
-            self.note = f"No sample: {event['reason']}"[:300]
+            reason = event["reason"]
+            self.note = f"No sample: {reason}"[:300]
 
     def _take_motion(self, event: dict[str, Any]) -> None:
         """What a sample shows; nothing of a worker of before it was measured."""

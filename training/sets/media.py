@@ -147,8 +147,8 @@ def _left(there: list[Path], found: list[MediaFile], known: captions.Captions) -
             f"{count} {kind}" + (f" ({_WHY[kind]})" if kind in _WHY else "")
             for kind, count in counts.items()
         ]
-        count = "1 file" if len(rest) == 1 else f"{len(rest)} files"
-        yield f"{count} not read: {', '.join(kinds)}"
+        others = "1 file" if len(rest) == 1 else f"{len(rest)} files"
+        yield f"{others} not read: {', '.join(kinds)}"
     yield from known.notes
 
 

@@ -87,6 +87,11 @@ class Plan:
         return "clip" if self.frames > 1 else "image"
 
     @property
+    def nouns(self) -> str:
+        """What several items are called."""
+        return "clips" if self.frames > 1 else "images"
+
+    @property
     def texts(self) -> list[str]:
         """Every prompt once, in the order of their first use."""
         return list(dict.fromkeys(self.prompts))

@@ -89,11 +89,12 @@ class Report:
         if len({(problem.expected, problem.next_move) for problem in problems}) == 1:
             expected, move = problems[0].expected, problems[0].next_move
         else:
-            reasons = self._reasons("{0.subject}: {0.found} (expected {0.expected})")
+            reasons = self._reasons(with_expected=True)
         return UserError(self.folder, f"{found}: {reasons}", expected, move + instead)
 
-    def _reasons(self, shape: str = "{0.subject}: {0.found}") -> str:
-        return _some([shape.format(entry.problem) for entry in self.problems], "; ")
+    def _reasons(self, with_expected: bool = False) -> str:
+        problems = [entry.problem for entry in self.problems if entry.problem]
+        return _some([_reason(problem, with_expected) for problem in problems], "; ")
 
     def notes(self) -> list[str]:
         """What is left out and what may surprise, in plain words: a line for each kind of it."""
@@ -103,8 +104,9 @@ class Report:
         kinds: dict[str, list[str]] = {}
         for entry in self.usable:
             for note in entry.notes:
-                more = f" ({note.more})" if note.more else ""
-                kinds.setdefault(note.what, []).append(f"{entry.file.name}{more}")
+                place = entry.file.name
+                more = f"{place} ({note.more})" if note.more else place
+                kinds.setdefault(note.what, []).append(more)
         lines += [
             f"{_files(len(said))} {what}: {_some(said, ', ')}" for what, said in kinds.items()
         ]
@@ -266,13 +268,19 @@ def _notes(seen: Probe, kind: str, options: CacheOptions) -> tuple[Note, ...]:
     return tuple(notes)
 
 
+def _reason(problem: UserError, with_expected: bool) -> str:
+    reason = f"{problem.subject}: {problem.found}"
+    return f"{reason} (expected {problem.expected})" if with_expected else reason
+
+
 def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
 
 
 def _some(texts: list[str], between: str) -> str:
-    more = f"{between}and {len(texts) - LISTED} more" if len(texts) > LISTED else ""
-    return between.join(text.rstrip(".") for text in texts[:LISTED]) + more
+    shown = [text.rstrip(".") for text in texts[:LISTED]]
+    more = [f"and {len(texts) - LISTED} more"] if len(texts) > LISTED else []
+    return between.join([*shown, *more])
 
 
 def _span(values: list[float]) -> str:
