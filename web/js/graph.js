@@ -19,8 +19,11 @@ const TRAINERS = new Set([
 ]);
 const UID = "still_moving_uid";
 
+/** @param {string | undefined} type a node's class, as ComfyUI knows it */
+export const isOurType = (type) => (type ?? "").startsWith("StillMoving");
+
 /** @param {GraphNode} node */
-export const isOurs = (node) => (node.comfyClass ?? "").startsWith("StillMoving");
+export const isOurs = (node) => isOurType(node.comfyClass);
 
 /** @param {GraphNode} node */
 export const isTrainer = (node) => TRAINERS.has(node.comfyClass ?? "");

@@ -5,12 +5,14 @@ import { api } from "../../../scripts/api.js";
 import { commandJob } from "./actions.js";
 import { listJobs, sampleUrl } from "./client.js";
 import { loadStyles, oncePerFrame } from "./dom.js";
+import { watchFailures } from "./failures.js";
 import { ensureUid, isOurs, isTrainer, renameCopies, trainers, uidOf } from "./graph.js";
 import { growNode, watchNotes } from "./notes.js";
 import { announceEnd, showError, showHint } from "./notices.js";
 import { watchNumbers } from "./numbers.js";
 import { createPanel } from "./panel.js";
 import { registerSidebar, showBadge } from "./sidebar.js";
+import { said } from "./said.js";
 import { jobs } from "./store.js";
 import { toolboxCommands, trainCommand } from "./toolbox.js";
 import { buttonOf, forgetPrompts, train, watchPrompts } from "./train.js";
@@ -85,7 +87,7 @@ function watchRuns(node) {
     const uid = uidOf(node);
     const has = jobs.all().some((view) => view.uid === uid && view.adapter);
     if (output?.still_moving_job) load();
-    else if (output?.text?.length && !has) showHint(node.title, output.text.join("\n"));
+    else if (output?.text?.length && !has) showHint(node.title, output.text.map(said).join("\n"));
   };
 }
 
@@ -105,6 +107,7 @@ api.addEventListener("reconnected", () => {
   load();
 });
 watchPrompts(refresh);
+watchFailures();
 
 app.registerExtension({
   name: "StillMoving.Jobs",

@@ -1,6 +1,7 @@
 /** What a node says of its last run that is no error: lines below its widgets. */
 
 import { h, setText } from "./dom.js";
+import { said } from "./said.js";
 
 /** @import { GraphNode, Output } from "../../../scripts/app.js" */
 
@@ -46,7 +47,7 @@ function createNotes(node) {
     list.replaceChildren(
       ...lines.map((line) => {
         const item = h("li");
-        setText(item, line);
+        setText(item, said(line));
         return item;
       }),
     );

@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { ENDED } from "./phases.js";
 import { messageOf } from "./phrases.js";
+import { said } from "./said.js";
 import { phrase, say } from "./words.js";
 
 /** @import { Toast } from "../../../scripts/app.js" */
@@ -27,7 +28,7 @@ function toast(options) {
  * @param {unknown} error
  */
 export function showError(summary, error) {
-  const detail = error instanceof Error ? error.message : String(error);
+  const detail = said(error instanceof Error ? error.message : String(error));
   toast({ severity: "error", summary, detail, life: 15_000 });
 }
 

@@ -1,5 +1,6 @@
 /** How numbers and phases of a job are said to people. */
 
+import { said } from "./said.js";
 import { phrase, say } from "./words.js";
 
 /** @import { JobView, WaitsFor } from "./types.js" */
@@ -60,7 +61,7 @@ export function phaseLabel(view) {
  * @param {JobView} view
  */
 export function messageOf(view) {
-  if (view.message) return view.message;
+  if (view.message) return said(view.message);
   const other = awaited(view);
   if (other) return say(WAITS[other.state], { name: other.name });
   if (view.phase === "finished" && view.adapter) return say("Ready to select: {file}", { file: view.adapter });

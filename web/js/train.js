@@ -5,6 +5,7 @@ import { api } from "../../../scripts/api.js";
 import { execId, randomToken, renameCopies, uidOf } from "./graph.js";
 import { showError } from "./notices.js";
 import { ACTIVE } from "./phases.js";
+import { said } from "./said.js";
 import { jobs } from "./store.js";
 import { phrase, say } from "./words.js";
 
@@ -47,7 +48,10 @@ export function reasonOf(error) {
   const { error: whole, node_errors: nodes } = error.response ?? {};
   for (const { class_type: type, errors } of Object.values(nodes ?? {})) {
     for (const { message, details } of errors ?? []) {
-      return `${type}: ${message}${details ? ` (${details})` : ""}`;
+      // ComfyUI puts an input's name before what a node says of it.
+      const [input, ...reason] = (details ?? "").split(" - ");
+      const words = [input, ...(reason.length ? [said(reason.join(" - "))] : [])].join(" - ");
+      return `${type}: ${message}${words ? ` (${words})` : ""}`;
     }
   }
   return whole?.message ?? error.message ?? String(error);

@@ -1,5 +1,5 @@
 /**
- * The page's words in the language that ComfyUI is set to.
+ * The page's own words in the language that ComfyUI is set to; said.js has the server's.
  *
  * The English text is the key; locales/<language>/main.json of the pack has the others, which
  * ComfyUI hands out. A text that is not there, or not yet, is said in English.
@@ -10,19 +10,24 @@ import { api } from "../../../scripts/api.js";
 
 const PART = "stillMoving"; // of main.json
 
-/** @type {Record<string, Record<string, string>>} */
+/** @typedef {Record<string, Record<string, unknown>>} Texts parts of main.json by name */
+
+/** @type {Record<string, Texts>} */
 let languages = {};
 
 /** Ask the server for all languages, once: before anything is said. */
 export async function loadWords() {
-  const all = await api.getCustomNodesI18n().catch(() => ({}));
-  languages = Object.fromEntries(
-    Object.entries(all ?? {}).map(([language, texts]) => [language, texts[PART] ?? {}]),
-  );
+  languages = (await api.getCustomNodesI18n().catch(() => ({}))) ?? {};
 }
 
 /** The language as ComfyUI names it, such as "en" or "zh". */
 export const language = () => app.extensionManager.setting?.get("Comfy.Locale") ?? "en";
+
+/**
+ * A part of main.json in the artist's language; undefined where it has none.
+ * @param {string} name
+ */
+export const part = (name) => languages[language()]?.[name];
 
 /**
  * Marks a text that is said later, so that a test finds it: phrase("Pause") is "Pause".
@@ -37,6 +42,6 @@ export const phrase = (text) => text;
  * @param {Record<string, string | number>} [values]
  */
 export function say(text, values = {}) {
-  const said = languages[language()]?.[text] ?? text;
-  return said.replace(/\{(\w+)\}/g, (name, key) => String(values[key] ?? name));
+  const said = part(PART)?.[text] ?? text;
+  return String(said).replace(/\{(\w+)\}/g, (name, key) => String(values[key] ?? name));
 }

@@ -23,7 +23,12 @@ declare module "*/scripts/api.js" {
     reconnected: null;
     status: { exec_info?: { queue_remaining?: number } } | null;
     execution_success: { prompt_id: string };
-    execution_error: { prompt_id: string };
+    execution_error: {
+      prompt_id: string;
+      node_type?: string;
+      exception_type?: string;
+      exception_message?: string;
+    };
     execution_interrupted: { prompt_id: string };
   }
 
@@ -31,7 +36,7 @@ declare module "*/scripts/api.js" {
     fetchApi(path: string, options?: RequestInit): Promise<Response>;
     apiURL(path: string): string;
     /** By language, what the packs' locales/<language>/main.json have. */
-    getCustomNodesI18n(): Promise<Record<string, Record<string, Record<string, string>>>>;
+    getCustomNodesI18n(): Promise<Record<string, Record<string, Record<string, unknown>>>>;
     /** number: -1 puts it first. Throws an Error with the server's `response`: a Refusal. */
     queuePrompt(
       number: number,
@@ -41,6 +46,7 @@ declare module "*/scripts/api.js" {
     addEventListener<Name extends keyof Events>(
       name: Name,
       listener: (event: CustomEvent<Events[Name]>) => void,
+      options?: AddEventListenerOptions,
     ): void;
   };
 }
