@@ -61,11 +61,11 @@ class Tour:
         self.server.wait_until(lambda: bool({job["id"] for job in self.jobs()} - known), PATIENCE_S)
         (id,) = {job["id"] for job in self.jobs()} - known
         self.seconds[f"{kind}: click to job, sets included"] = time.monotonic() - begun
-        self.server.wait_until(lambda: self.job(id)["step"] >= 1, PATIENCE_S)
+        self.server.wait_until(lambda: self.has_trained(id, 1), PATIENCE_S)
         self.seconds[f"{kind}: click to first step"] = time.monotonic() - begun
         if meanwhile:
             self.generate("a clip while it trains")
-        self.server.wait_until(lambda: self.job(id)["step"] >= 60, PATIENCE_S)
+        self.server.wait_until(lambda: self.has_trained(id, 60), PATIENCE_S)
         shoot(page, name)
         workflow = page.page.evaluate("app.graph.serialize()")
         if self.browser.has_nodes_2:
@@ -107,6 +107,10 @@ class Tour:
         begun = time.monotonic()
         self.server.run(prompt)
         self.seconds[title] = time.monotonic() - begun
+
+    def has_trained(self, id: str, steps: int) -> bool:
+        job = self.job(id)
+        return job["phase"] in ENDED or (not job["drawing"] and job["step"] >= steps)
 
     def jobs(self) -> list[dict]:
         return self.server.get("/still_moving/jobs")["jobs"]
