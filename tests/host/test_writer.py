@@ -7,7 +7,10 @@ import torch
 
 from helpers.host import world
 from still_moving.adapters.files.checkpoint import read_unet
+from still_moving.adapters.worlds.pixels import ShapesVAE
+from still_moving.adapters.worlds.text import load_clip
 from still_moving.common.errors import UserError
+from still_moving.nodes.sets.generate import GenerateImages
 from still_moving.nodes.shared import baking, places, writer
 from still_moving.training.jobs import coming
 
@@ -57,6 +60,16 @@ def test_the_press_does_not_wait_for_the_file(slow):
     own = dict(baking.effective_unet(model))
     read = read_unet(baked).tensors
     assert all(torch.equal(read[name], own[name]) for name in own)
+
+
+def test_a_set_to_be_drawn_is_there_while_its_weights_are_written(slow):
+    planned = GenerateImages.planned(
+        model=world.plain(), clip=load_clip(), vae=ShapesVAE(), prompts="red circle", token="",
+        class_word="", count=1, negative="", seed=1, steps=2, cfg=2.0, sampler_name="euler",
+        scheduler="normal", width=128, height=128,
+    )  # fmt: skip  # many short values, several a line
+    assert not any(file.exists() for file in planned.files)
+    assert planned.is_there()  # else its node would run at every press
 
 
 def test_weights_that_change_meanwhile_are_not_taken_for_the_press(slow):
