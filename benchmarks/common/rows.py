@@ -1,4 +1,4 @@
-"""What the benchmarks of the shapes world share: sets, means, and tables."""
+"""What the benchmarks of methods share: sets, means, and tables."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ import torch
 
 from ...demo import world
 from ...training.sets.build import build_set
-from ...training.sets.encoders import ShapesEncoder
+from ...training.sets.encoders import Encoder, ShapesEncoder
 from ...training.sets.options import CacheOptions
+from ...worlds.shapes import latents
 from .parts import Row, alone, file_name
 
 
-def cached(folder: Path, kind: str, target: Path) -> Path:
-    """A folder of the shapes world's pictures or clips, as a set that a job reads."""
-    side = world.SIZE * 8
-    options = CacheOptions(kind=kind, width=side, height=side, frames=world.FRAMES)
+def cached_set(
+    folder: Path, kind: str, target: Path, encoder: Encoder, pixels: int, frames: int
+) -> Path:
+    """A folder of a world's pictures or clips, as a set that a job reads. pixels: their side."""
+    options = CacheOptions(kind=kind, width=pixels, height=pixels, frames=frames)
     with alone(target.with_suffix(".lock")):
-        build_set(folder, target, ShapesEncoder(), options)
+        build_set(folder, target, encoder, options)
     return target
+
+
+def cached(folder: Path, kind: str, target: Path) -> Path:
+    """The same of the shapes world's."""
+    return cached_set(
+        folder, kind, target, ShapesEncoder(), world.SIZE * latents.FACTOR, world.FRAMES
+    )
 
 
 def shown(out: Path, group: str, method: str) -> Path:

@@ -14,13 +14,12 @@ from ...adapters.files.checkpoint import read_unet
 from ...adapters.files.tensors import read_tensors, write_tensors
 from ...demo.network import MotionNetwork
 from ...training.jobs.job import Job
+from ...training.network.lora import set_motion_scale
 from ...training.recipes.recipe import Recipe
-from ...training.sets.build import build_set
-from ...training.sets.options import CacheOptions
 from ..common.curve import curve
 from ..common.estimate import Work
 from ..common.parts import Parts, Row, alone, file_name
-from ..common.rows import shown
+from ..common.rows import cached_set, shown
 from .ground import Ground
 from .methods import (
     AMOUNTS,
@@ -56,11 +55,8 @@ class Bench:
     def cached(self, folder: Path, kind: str) -> Path:
         """A folder of pictures or clips, as a set that a job reads."""
         target = self.out / "cache" / f"{folder.parent.name}-{folder.name}"
-        side, frames = self.ground.pixels, self.ground.frames
-        options = CacheOptions(kind=kind, width=side, height=side, frames=frames)
-        with alone(target.with_suffix(".lock")):
-            build_set(folder, target, self.ground.encoder(), options)
-        return target
+        ground = self.ground
+        return cached_set(folder, kind, target, ground.encoder(), ground.pixels, ground.frames)
 
     def parts(self) -> Parts:
         """What is not trained, every training, and the sweep: a row for each clip."""
@@ -105,7 +101,8 @@ class Bench:
         network = lab.network(way, motion_adapter=self.ground.motion_adapter)
         rows: list[Row] = []
         for scale in SCALES:
-            clips = self.ground.clips(network, scenes, range(count), float(scale))
+            set_motion_scale(network.unet, float(scale))
+            clips = self.ground.clips(network, scenes, range(count))
             measured = map(self.ground.measured, clips, scenes)
             rows += [{"network": name, "scale": scale, **found} for found in measured]
         return rows

@@ -27,7 +27,6 @@ from ...demo.emoji.subjects import (
 )
 from ...demo.emoji.vae import decode, load_vae, on_device
 from ...demo.network import MotionNetwork, still_latents
-from ...training.network.lora import set_motion_scale
 from ...training.recipes.presets import PRESETS
 from ...training.sets.encoders import Encoder
 from ...worlds.emoji.files import BASE, MOTION_ADAPTER, MOTION_MODULE, VAE
@@ -108,15 +107,7 @@ class EmojiGround:
     def network(self, checkpoint: Path, **adapters: Path | None) -> MotionNetwork:
         return MotionNetwork(checkpoint, self.motion_module, self.device, **adapters)
 
-    def clips(
-        self,
-        network: MotionNetwork,
-        scenes: Sequence[Any],
-        seeds: Sequence[int],
-        motion_scale: float | None = None,
-    ) -> Tensor:
-        if motion_scale is not None:
-            set_motion_scale(network.unet, motion_scale)
+    def clips(self, network: MotionNetwork, scenes: Sequence[Any], seeds: Sequence[int]) -> Tensor:
         prompts = [scene.prompt for scene in scenes]
         latents = network.latents(prompts, seeds, STEPS, CFG).transpose(1, 2)
         return torch.stack([self._decoded(clip) for clip in latents])

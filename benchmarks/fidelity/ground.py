@@ -13,20 +13,13 @@ from ...training.sets.encoders import Encoder
 from .methods import Size
 
 
-class Scene(Protocol):
-    """What one prompt says; a world's own."""
-
-    @property
-    def prompt(self) -> str: ...
-
-
 class Ground(Protocol):
     """A world on which methods are compared.
 
     title: in sentences; command: that measures it. kinds: of clips, which are reported apart.
     titles: of the measures that are reported; a clip's measures have these names, and more.
     pixels: a side of the picture files; side: of a clip's frames, which are shown zoom times as
-    large; frames: of a clip.
+    large; frames: of a clip. Scenes are a world's own; each has its prompt.
     """
 
     title: str
@@ -77,13 +70,7 @@ class Ground(Protocol):
 
     def network(self, checkpoint: Path, **adapters: Path | None) -> MotionNetwork: ...
 
-    def clips(
-        self,
-        network: Any,
-        scenes: Sequence[Any],
-        seeds: Sequence[int],
-        motion_scale: float | None = None,
-    ) -> Tensor:
+    def clips(self, network: Any, scenes: Sequence[Any], seeds: Sequence[int]) -> Tensor:
         """One clip a scene: (n, frames, 3, h, w) in 0..1."""
         ...
 

@@ -12,13 +12,9 @@ Still-Moving, section 4.
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
-import torch
-
 from ...common.atomic import atomic_write_text
-from ...demo.network import MotionNetwork
 from ...training.checks.device import pick_device
 from ..common import parts
 from ..common.results_page import TABLES
@@ -40,8 +36,9 @@ def main() -> None:
         ground = EmojiGround(options.emoji, options.out / "truth.safetensors", device)
     size = ground.quick if options.quick else ground.full
     bench = Bench(options.out, size, ground, device)
-    network = partial(_base_network, ground)
-    rows, origin = parts.run(options, bench.parts(), bench.work(), network)
+    rows, origin = parts.run(
+        options, bench.parts(), bench.work(), lambda _device: ground.network(ground.base)
+    )
     if options.only:
         print(json.dumps(rows))
         return
@@ -53,7 +50,3 @@ def main() -> None:
         page = options.docs or TABLES / ("emoji.md" if options.emoji else "fidelity.md")
         report.write(page, options.out, results, ground)
     print(json.dumps(results))
-
-
-def _base_network(ground: Ground, _device: torch.device) -> MotionNetwork:
-    return ground.network(ground.base)

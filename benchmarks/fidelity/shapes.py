@@ -17,7 +17,6 @@ from ...demo.evaluate import Network, sample_stills
 from ...demo.measure import measure
 from ...demo.run import PRESET
 from ...demo.train_world import customization_stills, customize
-from ...training.network.lora import set_motion_scale
 from ...training.recipes.presets import PRESETS
 from ...training.sets.encoders import Encoder, ShapesEncoder
 from ...worlds.layout import FACTOR
@@ -81,15 +80,7 @@ class ShapesGround:
     def network(self, checkpoint: Path, **adapters: Path | None) -> Network:
         return Network(checkpoint, self.device, **adapters)
 
-    def clips(
-        self,
-        network: Network,
-        scenes: Sequence[Any],
-        seeds: Sequence[int],
-        motion_scale: float | None = None,
-    ) -> Tensor:
-        if motion_scale is not None:
-            set_motion_scale(network.unet, motion_scale)
+    def clips(self, network: Network, scenes: Sequence[Any], seeds: Sequence[int]) -> Tensor:
         return network.frames([scene.prompt for scene in scenes], seeds)
 
     def measured(self, frames: Tensor, scene: Any) -> dict[str, Any]:
